@@ -1,0 +1,246 @@
+"""The bundled detection task: handwritten digits on photographs, made on the spot.
+
+Both sources are files inside the scikit-learn package (1797 digits of 8x8 pixels from UCI, two
+photographs), so nothing is downloaded. ``digit_scenes.py`` draws one picture; this file makes the
+folder: two splits with no source digit in common, as PNG files with COCO annotations (boxes and
+run-length masks).
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dataset_folder import MARKER, is_complete, new_folder
+from .digit_scenes import PastedDigit, draw_scene, tight_box
+
+DIGIT_CLASSES: Tuple[str, ...] = tuple(str(digit) for digit in range(10))
+"""Class names in label order; the COCO category id of a class is its digit, 0 to 9."""
+
+GENERATOR_VERSION = 1
+"""Raised whenever the same parameters would give other pictures."""
+
+SOURCES: List[Dict[str, str]] = [
+    {
+        "what": "digits",
+        "name": "Optical Recognition of Handwritten Digits, test set (sklearn load_digits)",
+        "creators": "E. Alpaydin, C. Kaynak (1998), UCI Machine Learning Repository",
+        "licence": "CC BY 4.0, as UCI publishes its data sets",
+        "url": "https://archive.ics.uci.edu/dataset/80",
+    },
+    {
+        "what": "photograph china.jpg",
+        "name": "sklearn load_sample_images",
+        "creators": "danielbuechele, some rights reserved",
+        "licence": "CC BY 2.0, https://creativecommons.org/licenses/by/2.0/",
+        "url": "https://www.flickr.com/photos/danielbuechele/6061409035/",
+    },
+    {
+        "what": "photograph flower.jpg",
+        "name": "sklearn load_sample_images",
+        "creators": "vultilion by its address (scikit-learn's note says danielbuechele), "
+        "some rights reserved",
+        "licence": "CC BY 2.0, https://creativecommons.org/licenses/by/2.0/",
+        "url": "https://www.flickr.com/photos/vultilion/6056698931/",
+    },
+]
+"""Where the pixels come from and under which terms; copied into every annotation file."""
+
+_TRAIN_PART = 0.8  # of the source digits of each class
+
+
+def make_digits(
+    out_dir: Union[str, Path],
+    num_train: int = 400,
+    num_val: int = 100,
+    size: int = 128,
+    seed: int = 0,
+    digit_sizes: Tuple[int, int] = (28, 56),
+    max_digits: int = 3,
+    force: bool = False,
+    progress: Optional[Callable[[int, int], None]] = None,
+) -> Path:
+    """Make the digits data set, or leave it alone where it already is.
+
+    The same parameters give the same bytes. Picture ``i`` of a split depends on the seed and on
+    ``i`` only, so a longer split starts with the shorter one. The folder holds
+    ``{train,val}/000000.png``, ``annotations/{train,val}.json`` (COCO; each annotation also has
+    ``digit_index``, its row in ``load_digits``) and ``dataset.json`` (the parameters and a SHA-256
+    of all pixels and annotations).
+
+    Args:
+        out_dir: the folder to make; its parents are made too.
+        num_train: number of training pictures.
+        num_val: number of validation pictures.
+        size: side of the square pictures in pixels.
+        seed: 0 to 2**32 - 1. It also splits the source digits, 80 to 20 in every class.
+        digit_sizes: smallest and largest side of an enlarged 8x8 digit in pixels.
+        max_digits: a picture has 1 to this many digits.
+        force: replace a digits folder made with other parameters, or a damaged one.
+        progress: called as ``progress(done, total)`` after every picture.
+
+    Returns:
+        The folder, as a ``Path``.
+
+    Raises:
+        ValueError: a parameter is out of range.
+        FileExistsError: the folder holds something else, other parameters, or too few files.
+        ModuleNotFoundError: scikit-learn or pycocotools is not installed.
+    """
+    counts = {"train": int(num_train), "val": int(num_val)}
+    low, high = (int(side) for side in digit_sizes)
+    parameters: Dict[str, Any] = {
+        "generator_version": GENERATOR_VERSION,
+        "num_train": counts["train"],
+        "num_val": counts["val"],
+        "size": int(size),
+        "seed": int(seed),
+        "digit_sizes": [low, high],
+        "max_digits": int(max_digits),
+    }
+    _check_parameters(parameters)
+    out = Path(out_dir)
+    files = {f"{split}/*.png": count for split, count in counts.items()}
+    files["annotations/*.json"] = len(counts)
+    if is_complete(out, parameters, files, force):
+        return out
+    cells, labels, photos = _load_sources()
+    pools = split_digits(labels, parameters["seed"])
+    digest = hashlib.sha256()
+    done = 0
+    with new_folder(out, parameters, files, force) as draft:
+        (draft / "annotations").mkdir()
+        for number, (split, count) in enumerate(counts.items()):
+            (draft / split).mkdir()
+            scenes = []
+            for index in range(count):
+                rng = np.random.RandomState([parameters["seed"], number, index])
+                picture, digits = draw_scene(
+                    rng, cells, labels, pools[split], photos, int(size), (low, high), max_digits
+                )
+                _save_png(picture, draft / split / _file_name(index))
+                digest.update(picture.tobytes())
+                scenes.append(digits)
+                done += 1
+                if progress is not None:
+                    progress(done, sum(counts.values()))
+            text = json.dumps(_coco(split, scenes, parameters))
+            digest.update(text.encode())
+            (draft / "annotations" / f"{split}.json").write_text(text)
+        marker = {"parameters": parameters, "sha256": digest.hexdigest()}
+        (draft / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+    return out
+
+
+def split_digits(labels: NDArray[Any], seed: int) -> Dict[str, NDArray[Any]]:
+    """Split the source digits, 80 to 20 in every class, by a seeded permutation.
+
+    Args:
+        labels: (N,) class of each source digit.
+        seed: 0 to 2**32 - 1.
+
+    Returns:
+        ``{"train": indices, "val": indices}``, sorted, disjoint, together all of 0 to N - 1.
+
+    Example:
+        >>> parts = split_digits(np.repeat(np.arange(10), 5), seed=3)
+        >>> len(parts["train"]), len(parts["val"])
+        (40, 10)
+    """
+    rng = np.random.RandomState(seed)
+    train, val = [], []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        cut = int(round(_TRAIN_PART * len(members)))
+        train.append(members[:cut])
+        val.append(members[cut:])
+    return {"train": np.sort(np.concatenate(train)), "val": np.sort(np.concatenate(val))}
+
+
+def _check_parameters(parameters: Dict[str, Any]) -> None:
+    """Raise ValueError with the number and the range for whatever cannot be drawn."""
+    for name in ("num_train", "num_val", "max_digits"):
+        if parameters[name] < 1:
+            raise ValueError(f"{name} must be at least 1, got {parameters[name]}")
+    if not 0 <= parameters["seed"] < 2**32:
+        raise ValueError(f"seed must be 0 to 2**32 - 1, got {parameters['seed']}")
+    low, high = parameters["digit_sizes"]
+    if not 8 <= low <= high:
+        raise ValueError(f"digit_sizes must be 8 <= low <= high, got {low}, {high}")
+    # A square turned by 25 degrees is 1.33 times as wide; its soft edge adds a few pixels.
+    if parameters["size"] < 1.4 * high + 4:
+        raise ValueError(
+            f"size {parameters['size']} is too small for rotated digits of {high} pixels: give a "
+            f"size of at least {int(1.4 * high + 5)}, or smaller digit_sizes"
+        )
+
+
+def _load_sources() -> Tuple[NDArray[Any], NDArray[Any], Sequence[NDArray[Any]]]:
+    """Digits (1797, 8, 8) with labels (1797,), and the two photographs (427, 640, 3) uint8."""
+    try:
+        import pycocotools.mask  # noqa: F401
+        from sklearn.datasets import load_digits, load_sample_images
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            f"making the digits data set needs scikit-learn and pycocotools ({error}); "
+            "install them with: pip install 'freekd[data]'"
+        ) from error
+    digits = load_digits()
+    return digits.images, digits.target, load_sample_images().images
+
+
+def _file_name(index: int) -> str:
+    return f"{index:06d}.png"
+
+
+def _save_png(picture: NDArray[Any], path: Path) -> None:
+    """Write an (H, W, 3) uint8 RGB picture without loss."""
+    from PIL import Image
+
+    Image.fromarray(picture).save(str(path), format="PNG")
+
+
+def _coco(
+    split: str, scenes: Sequence[Sequence[PastedDigit]], parameters: Dict[str, Any]
+) -> Dict[str, Any]:
+    """The COCO dictionary of one split. Annotation ids start at 1: COCOeval reads 0 as 'none'."""
+    from pycocotools import mask as coco_mask
+
+    size = parameters["size"]
+    annotations: List[Dict[str, Any]] = []
+    for image_id, digits in enumerate(scenes):
+        for digit in digits:
+            rle = coco_mask.encode(np.asfortranarray(digit.mask.astype(np.uint8)))
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": digit.label,
+                    "bbox": list(tight_box(digit.mask)),
+                    "area": int(digit.mask.sum()),
+                    "iscrowd": 0,
+                    "segmentation": {"size": [size, size], "counts": rle["counts"].decode()},
+                    "digit_index": digit.source_index,
+                }
+            )
+    return {
+        "info": {
+            "description": f"freekd digits ({split}): UCI handwritten digits on photographs",
+            "version": str(GENERATOR_VERSION),
+            "parameters": parameters,
+            "sources": SOURCES,
+        },
+        "licenses": [],
+        "images": [
+            {"id": index, "file_name": _file_name(index), "width": size, "height": size}
+            for index in range(len(scenes))
+        ],
+        "annotations": annotations,
+        "categories": [
+            {"id": label, "name": name, "supercategory": "digit"}
+            for label, name in enumerate(DIGIT_CLASSES)
+        ],
+    }
