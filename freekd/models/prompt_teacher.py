@@ -1,0 +1,152 @@
+"""``FrequencyPromptTeacher``: prompts inside a frozen teacher (Eq. 4-7), for any mmdet or mmseg model."""
+
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
+
+from mmrazor.models.architectures.base import BaseArchitecture
+from mmrazor.models.builder import ARCHITECTURES
+from torch import Tensor, nn
+
+from freekd.prompt import FrequencyPrompts, PromptSpec
+from freekd.prompt_file import fingerprint
+
+from .utils import (
+    as_levels,
+    find_module,
+    load_teacher_weights,
+    resolve_model,
+    without_pretrained,
+)
+
+
+@ARCHITECTURES.register_module()
+class FrequencyPromptTeacher(BaseArchitecture):
+    """A detector or segmentor whose tapped module's output is replaced by its masked reconstruction.
+
+    When prompted (the default), a forward hook on ``module`` sends each of its maps through the
+    wavelet transform, masks the bands by the prompts, weights the channels by the gate, transforms
+    back and cuts to size. When not, the model is the bare one, bitwise. Only prompts and gate learn:
+    the model has ``requires_grad=False`` and stays in evaluation mode, norm statistics included.
+
+    Args:
+        model: the teacher: a model dict, or the path of a config file.
+        checkpoint: its weights, loaded by ``init_weights``; None leaves the config's own init.
+        module: path of the tapped module, such as ``neck``.
+        channels: channels of its maps, one number or one per level.
+        num_levels: how many maps it gives.
+        num_prompts, wavelet, dwt_levels, dwt_mode, granularity, gate: see
+            :class:`freekd.prompt.PromptSpec`.
+        min_share: the least share of the teacher's weights that ``checkpoint`` must fill.
+
+    Raises:
+        ValueError: an option out of range, or no such module (the nearest names are given).
+    """
+
+    def __init__(
+        self,
+        model: Union[str, Dict[str, Any]],
+        channels: Union[int, Sequence[int]],
+        num_levels: int,
+        module: str = "neck",
+        checkpoint: Optional[str] = None,
+        num_prompts: int = 2,
+        wavelet: str = "haar",
+        dwt_levels: int = 3,
+        dwt_mode: str = "zero",
+        granularity: str = "band",
+        gate: Optional[str] = "position",
+        min_share: float = 0.95,
+        init_cfg: Optional[Dict[str, Any]] = None,
+    ) -> None:
+        spec = PromptSpec.build(
+            channels, num_levels, num_prompts, wavelet, dwt_levels, dwt_mode, granularity, gate
+        )
+        model = resolve_model(model, "architecture.model")
+        if checkpoint is not None:
+            model = without_pretrained(model)
+        super().__init__(model=model, init_cfg=init_cfg)
+        self.checkpoint = checkpoint
+        self.min_share = min_share
+        self.module_path = module
+        self.model.requires_grad_(False)
+        self.prompts = FrequencyPrompts(spec)
+        self.prompted = True
+        self.masks: List[List[Tensor]] = []  # of the last prompted forward: levels, then groups
+        self.calls = 0
+        tapped = find_module(self.model, module, "architecture.module")
+        self._handle = tapped.register_forward_hook(self._replace)
+        self.train(self.training)
+
+    def _replace(self, _: nn.Module, __: Any, output: Any) -> Any:
+        if not self.prompted:
+            return None  # the output stays as it is
+        feats = as_levels(output, f"architecture.module={self.module_path!r}")
+        self.prompts.check_feats(
+            feats, f"architecture.module={self.module_path!r}", "architecture.channels"
+        )
+        outs, self.masks = self.prompts(feats)
+        self.calls += 1
+        if isinstance(output, Tensor):
+            return outs[0]
+        return type(output)(outs)
+
+    def remove_hook(self) -> None:
+        """Give the model back as it was; prompts have no effect any more."""
+        self._handle.remove()
+
+    @contextmanager
+    def unprompted(self) -> Iterator["FrequencyPromptTeacher"]:
+        """Within it, the model is the bare teacher."""
+        before, self.prompted = self.prompted, False
+        try:
+            yield self
+        finally:
+            self.prompted = before
+
+    def train(self, mode: bool = True) -> "FrequencyPromptTeacher":
+        """Training mode for the prompts; the teacher itself stays in evaluation mode."""
+        super().train(mode)
+        self.model.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Load the teacher's checkpoint, or, without one, run the model config's own init."""
+        if self.checkpoint is None:
+            super().init_weights()
+        else:
+            load_teacher_weights(
+                self.model, self.checkpoint, "architecture.checkpoint", self.min_share
+            )
+            self._is_init = True
+        self.model.requires_grad_(False)
+
+    def forward_prompted(self, **data: Any) -> Dict[str, Any]:
+        """The teacher's own losses on the masked features; leaves ``masks`` behind.
+
+        Raises:
+            RuntimeError: the tapped module ran not at all, or more than once.
+        """
+        self.masks, self.calls = [], 0
+        losses: Dict[str, Any] = self.model(return_loss=True, **data)
+        if self.calls != 1:
+            raise RuntimeError(
+                f"architecture.module={self.module_path!r} ran {self.calls} times in one training "
+                "step, expected once; tap a module that sees each image once, such as 'neck'"
+            )
+        return losses
+
+    def prompt_info(self) -> Dict[str, Any]:
+        """What a prompt file remembers of the teacher it was made with."""
+        return {
+            "teacher": type(self.model).__name__,
+            "teacher_module": self.module_path,
+            "teacher_checkpoint": str(self.checkpoint),
+            "teacher_fingerprint": fingerprint(self.model),
+        }
+
+    @property
+    def CLASSES(self) -> Any:  # noqa: N802 (mmdet's name)
+        """The teacher's class names."""
+        return getattr(self.model, "CLASSES", None)
+
+

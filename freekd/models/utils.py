@@ -1,0 +1,150 @@
+"""Helpers that the registered classes share: module paths, model configs, teacher weights."""
+
+import os
+from difflib import get_close_matches
+from typing import Any, List, Mapping, Sequence, Union
+
+import torch
+from mmcv import Config, ConfigDict
+from mmcv.runner import load_state_dict
+from mmcv.utils import print_log
+from torch import Tensor, nn
+
+from freekd.engine.io import load_checkpoint_file
+
+
+def find_module(model: nn.Module, path: str, key: str) -> nn.Module:
+    """The submodule of ``model`` named ``path``.
+
+    Raises:
+        ValueError: no such module; names the config ``key`` and the nearest existing paths.
+    """
+    modules = dict(model.named_modules())
+    if path in modules:
+        return modules[path]
+    names = [name for name in modules if name]
+    near = get_close_matches(str(path), names, n=5, cutoff=0.4)
+    last = str(path).rsplit(".", 1)[-1]
+    near += [name for name in names if name.rsplit(".", 1)[-1] == last and name not in near][:3]
+    hint = f"nearest: {near}" if near else f"top level: {[n for n in names if '.' not in n]}"
+    raise ValueError(f"{key}={path!r}: {type(model).__name__} has no such module; {hint}")
+
+
+def as_levels(output: Any, key: str) -> List[Tensor]:
+    """A module's output as a list of maps, one per pyramid level.
+
+    Raises:
+        ValueError: the output is neither a tensor nor a flat tuple or list of tensors.
+    """
+    levels = [output] if torch.is_tensor(output) else output
+    if isinstance(levels, (tuple, list)) and all(torch.is_tensor(level) for level in levels):
+        return list(levels)
+    raise ValueError(
+        f"{key}: expected a module that gives a tensor or a tuple of tensors, it gives "
+        f"{type(output).__name__}; tap another module"
+    )
+
+
+def resolve_model(model: Union[str, Mapping[str, Any]], key: str) -> ConfigDict:
+    """A model's config from a dict, or from the path of a config file with a ``model``.
+
+    A relative path is looked for from the working directory, then from the repository's root.
+
+    Raises:
+        FileNotFoundError, ValueError: names the config ``key``.
+    """
+    if not isinstance(model, str):
+        if not isinstance(model, Mapping):
+            raise ValueError(f"{key}: expected a model dict or a config path, got {model!r}")
+        return ConfigDict(model)
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    for candidate in (model, os.path.join(root, model)):
+        if os.path.isfile(candidate):
+            cfg = Config.fromfile(candidate)
+            if "model" not in cfg:
+                raise ValueError(f"{key}={model!r}: that config has no 'model'; keys: {list(cfg)}")
+            return cfg.model
+    raise FileNotFoundError(
+        f"{key}={model!r}: no such config file, neither from {os.getcwd()} nor from {root}"
+    )
+
+
+def without_pretrained(cfg: Any) -> Any:
+    """The config without the pretrained weights of its parts: a checkpoint will replace them all."""
+    if isinstance(cfg, Mapping):
+        out = ConfigDict()
+        for key, value in cfg.items():
+            if key == "pretrained":
+                out[key] = None
+            elif key == "init_cfg" and _is_pretrained(value):
+                out[key] = None
+            else:
+                out[key] = without_pretrained(value)
+        return out
+    if isinstance(cfg, (list, tuple)):
+        return type(cfg)(without_pretrained(item) for item in cfg)
+    return cfg
+
+
+def _is_pretrained(init_cfg: Any) -> bool:
+    return isinstance(init_cfg, Mapping) and init_cfg.get("type") == "Pretrained"
+
+
+def load_teacher_weights(
+    teacher: nn.Module, checkpoint: str, key: str, min_share: float = 0.95
+) -> float:
+    """Load a teacher's checkpoint and report the share of its weights that were found.
+
+    Args:
+        teacher: a stock mmdet or mmseg model.
+        checkpoint: a stock checkpoint, ``state_dict`` inside or bare; or one of this package's
+            distillation checkpoints, whose student is taken.
+        key: the config key that named it.
+        min_share: below this share of values (not of keys), it is an error.
+
+    Returns:
+        The share of the teacher's weights that the checkpoint filled, 0 to 1.
+
+    Raises:
+        FileNotFoundError, RuntimeError: missing, truncated, or too small a share, with examples.
+    """
+    try:
+        content = load_checkpoint_file(checkpoint, what="teacher checkpoint")
+    except (FileNotFoundError, RuntimeError) as error:
+        remedy = "must name a checkpoint of the teacher; train one with tools/train.py."
+        raise type(error)(f"{error} {key} {remedy}") from error
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
+    for prefix in ("module.", "architecture.model."):
+        if any(str(name).startswith(prefix) for name in state):
+            state = {
+                name[len(prefix) :]: value
+                for name, value in state.items()
+                if str(name).startswith(prefix)
+            }
+    own = {
+        name: value
+        for name, value in teacher.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    fitting = {
+        name for name, value in own.items() if name in state and state[name].shape == value.shape
+    }
+    total = sum(value.numel() for value in own.values())
+    share = sum(own[name].numel() for name in fitting) / max(total, 1)
+    lacking = sorted(set(own) - fitting)
+    if share < min_share:
+        raise RuntimeError(
+            f"{key}={checkpoint!r} fills {share:.1%} of the teacher's weights (at least "
+            f"{min_share:.0%} expected): {len(lacking)} of {len(own)} are missing or of another "
+            f"shape, first {_first(lacking)}; the file has {_first(sorted(map(str, state)))}. "
+            "Is it the checkpoint of this teacher's config?"
+        )
+    load_state_dict(teacher, {name: state[name] for name in state if name in fitting or
+                              str(name).endswith("num_batches_tracked")}, strict=False)
+    note = "" if not lacking else f"; left as they were: {_first(lacking)}"
+    print_log(f"teacher: {share:.1%} of the weights from {checkpoint}{note}", logger="root")
+    return share
+
+
+def _first(names: Sequence[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
