@@ -1,0 +1,81 @@
+"""Packaging of freekd. The set that is developed and tested with is in requirements/pinned.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def version() -> str:
+    """Read the version without importing freekd (and torch with it)."""
+    text = (ROOT / "freekd" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"', text, flags=re.MULTILINE)
+    if found is None:
+        raise RuntimeError('freekd/__init__.py has no line __version__ = "..."')
+    return found.group(1)
+
+
+def long_description() -> str:
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.is_file() else ""
+
+
+# The core: freekd.frequency, prompt, gate, functional.
+CORE = [
+    "torch>=1.13",  # torch.load(weights_only=True) came with 1.13
+    "numpy>=1.21",
+    "PyWavelets>=1.1.1",  # filter banks of all wavelets; the first release with wheels for 3.8
+]
+
+# Training and evaluation. Not among the core's requirements, after the custom of OpenMMLab's own
+# packages: pip cannot install mmcv-full unattended (its source package needs torch and an older
+# setuptools at build time, which pip's isolated builds do not give it). tools/setup_env.sh does.
+MM = [
+    "mmcv-full>=1.7.0,<1.8",  # 1.7 is the first series for torch 1.13; 2.0 has another API and name
+    "mmdet>=2.28,<3",  # 3.0 is built on mmengine; 2.28 accepts mmcv up to 1.8
+    "mmcls>=0.25,<1",  # mmrazor imports it
+    "mmrazor==0.3.1",  # the last 0.x release; freekd.compat knows exactly this one
+    "torchvision>=0.14",  # the one of torch 1.13
+    "matplotlib>=3.5",
+    "scipy",
+    "pycocotools",
+]
+SEG = ["mmsegmentation>=0.30,<1"]  # 1.0 is built on mmengine; 0.30 accepts mmcv up to 1.8
+DATA = ["scikit-learn>=1.0", "pillow>=8"]  # the bundled detection task is made of its sample data
+DEV = [
+    "pytest>=7",
+    "hypothesis>=6",
+    "ruff>=0.6",
+    "mypy>=1.8",
+    # the tests compare with these where they are installed
+    "pytorch_wavelets>=1.3",
+]
+
+setup(
+    name="freekd",
+    version=version(),
+    description="FreeKD: knowledge distillation in the frequency domain, for MMRazor 0.x",
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.8",
+    packages=find_packages(include=["freekd", "freekd.*"]),
+    package_data={"freekd": ["py.typed"]},
+    zip_safe=False,
+    install_requires=CORE,
+    extras_require={
+        "mm": MM,
+        "seg": MM + SEG,
+        "data": DATA,
+        "dev": DEV,
+        "all": MM + SEG + DATA + DEV,
+    },
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
