@@ -1,0 +1,287 @@
+"""What training and testing share: the config, its checks, the model, the process group.
+
+Every error says which key, what was expected, what came, and what to do.
+"""
+
+import difflib
+import logging
+import os
+import random
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import mmcv
+import numpy as np
+import torch
+from mmcv.runner import get_dist_info, init_dist
+
+TASKS = ("det", "seg")
+
+# Keys that --cfg-options may add to a config that does not have them.
+_OPTIONAL_KEYS = (
+    "task seed deterministic device load_from resume_from auto_resume work_dir log_level fp16 "
+    "evaluation custom_hooks find_unused_parameters cudnn_benchmark runner checkpoint_config "
+    "log_config optimizer_config optimizer lr_config momentum_config data data_help"
+).split()
+
+
+class ConfigError(ValueError):
+    """A config that cannot be trained or tested as it stands; the message says what to change."""
+
+
+# --------------------------------------------------------------------------- config
+def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
+    """Read a config file and merge ``--cfg-options`` into it.
+
+    Raises:
+        ConfigError: The file is missing, or an option names a key that no config has.
+    """
+    if not Path(path).is_file():
+        folder = Path(path).parent
+        near = difflib.get_close_matches(
+            Path(path).name, [p.name for p in folder.glob("*.py")], n=3, cutoff=0.0
+        )
+        hint = f"; the nearest names in {folder} are {', '.join(near)}" if near else ""
+        raise ConfigError(f"Expected a config file at {path}, found none{hint}. Correct the path.")
+    cfg = mmcv.Config.fromfile(path)
+    for key in options or {}:
+        first = key.split(".")[0]
+        known = list(cfg.keys()) + _OPTIONAL_KEYS
+        if first not in known:
+            near = difflib.get_close_matches(first, known, n=3)
+            raise ConfigError(
+                f"--cfg-options {key}: expected a key of {path}, but it has no '{first}'. "
+                f"Nearest: {', '.join(near) or 'none'}. Correct the name."
+            )
+    if options:
+        cfg.merge_from_dict(options)
+    return cfg
+
+
+def check_config(cfg: Any, splits: Tuple[str, ...] = ("train",)) -> str:
+    """Check that ``cfg`` can be run and return its task, ``'det'`` or ``'seg'``."""
+    given = [key for key in ("model", "algorithm") if cfg.get(key) is not None]
+    if len(given) != 1:
+        came = "both" if given else "neither"
+        raise ConfigError(
+            "Expected exactly one of the config keys 'model' (a plain mmdet or mmseg model) and "
+            f"'algorithm' (mmrazor: prompts or distillation), found {came}. Remove one with "
+            "model=None or add the missing one."
+        )
+    if cfg.get("data") is None:
+        raise ConfigError(
+            "Expected the config key 'data' with the datasets, found none. Add one of "
+            "configs/_base_/datasets to the config's _base_."
+        )
+    task = decide_task(cfg)
+    for split in splits:
+        if cfg.data.get(split) is None:
+            raise ConfigError(
+                f"Expected the config key data.{split} with a dataset, found none. Add it."
+            )
+        _check_files(cfg, cfg.data[split], f"data.{split}")
+    return task
+
+
+def _check_files(cfg: Any, dataset: Any, key: str) -> None:
+    """Every file and folder that a dataset config names must exist."""
+    if isinstance(dataset, (list, tuple)):
+        for number, one in enumerate(dataset):
+            _check_files(cfg, one, f"{key}.{number}")
+        return
+    if not isinstance(dataset, dict):
+        return
+    for inner in ("dataset", "datasets"):
+        if inner in dataset:
+            _check_files(cfg, dataset[inner], f"{key}.{inner}")
+    root = dataset.get("data_root") or ""
+    for name in ("ann_file", "img_prefix", "img_dir", "ann_dir", "seg_prefix"):
+        values = dataset.get(name)
+        for value in values if isinstance(values, (list, tuple)) else [values]:
+            if not isinstance(value, str) or not value or "://" in value:
+                continue
+            path = value if os.path.isabs(value) else os.path.join(root, value)
+            if not os.path.exists(path):
+                remedy = cfg.get("data_help") or (
+                    f"Prepare the dataset, or give its place with --cfg-options {key}.{name}=PATH"
+                )
+                raise ConfigError(
+                    f"{key}.{name}: expected a file or folder at {os.path.abspath(path)}, "
+                    f"found nothing. {remedy}."
+                )
+
+
+def _typed(cfg: Any) -> Iterator[str]:
+    """The ``type`` of a config and of the configs inside it, outermost first."""
+    queue: List[Any] = [cfg]
+    while queue:
+        node = queue.pop(0)
+        if isinstance(node, dict):
+            if isinstance(node.get("type"), str):
+                yield node["type"].split(".")[-1]
+            queue.extend(node.values())
+        elif isinstance(node, (list, tuple)):
+            queue.extend(node)
+
+
+def decide_task(cfg: Any) -> str:
+    """``cfg.task`` if given, else by the registry that holds the (student) model's type."""
+    task = cfg.get("task")
+    if task is not None:
+        if task not in TASKS:
+            raise ConfigError(f"task: expected one of {TASKS}, got {task!r}. Correct the key.")
+        return str(task)
+    from mmdet.models import DETECTORS
+    from mmseg.models import SEGMENTORS
+
+    model = cfg.get("model")
+    if model is None:
+        model = cfg.algorithm.get("architecture", cfg.algorithm)
+    own = {"det": DETECTORS.module_dict, "seg": SEGMENTORS.module_dict}
+    wrapper = {"det": "MMDetArchitecture", "seg": "MMSegArchitecture"}
+    types = list(_typed(model))
+    for name in types:
+        hits = [task for task in TASKS if name == wrapper[task] or name in own[task]]
+        if len(hits) == 1:
+            return hits[0]
+    raise ConfigError(
+        f"Cannot tell detection from segmentation: type {types[0] if types else None!r} is in "
+        "neither of mmdet's and mmseg's registries. Expected a detector or segmentor, or the "
+        "config key task='det' or task='seg'. Correct the type, or add the key (and "
+        "custom_imports for classes of your own)."
+    )
+
+
+# --------------------------------------------------------------------------- building
+def build_model(cfg: Any, task: str) -> torch.nn.Module:
+    """The plain model or the algorithm of ``cfg``, not yet initialised."""
+    if cfg.get("algorithm") is not None:
+        from mmrazor.models.builder import build_algorithm
+
+        return build_algorithm(cfg.algorithm)
+    if task == "det":
+        from mmdet.models import build_detector
+
+        return build_detector(
+            cfg.model, train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg")
+        )
+    from mmseg.models import build_segmentor
+
+    return build_segmentor(cfg.model, train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg"))
+
+
+def build_dataset(cfg: Any, task: str, test_mode: bool = False) -> Any:
+    """A dataset of mmdet or mmseg."""
+    import importlib
+
+    module = importlib.import_module("mmdet.datasets" if task == "det" else "mmseg.datasets")
+    return module.build_dataset(cfg, dict(test_mode=True) if test_mode else None)
+
+
+def build_eval_loader(cfg: Any, split: str, task: str, distributed: bool) -> Any:
+    """The loader of ``data.val`` or ``data.test``, in the dataset's order."""
+    import importlib
+
+    dataset_cfg = mmcv.ConfigDict(cfg.data[split].to_dict())
+    options = dict(samples_per_gpu=1, workers_per_gpu=cfg.data.get("workers_per_gpu", 2))
+    if "samples_per_gpu" in dataset_cfg:
+        options["samples_per_gpu"] = dataset_cfg.pop("samples_per_gpu")
+    options.update(cfg.data.get(f"{split}_dataloader", {}))
+    if task == "det" and options["samples_per_gpu"] > 1:
+        from mmdet.datasets import replace_ImageToTensor
+
+        dataset_cfg.pipeline = replace_ImageToTensor(dataset_cfg.pipeline)
+    module = importlib.import_module("mmdet.datasets" if task == "det" else "mmseg.datasets")
+    options.setdefault("persistent_workers", False)
+    return module.build_dataloader(
+        build_dataset(dataset_cfg, task, test_mode=True), dist=distributed, shuffle=False, **options
+    )
+
+
+def name_classes(model: torch.nn.Module, dataset: Any) -> Dict[str, Any]:
+    """Give the model the dataset's class names, as mmdet does; return them for the checkpoint."""
+    names = {
+        key: getattr(dataset, key)
+        for key in ("CLASSES", "PALETTE")
+        if getattr(dataset, key, None) is not None
+    }
+    inner = getattr(getattr(model, "architecture", None), "model", None)
+    for module in (model, inner):
+        for key, value in names.items():
+            if module is not None:
+                setattr(module, key, value)
+    return names
+
+
+# --------------------------------------------------------------------------- processes
+def choose_device(device: Optional[str]) -> str:
+    """``'cuda'`` or ``'cpu'``: as asked, else CUDA where there is one."""
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise ConfigError(f"--device: expected 'cpu' or 'cuda', got {device!r}.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "--device cuda: expected a GPU, but torch sees none. Use --device cpu, or check the "
+            "driver and that this torch was built for CUDA."
+        )
+    return device
+
+
+def init_processes(launcher: str) -> bool:
+    """Join the process group (nccl, or gloo without GPUs); say whether there is one.
+
+    Started by torchrun without ``--launcher``, its environment counts as ``pytorch``.
+    """
+    if launcher == "none" and int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
+        launcher = "pytorch"
+    if torch.multiprocessing.get_start_method(allow_none=True) is None and os.name == "posix":
+        # init_dist would choose spawn, whose workers import this script again without its patches
+        torch.multiprocessing.set_start_method("fork")
+    if launcher == "none":
+        return False
+    if launcher == "pytorch" and "RANK" not in os.environ:
+        raise ConfigError(
+            "--launcher pytorch: expected torchrun's variables RANK, WORLD_SIZE, LOCAL_RANK in "
+            "the environment, found none. Start with: bash tools/dist_train.sh CONFIG GPUS"
+        )
+    if launcher == "slurm" and "SLURM_PROCID" not in os.environ:
+        raise ConfigError(
+            "--launcher slurm: expected slurm's variables SLURM_PROCID, SLURM_NTASKS in the "
+            "environment, found none. Start with: bash tools/slurm_train.sh"
+        )
+    init_dist(launcher, backend="nccl")
+    return True
+
+
+def set_random_seed(seed: int, deterministic: bool = False) -> None:
+    """Seed random, numpy and torch; with ``deterministic``, cuDNN too."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    if deterministic:
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+
+
+def share_seed(seed: Optional[int]) -> int:
+    """The given seed, or a random one that all processes agree on."""
+    if seed is not None:
+        return int(seed)
+    shared = [random.SystemRandom().randrange(2**31)]
+    if get_dist_info()[1] > 1:
+        torch.distributed.broadcast_object_list(shared, src=0)
+    return shared[0]
+
+
+def make_logger(log_file: Optional[str] = None, level: str = "INFO") -> logging.Logger:
+    """The logger ``freekd``; a second run in one process gets its own file."""
+    from mmcv.utils import logging as mmcv_logging
+
+    logger = logging.getLogger("freekd")
+    for handler in list(logger.handlers):
+        handler.close()
+        logger.removeHandler(handler)
+    mmcv_logging.logger_initialized.pop("freekd", None)
+    logger.propagate = False
+    return mmcv.utils.get_logger("freekd", log_file=log_file, log_level=level)
