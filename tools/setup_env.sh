@@ -35,7 +35,7 @@ mmcv_version=$(sed -n 's/^mmcv-full==\([0-9.]*\).*/\1/p' requirements/mmcv.txt)
 
 # Measured on Linux x86_64 with the pinned set, rounded up (MiB).
 mib_venv=6000     # a finished environment, torch with its CUDA libraries included
-mib_download=2800 # the wheels, while pip unpacks them (in TMPDIR) and once more in pip's own cache
+mib_download=2900 # the wheels, while pip unpacks them (in TMPDIR) and once more in pip's own cache
 mib_build=1200    # compiling mmcv-full in the cache folder
 mib_wheel=100     # the finished wheel
 mib_margin=500
@@ -61,6 +61,7 @@ inputs_hash() {
   {
     cat requirements/*.txt setup.py tools/setup_env.sh
     "$py" -I -S -c 'import sys; print(sys.version, sys.prefix)'
+    (cd "$venv" && pwd -P)
     printf '%s\n' "$root" "${FREEKD_CPU_OPS:-}" "${TORCH_CUDA_ARCH_LIST:-}"
     gpu_fingerprint
   } | sha256sum | cut -d' ' -f1
@@ -221,10 +222,14 @@ Free some, or move a part: FREEKD_VENV, FREEKD_CACHE, TMPDIR, PIP_CACHE_DIR."
 }
 declare -A available=()
 
-find_nvcc() { # the nvcc of the wanted CUDA major version if there is one, else any
-  local major=$1 exe release other=''
-  for exe in "${CUDA_HOME:+$CUDA_HOME/bin/nvcc}" "$(command -v nvcc 2>/dev/null || true)" \
-    /usr/local/cuda/bin/nvcc "/usr/local/cuda-$major"*/bin/nvcc; do
+find_nvcc() { # the nvcc of the wanted CUDA major version if there is one, else any; CUDA_HOME decides
+  local major=$1 exe release other='' candidates
+  if [ -n "${CUDA_HOME:-}" ]; then
+    candidates=("$CUDA_HOME/bin/nvcc")
+  else
+    candidates=("$(command -v nvcc 2>/dev/null || true)" /usr/local/cuda/bin/nvcc "/usr/local/cuda-$major"*/bin/nvcc)
+  fi
+  for exe in "${candidates[@]}"; do
     [ -n "$exe" ] && [ -x "$exe" ] || continue
     release=$(nvcc_release "$exe")
     [ "${release%%.*}" != "$major" ] || { printf '%s\n' "$exe" && return; }
@@ -291,7 +296,7 @@ Install by hand after requirements/pinned.txt (see its first lines)."
   check_venv_place
   choose_ops
   choose_python
-  if [ -z "$python" ]; then
+  if [ ${#problems[@]} -gt 0 ]; then
     check_compiler # so that all that is missing is told at once
   else
     local key
