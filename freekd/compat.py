@@ -6,15 +6,17 @@ for a version number, and changes objects in memory only: the packages on disk s
 Seen with torch 2.11.0, mmcv-full 1.7.2, mmdet 2.28.2, mmsegmentation 0.30.0, mmrazor 0.3.1.
 """
 
+import contextlib
 import functools
 import importlib
 import inspect
+import logging
 import os
 import sys
 import tempfile
 import types
 import warnings
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -36,20 +38,35 @@ def apply() -> None:
     _add_numpy_aliases()
     _stub_pkg_resources()
     io.allow_numpy_in_checkpoints()
-    _require("mmcv", "mmcv-full")
+    with _quiet_imports():
+        _require("mmcv", "mmcv-full")
+        _require("mmdet", "mmdet")
+        _require("mmseg", "mmsegmentation")
+        _import_mmrazor()
     _fix_scatter_stream()
     _fix_ddp()
     _fix_checkpoint_loading()
     _fix_checkpoint_writing()
     _fix_iter_runner_resume()
     _fix_init_dist()
-    _require("mmdet", "mmdet")
-    _require("mmseg", "mmsegmentation")
-    _import_mmrazor()
     _fix_seed_device()
     _fix_reppoints_device()
     _fix_collect_results()
     _applied = True
+
+
+@contextlib.contextmanager
+def _quiet_imports() -> Iterator[None]:
+    """Without mmcv's notice of its version 2 and torch's of a missing CUDA compiler."""
+    logger = logging.getLogger("torch.utils.cpp_extension")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="On January 1, 2023, MMCV will release")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _require(module: str, package: str) -> None:
@@ -253,7 +270,7 @@ def iterations_done(meta: Dict[str, Any], by_epoch: bool) -> int:
 
 # --------------------------------------------------------------------------- distributed
 def _fix_init_dist() -> None:
-    """mmcv's ``init_dist`` divides by the number of GPUs: use gloo where there are none (stack 10)."""
+    """mmcv's ``init_dist`` divides by the number of GPUs: gloo where there are none (stack 10)."""
     from mmcv.runner import dist_utils
 
     def on_cpu(original: Callable[..., None]) -> Callable[..., None]:
@@ -291,7 +308,7 @@ def _slurm_environment(port: Optional[int] = None) -> None:
 
 
 def _fix_seed_device() -> None:
-    """``init_random_seed`` and ``sync_random_seed`` broadcast on 'cuda': use the CPU there (stack 12)."""
+    """The helpers that share a seed broadcast on 'cuda' by default: use the CPU (stack 12)."""
     if torch.cuda.is_available():
         return
     places = ("mmdet.apis.train", "mmseg.apis.train", "mmrazor.apis.utils")
@@ -305,7 +322,7 @@ def _fix_seed_device() -> None:
 
 
 def _fix_collect_results() -> None:
-    """Gathering test results without a tmpdir allocates on 'cuda': share a folder's name (stack 16)."""
+    """Gathering results without a tmpdir allocates on 'cuda': share a folder's name (stack 16)."""
 
     def on_cpu(original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -326,7 +343,7 @@ def _fix_collect_results() -> None:
 
 # --------------------------------------------------------------------------- CPU
 def _fix_reppoints_device() -> None:
-    """RepPointsHead lets mmdet's default device 'cuda' through: use its features' device (stack 7)."""
+    """RepPointsHead lets mmdet's default device 'cuda' through: use the features' (stack 7)."""
     from mmdet.models.dense_heads import RepPointsHead
 
     original = RepPointsHead.get_points
@@ -351,7 +368,9 @@ def usable_fp16(fp16: Optional[Dict[str, Any]], device: str) -> Optional[Dict[st
     mmcv's half precision ends in a Half/Float mismatch on the CPU (stack 18).
     """
     if fp16 is not None and device != "cuda":
-        warnings.warn(f"fp16={dict(fp16)} is ignored on the {device}: training in float32")
+        warnings.warn(
+            f"fp16={dict(fp16)} is ignored on the {device}: training in float32", stacklevel=2
+        )
         return None
     return fp16
 

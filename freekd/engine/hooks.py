@@ -136,3 +136,14 @@ class SavePromptsHook(Hook):
         if runner.rank == 0:
             path = os.path.join(runner.work_dir, self.filename)
             runner.logger.info(f"prompts saved to {path}")
+
+
+def evaluate_at_the_end(hook: Any) -> None:
+    """Let mmcv's evaluation hook run after the last epoch or iteration, whatever its interval."""
+    every_interval = hook._should_evaluate
+
+    def should_evaluate(runner: Any) -> bool:
+        last = hook.is_last_epoch(runner) if hook.by_epoch else hook.is_last_iter(runner)
+        return bool(last or every_interval(runner))
+
+    hook._should_evaluate = should_evaluate

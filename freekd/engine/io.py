@@ -20,6 +20,10 @@ PathLike = Union[str, "os.PathLike[str]"]
 TEMP_SUFFIX = ".tmp"
 
 
+class UnreadableFileError(RuntimeError):
+    """A file that is there but cannot be read as what it should be."""
+
+
 # --------------------------------------------------------------------------- writing
 def _temp_name(path: Path) -> Path:
     # Hidden and not ending in .pth: nothing that looks for checkpoints can pick it up.
@@ -178,7 +182,8 @@ def load_checkpoint_file(
 
     Raises:
         FileNotFoundError: There is no such file; the message lists what is beside it.
-        RuntimeError: The file is truncated, no torch file, or holds more than data.
+        UnreadableFileError: (a RuntimeError) The file is truncated, no torch file, or holds more
+            than data.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -191,7 +196,7 @@ def load_checkpoint_file(
     try:
         return torch.load(str(path), map_location=map_location, weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        raise RuntimeError(
+        raise UnreadableFileError(
             f"Expected a {what} in {path}, but {_why_unreadable(path, error)}. "
             "Copy or make the file again, or use an older one from the same folder."
         ) from error

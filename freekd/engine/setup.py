@@ -1,19 +1,17 @@
-"""What training and testing share: the config, its checks, the model, the process group.
+"""What training and testing share: the config, its checks, the model and the datasets.
 
 Every error says which key, what was expected, what came, and what to do.
 """
 
+import contextlib
 import difflib
-import logging
+import importlib
 import os
-import random
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import mmcv
-import numpy as np
 import torch
-from mmcv.runner import get_dist_info, init_dist
 
 TASKS = ("det", "seg")
 
@@ -81,6 +79,42 @@ def check_config(cfg: Any, splits: Tuple[str, ...] = ("train",)) -> str:
             )
         _check_files(cfg, cfg.data[split], f"data.{split}")
     return task
+
+
+def check_schedule(cfg: Any) -> bool:
+    """Fill what a schedule may leave out, check the rest; returns whether the run counts epochs."""
+    if cfg.get("runner") is None and cfg.get("total_epochs") is not None:
+        cfg.runner = dict(type="EpochBasedRunner", max_epochs=cfg.total_epochs)
+    for key in ("runner", "optimizer"):
+        if cfg.get(key) is None:
+            raise ConfigError(
+                f"Expected the config key '{key}', found none. Add one of "
+                "configs/_base_/schedules to the config's _base_."
+            )
+    by_epoch = cfg.runner.get("max_epochs") is not None
+    if by_epoch == (cfg.runner.get("max_iters") is not None):
+        raise ConfigError(
+            "runner: expected max_epochs (EpochBasedRunner) or max_iters (IterBasedRunner), got "
+            f"{dict(cfg.runner)}. Give one of them."
+        )
+    cfg.setdefault("checkpoint_config", dict(interval=1 if by_epoch else 1000))
+    if cfg.checkpoint_config is not None:
+        if cfg.checkpoint_config.get("by_epoch", by_epoch) != by_epoch:
+            raise ConfigError(
+                f"checkpoint_config.by_epoch: expected {by_epoch}, as the runner counts "
+                f"{'epochs' if by_epoch else 'iterations'}, got {not by_epoch}: from such a "
+                "checkpoint a run could not go on exactly. Remove the key."
+            )
+        cfg.checkpoint_config.by_epoch = by_epoch
+    cfg.setdefault("optimizer_config", {})
+    cfg.setdefault("log_config", dict(interval=10, hooks=[dict(type="TextLoggerHook")]))
+    workflow = [tuple(step) for step in cfg.get("workflow") or [("train", 1)]]
+    if workflow != [("train", 1)]:
+        raise ConfigError(
+            f"workflow: expected [('train', 1)], got {workflow}. Remove the key: evaluation is "
+            "set by the key 'evaluation'."
+        )
+    return by_epoch
 
 
 def _check_files(cfg: Any, dataset: Any, key: str) -> None:
@@ -153,35 +187,62 @@ def decide_task(cfg: Any) -> str:
 
 
 # --------------------------------------------------------------------------- building
+@contextlib.contextmanager
+def building(what: str) -> Iterator[None]:
+    """Turn what a constructor says about its arguments into a :class:`ConfigError`."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise ConfigError(f"{what} ({type(error).__name__}): {text}") from error
+
+
 def build_model(cfg: Any, task: str) -> torch.nn.Module:
     """The plain model or the algorithm of ``cfg``, not yet initialised."""
-    if cfg.get("algorithm") is not None:
-        from mmrazor.models.builder import build_algorithm
+    with building("The model cannot be built from the config"):
+        if cfg.get("algorithm") is not None:
+            from mmrazor.models.builder import build_algorithm
 
-        return build_algorithm(cfg.algorithm)
-    if task == "det":
-        from mmdet.models import build_detector
+            return build_algorithm(cfg.algorithm)
+        options = dict(train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg"))
+        if task == "det":
+            from mmdet.models import build_detector
 
-        return build_detector(
-            cfg.model, train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg")
+            return build_detector(cfg.model, **options)
+        from mmseg.models import build_segmentor
+
+        return build_segmentor(cfg.model, **options)
+
+
+def build_optimizer(model: torch.nn.Module, cfg: Any) -> torch.optim.Optimizer:
+    """The config's optimizer over the parameters that require a gradient, and no others."""
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ConfigError(
+            "Expected parameters to train, but every parameter of the model is frozen. Check "
+            "frozen_stages and requires_grad in the config."
         )
-    from mmseg.models import build_segmentor
+    with building("The optimizer cannot be built from the config"):
+        optimizer = mmcv.runner.build_optimizer(model, cfg)
+    for group in optimizer.param_groups:
+        group["params"] = [p for p in group["params"] if p.requires_grad]
+    optimizer.param_groups = [group for group in optimizer.param_groups if group["params"]]
+    return optimizer
 
-    return build_segmentor(cfg.model, train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg"))
+
+def _datasets_of(task: str) -> Any:
+    return importlib.import_module("mmdet.datasets" if task == "det" else "mmseg.datasets")
 
 
 def build_dataset(cfg: Any, task: str, test_mode: bool = False) -> Any:
     """A dataset of mmdet or mmseg."""
-    import importlib
-
-    module = importlib.import_module("mmdet.datasets" if task == "det" else "mmseg.datasets")
-    return module.build_dataset(cfg, dict(test_mode=True) if test_mode else None)
+    with building("The dataset cannot be built from the config"):
+        return _datasets_of(task).build_dataset(cfg, dict(test_mode=True) if test_mode else None)
 
 
 def build_eval_loader(cfg: Any, split: str, task: str, distributed: bool) -> Any:
     """The loader of ``data.val`` or ``data.test``, in the dataset's order."""
-    import importlib
-
     dataset_cfg = mmcv.ConfigDict(cfg.data[split].to_dict())
     options = dict(samples_per_gpu=1, workers_per_gpu=cfg.data.get("workers_per_gpu", 2))
     if "samples_per_gpu" in dataset_cfg:
@@ -191,11 +252,9 @@ def build_eval_loader(cfg: Any, split: str, task: str, distributed: bool) -> Any
         from mmdet.datasets import replace_ImageToTensor
 
         dataset_cfg.pipeline = replace_ImageToTensor(dataset_cfg.pipeline)
-    module = importlib.import_module("mmdet.datasets" if task == "det" else "mmseg.datasets")
     options.setdefault("persistent_workers", False)
-    return module.build_dataloader(
-        build_dataset(dataset_cfg, task, test_mode=True), dist=distributed, shuffle=False, **options
-    )
+    dataset = build_dataset(dataset_cfg, task, test_mode=True)
+    return _datasets_of(task).build_dataloader(dataset, dist=distributed, shuffle=False, **options)
 
 
 def name_classes(model: torch.nn.Module, dataset: Any) -> Dict[str, Any]:
@@ -211,77 +270,3 @@ def name_classes(model: torch.nn.Module, dataset: Any) -> Dict[str, Any]:
             if module is not None:
                 setattr(module, key, value)
     return names
-
-
-# --------------------------------------------------------------------------- processes
-def choose_device(device: Optional[str]) -> str:
-    """``'cuda'`` or ``'cpu'``: as asked, else CUDA where there is one."""
-    if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device not in ("cpu", "cuda"):
-        raise ConfigError(f"--device: expected 'cpu' or 'cuda', got {device!r}.")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "--device cuda: expected a GPU, but torch sees none. Use --device cpu, or check the "
-            "driver and that this torch was built for CUDA."
-        )
-    return device
-
-
-def init_processes(launcher: str) -> bool:
-    """Join the process group (nccl, or gloo without GPUs); say whether there is one.
-
-    Started by torchrun without ``--launcher``, its environment counts as ``pytorch``.
-    """
-    if launcher == "none" and int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
-        launcher = "pytorch"
-    if torch.multiprocessing.get_start_method(allow_none=True) is None and os.name == "posix":
-        # init_dist would choose spawn, whose workers import this script again without its patches
-        torch.multiprocessing.set_start_method("fork")
-    if launcher == "none":
-        return False
-    if launcher == "pytorch" and "RANK" not in os.environ:
-        raise ConfigError(
-            "--launcher pytorch: expected torchrun's variables RANK, WORLD_SIZE, LOCAL_RANK in "
-            "the environment, found none. Start with: bash tools/dist_train.sh CONFIG GPUS"
-        )
-    if launcher == "slurm" and "SLURM_PROCID" not in os.environ:
-        raise ConfigError(
-            "--launcher slurm: expected slurm's variables SLURM_PROCID, SLURM_NTASKS in the "
-            "environment, found none. Start with: bash tools/slurm_train.sh"
-        )
-    init_dist(launcher, backend="nccl")
-    return True
-
-
-def set_random_seed(seed: int, deterministic: bool = False) -> None:
-    """Seed random, numpy and torch; with ``deterministic``, cuDNN too."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    if deterministic:
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
-
-
-def share_seed(seed: Optional[int]) -> int:
-    """The given seed, or a random one that all processes agree on."""
-    if seed is not None:
-        return int(seed)
-    shared = [random.SystemRandom().randrange(2**31)]
-    if get_dist_info()[1] > 1:
-        torch.distributed.broadcast_object_list(shared, src=0)
-    return shared[0]
-
-
-def make_logger(log_file: Optional[str] = None, level: str = "INFO") -> logging.Logger:
-    """The logger ``freekd``; a second run in one process gets its own file."""
-    from mmcv.utils import logging as mmcv_logging
-
-    logger = logging.getLogger("freekd")
-    for handler in list(logger.handlers):
-        handler.close()
-        logger.removeHandler(handler)
-    mmcv_logging.logger_initialized.pop("freekd", None)
-    logger.propagate = False
-    return mmcv.utils.get_logger("freekd", log_file=log_file, log_level=level)

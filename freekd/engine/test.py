@@ -1,0 +1,163 @@
+"""The test entry behind ``tools/test.py``: evaluate a checkpoint on CPU or GPU, in any number of
+processes.
+
+A checkpoint that does not fill the whole model is an error: a score of half-loaded weights
+looks like a bad method.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import pickle
+import sys
+import time
+from typing import Any, Dict, List, Optional, Tuple
+
+import freekd
+from freekd import compat
+
+
+def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
+    from mmcv import DictAction
+
+    parser = argparse.ArgumentParser(description="Evaluate a checkpoint.")
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="checkpoint of that config, or a student-only file")
+    parser.add_argument("--eval", nargs="+", help="metrics; default: the config's")
+    parser.add_argument("--out", help="write the raw results to this .pkl file")
+    parser.add_argument("--json", help="write the metrics to this .json file")
+    parser.add_argument("--allow-missing", action="store_true", help="test a partly filled model")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, help="key=value, over the config's"
+    )
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+    return parser.parse_args(argv)
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Entry of ``tools/test.py``; returns the exit code."""
+    compat.hide_gpus_if_asked(sys.argv[1:] if argv is None else argv)
+    compat.apply()
+    from freekd.engine import launch, setup
+
+    args = parse_args(argv)
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    with launch.friendly_errors() as outcome, launch.process_group(args.launcher) as distributed:
+        cfg = setup.load_config(args.config, args.cfg_options)
+        cfg.device = launch.choose_device(args.device or cfg.get("device"))
+        test(
+            cfg,
+            args.checkpoint,
+            metrics=args.eval,
+            out=args.out,
+            json_file=args.json,
+            allow_missing=args.allow_missing,
+            distributed=distributed,
+        )
+    return outcome.code
+
+
+def load_for_test(
+    cfg: Any, checkpoint: str, task: str, allow_missing: bool = False
+) -> Tuple[Any, Dict[str, Any]]:
+    """The model of ``cfg`` with the weights of ``checkpoint``, and the checkpoint's meta.
+
+    Of a distillation only the student is built: testing it needs neither teacher nor prompts.
+    """
+    from freekd.engine import setup
+    from freekd.engine.checkpoint import CheckpointError, load_weights
+    from freekd.engine.io import load_checkpoint_file
+
+    content = load_checkpoint_file(checkpoint)
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not state:
+        raise CheckpointError(
+            f"Expected a checkpoint with weights in {checkpoint}, found a "
+            f"{type(content).__name__} without. Give a checkpoint of the config's run."
+        )
+    algorithm = cfg.get("algorithm")
+    if algorithm is not None and algorithm.get("distiller") is not None:
+        cfg.algorithm.distiller = None
+    model = setup.build_model(cfg, task)
+    missing, _ = load_weights(
+        model, state, str(checkpoint), optional=("distiller.",), allow_missing=allow_missing
+    )
+    if missing:
+        print(f"warning: {len(missing)} weights are missing: {', '.join(missing[:4])}")
+    return model, content.get("meta") or {}
+
+
+def test(
+    cfg: Any,
+    checkpoint: str,
+    metrics: Optional[List[str]] = None,
+    out: Optional[str] = None,
+    json_file: Optional[str] = None,
+    allow_missing: bool = False,
+    distributed: bool = False,
+) -> Optional[Dict[str, float]]:
+    """Evaluate ``checkpoint`` on ``data.test`` and return the metrics (on rank 0, else None).
+
+    Args:
+        cfg: An mmcv Config with ``device`` set.
+        checkpoint: Of the config's own run, or student-only for a plain ``model``.
+        metrics: Such as ``['bbox']`` or ``['mIoU']``; default: ``cfg.evaluation.metric``.
+        out: Pickle file for the raw results.
+        json_file: For the metrics, with what they were made of; written atomically.
+        allow_missing: Test although weights are missing.
+        distributed: The process group is there.
+    """
+    compat.apply()
+    from mmcv.runner import get_dist_info
+
+    from freekd.engine import launch, setup
+    from freekd.engine.io import atomic_write_bytes, atomic_write_text
+
+    task = setup.check_config(cfg, ("test",))
+    model, meta = load_for_test(cfg, checkpoint, task, allow_missing)
+    loader = setup.build_eval_loader(cfg, "test", task, distributed)
+    setup.name_classes(model, loader.dataset)
+    trained_on = meta.get("CLASSES")
+    if trained_on is not None and list(trained_on) != list(loader.dataset.CLASSES or trained_on):
+        print(f"warning: trained on the classes {trained_on}, tested on {loader.dataset.CLASSES}")
+    model = launch.wrap_for_test(model, cfg.device)
+
+    start = time.time()
+    apis = importlib.import_module("mmdet.apis" if task == "det" else "mmseg.apis")
+    options = {} if task == "det" else dict(pre_eval=True)
+    if distributed:
+        results = apis.multi_gpu_test(model, loader, **options)
+    else:
+        results = apis.single_gpu_test(model, loader, **options)
+    seconds = time.time() - start
+    if get_dist_info()[0] != 0:
+        return None
+    print()
+    if out is not None:
+        atomic_write_bytes(out, pickle.dumps(results))
+    evaluation = dict(cfg.get("evaluation") or {})
+    wanted = metrics or evaluation.get("metric") or ["bbox" if task == "det" else "mIoU"]
+    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+    found = loader.dataset.evaluate(results, metric=wanted)
+    scores = {key: float(value) for key, value in found.items() if not isinstance(value, str)}
+    if task == "det":
+        for metric in wanted:  # mmdet leaves them out when nothing was detected at all
+            scores.setdefault(f"{metric}_mAP", 0.0)
+    for key in sorted(scores):
+        print(f"{key}: {scores[key]:.4f}")
+    if json_file is not None:
+        record = dict(
+            config=cfg.filename,
+            checkpoint=str(checkpoint),
+            task=task,
+            metrics=scores,
+            images=len(loader.dataset),
+            seconds=round(seconds, 2),
+            device=cfg.device,
+            freekd_version=freekd.__version__,
+        )
+        atomic_write_text(json_file, json.dumps(record, indent=2) + "\n")
+    return scores

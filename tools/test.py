@@ -1,0 +1,14 @@
+"""Evaluate a checkpoint: of a plain model, a prompted teacher, a distillation, or a student alone.
+
+python tools/test.py CONFIG CHECKPOINT [--eval bbox] [--json FILE] [--cfg-options k=v ...]
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from freekd.engine.test import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main())
