@@ -37,8 +37,8 @@ case "$*" in
   '-m venv '*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && touch "$3/pyvenv.cfg"; exit ;;
   *' download '*) # the source package
     while [ "$1" != -d ]; do shift; done
-    mkdir -p "$2" unpacked/mmcv && echo source >unpacked/mmcv/setup.py
-    tar -czf "$2/mmcv-full-1.7.2.tar.gz" -C unpacked mmcv; exit ;;
+    mkdir -p "$2/mmcv" && echo source >"$2/mmcv/setup.py"
+    tar -czf "$2/mmcv-full-1.7.2.tar.gz" -C "$2" mmcv; exit ;;
   *'-m pip'*) [ ! -f {fail} ] || {{ cat {fail}; exit 7; }}; exit ;;
   'setup.py bdist_wheel '*)
     [ ! -f {slow} ] || {{ echo '[3/10] c++ three.cpp'; sleep 60; }}
