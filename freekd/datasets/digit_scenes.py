@@ -89,7 +89,9 @@ def background(
     crop = photo[top : top + side, left : left + side]
     if rng.rand() < 0.5:
         crop = crop[:, ::-1]
-    picture = Image.fromarray(np.ascontiguousarray(crop)).resize((size, size), Image.BICUBIC)
+    picture = Image.fromarray(np.ascontiguousarray(crop)).resize(
+        (size, size), Image.Resampling.BICUBIC
+    )
     return np.clip(np.asarray(picture, dtype=np.float64) * rng.uniform(0.75, 1.15), 0.0, 255.0)
 
 

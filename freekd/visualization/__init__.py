@@ -1,0 +1,14 @@
+"""Pictures of the method, drawn with matplotlib from plain arrays or tensors."""
+
+from .detections import DetectionRow, draw_detections
+from .features import draw_feature_maps, spatial_softmax_heatmap
+from .masks import draw_prompt_mask_levels, draw_prompt_masks
+
+__all__ = [
+    "DetectionRow",
+    "draw_detections",
+    "draw_feature_maps",
+    "draw_prompt_mask_levels",
+    "draw_prompt_masks",
+    "spatial_softmax_heatmap",
+]
