@@ -320,8 +320,13 @@ stop_child() { # an interrupted call takes its compilers with it
   [ -z "$child" ] || kill -TERM -- "-$child" 2>/dev/null || true
 }
 trap stop_child EXIT
-trap 'say ""; say "Interrupted. Call it again to continue: bash tools/setup_env.sh"; exit 130' INT
-trap 'exit 143' TERM HUP
+interrupted() {
+  say "Interrupted. Call it again to continue: bash tools/setup_env.sh"
+  exit "$1"
+}
+trap 'interrupted 130' INT
+trap 'interrupted 143' TERM
+trap 'exit 129' HUP
 
 step_number=0
 steps=6
