@@ -2,7 +2,8 @@
 
 from typing import Any, Dict, Optional
 
-from mmrazor.models.algorithms import BaseAlgorithm, GeneralDistill
+from mmrazor.models.algorithms import GeneralDistill
+from mmrazor.models.algorithms.base import BaseAlgorithm
 from mmrazor.models.builder import ALGORITHMS
 
 from freekd.functional import DISSIMILARITIES, check_choice

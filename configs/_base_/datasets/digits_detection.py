@@ -57,4 +57,3 @@ data = dict(
     val_dataloader=dict(samples_per_gpu=10),
     test_dataloader=dict(samples_per_gpu=10),
 )
-evaluation = dict(interval=100, metric="bbox")  # the last epoch is always evaluated

@@ -11,3 +11,5 @@ lr_config = dict(
     min_lr=0.0,
 )
 runner = dict(type="EpochBasedRunner", max_epochs=8)
+checkpoint_config = dict(interval=1, max_keep_ckpts=2)
+evaluation = dict(interval=100, metric="bbox")  # the last epoch is always evaluated

@@ -1,0 +1,347 @@
+"""The whole method on the bundled task: what ``tools/quickstart.sh`` runs.
+
+Teacher, prompts, the same student without and with FreeKD, export, evaluation, pictures. Each step
+is the command a user would type (``tools/train.py``, ``tools/test.py``, the converter), run in a
+process of its own; a finished step leaves a ``done.json`` and is not run again.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from freekd.engine.io import atomic_write_text
+from freekd.engine.progress import Steps
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# name -> (config, what the table calls it)
+METHODS = {
+    "baseline": ("configs/baseline/retinanet_r18_digits.py", "student alone"),
+    "freekd": ("configs/freekd/retinanet_r34_r18_digits.py", "FreeKD, standardised, l2"),
+    "paper": ("configs/freekd/retinanet_r34_r18_digits_paper.py", "FreeKD, raw, l1 (paper's loss)"),
+    "cwd": ("configs/peers/cwd_retinanet_r34_r18_digits.py", "ChannelWiseDivergence (MMRazor)"),
+}
+
+
+class Plan(NamedTuple):
+    """How long to train what."""
+
+    teacher_epochs: int
+    prompt_iters: int
+    student_epochs: int
+
+
+FULL = Plan(teacher_epochs=14, prompt_iters=300, student_epochs=8)
+FAST = Plan(teacher_epochs=3, prompt_iters=40, student_epochs=2)
+
+
+def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
+    """The command line of ``tools/quickstart.sh``."""
+    parser = argparse.ArgumentParser(
+        prog="tools/quickstart.sh",
+        description="Run the whole method on the bundled task. Interrupt and call again: finished "
+        "steps are kept, an interrupted one goes on from its last checkpoint.",
+    )
+    parser.add_argument("--fast", action="store_true", help="short schedules: about 3 minutes")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=None, metavar="S",
+        help="seeds of the students (default: 0); with this option all methods are compared",
+    )  # fmt: skip
+    parser.add_argument(
+        "--methods", nargs="+", choices=list(METHODS), default=None,
+        help="students to train (default: baseline freekd; all of them with --seeds)",
+    )  # fmt: skip
+    parser.add_argument("--work-dir", default=None, help="default: work_dirs/digits[_fast]")
+    parser.add_argument("--data", default="data/digits", help="made there if missing")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=None)
+    return parser.parse_args(argv)
+
+
+class Quickstart:
+    """The steps, in order, over one work folder."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.plan = FAST if args.fast else FULL
+        self.seeds: List[int] = args.seeds if args.seeds is not None else [0]
+        default = list(METHODS) if args.seeds is not None else ["baseline", "freekd"]
+        self.methods: List[str] = [m for m in METHODS if m in (args.methods or default)]
+        self.work = Path(args.work_dir or f"work_dirs/digits{'_fast' if args.fast else ''}")
+        self.data = args.data
+        self.device = args.device
+        self.teacher_ckpt = self.work / "teacher" / "latest.pth"
+        self.prompts = self.work / "prompts" / "prompts.pth"
+        plan, students = self.plan, len(self.methods) * len(self.seeds)
+        # seconds on two idle cores, for the first guess of the remaining time
+        self.steps = Steps(
+            self.work,
+            {
+                "teacher": 16.0 * plan.teacher_epochs + 10,
+                "prompts": 0.15 * plan.prompt_iters + 10,
+                "students": (12.0 * plan.student_epochs + 10) * students,
+                "export": 12.0 * len(self.methods),
+                "pictures": 15.0,
+            },
+        )
+
+    # ------------------------------------------------------------------ steps
+    def train(
+        self, step: str, group: str, config: str, out: Path, seed: int,
+        options: Dict[str, Any], inputs: Sequence[Path] = (), share: float = 1.0,
+    ) -> Dict[str, Any]:  # fmt: skip
+        """Train one config in a process of its own; returns what it reached."""
+        options = {
+            **{f"data.{s}.ann_file": f"{self.data}/annotations/{n}.json" for s, n in SPLITS},
+            **{f"data.{s}.img_prefix": f"{self.data}/{n}/" for s, n in SPLITS},
+            **options,
+        }
+        command = [sys.executable, str(ROOT / "tools/train.py"), config, "--work-dir", str(out)]
+        command += ["--seed", str(seed), "--auto-resume"]
+        command += ["--device", self.device] if self.device else []
+        command += ["--cfg-options", *(f"{key}={value}" for key, value in options.items())]
+        key = self._key(command, [ROOT / config, *inputs])
+        done = out / "done.json"
+        if done.is_file():
+            record = json.loads(done.read_text())
+            if record["key"] == key:
+                self.steps.skip(step, group, share)
+                return dict(record)
+            kept = out.with_name(f"{out.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+            self.steps.say(f"{step}: trained with other settings before; kept as {kept}")
+            out.rename(kept)
+        elif (out / "started.json").is_file():
+            if json.loads((out / "started.json").read_text())["key"] != key:
+                out.rename(out.with_name(f"{out.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"))
+        out.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(out / "started.json", json.dumps({"key": key}))
+        seconds = self.steps.run(step, group, command, out, share)
+        record = {"key": key, "seconds": round(seconds, 1), **last_evaluation(out)}
+        atomic_write_text(done, json.dumps(record, indent=1))
+        return record
+
+    @staticmethod
+    def _key(command: Sequence[str], inputs: Sequence[Path]) -> str:
+        digest = hashlib.sha256("\0".join(command[1:]).encode())
+        for path in inputs:
+            digest.update(path.read_bytes())
+        return digest.hexdigest()[:16]
+
+    def run(self) -> Dict[str, Any]:
+        """All steps; returns the summary."""
+        from freekd.datasets import make_digits
+
+        self.work.mkdir(parents=True, exist_ok=True)
+        make_digits(self.data)
+        plan = self.plan
+        self.steps.say(
+            f"work folder {self.work}; teacher {plan.teacher_epochs} epochs, prompts "
+            f"{plan.prompt_iters} iterations, students {self.methods} x seeds {self.seeds}, "
+            f"{plan.student_epochs} epochs each"
+        )
+        teacher = self.train(
+            "teacher", "teacher", "configs/teacher/retinanet_r34_digits.py",
+            self.work / "teacher", 0, epochs(plan.teacher_epochs),
+        )  # fmt: skip
+        prompts = self.train(
+            "prompts", "prompts", "configs/prompt/retinanet_r34_digits.py",
+            self.work / "prompts", 0,
+            {
+                "algorithm.architecture.checkpoint": str(self.teacher_ckpt),
+                "runner.max_iters": plan.prompt_iters,
+                "evaluation.interval": plan.prompt_iters,
+            },
+            [self.teacher_ckpt],
+        )  # fmt: skip
+        students: Dict[str, Dict[str, Any]] = {method: {} for method in self.methods}
+        share = 1.0 / (len(self.seeds) * len(self.methods))
+        for seed in self.seeds:
+            for method in self.methods:
+                students[method][str(seed)] = self.student(method, seed, share)
+        exports = {method: self.export(method) for method in self.methods}
+        self.pictures(exports)
+        summary = self.summary(teacher, prompts, students, exports)
+        atomic_write_text(self.work / "summary.json", json.dumps(summary, indent=1) + "\n")
+        self.steps.finish()
+        return summary
+
+    def student(self, method: str, seed: int, share: float) -> Dict[str, Any]:
+        """Train one student; all of a seed see the same images in the same order."""
+        config = METHODS[method][0]
+        options = epochs(self.plan.student_epochs)
+        inputs: List[Path] = []
+        if method != "baseline":
+            options["algorithm.distiller.teacher_checkpoint"] = str(self.teacher_ckpt)
+            inputs.append(self.teacher_ckpt)
+        if method in ("freekd", "paper"):
+            where = "algorithm.distiller.components.0.losses.0.prompts"
+            options[where] = str(self.prompts)
+            inputs.append(self.prompts)
+        out = self.work / f"seed{seed}" / method
+        return self.train(
+            f"{method}, seed {seed}", "students", config, out, seed, options, inputs, share
+        )
+
+    def export(self, method: str) -> Path:
+        """The student-only checkpoint of the first seed, for stock mmdet."""
+        folder = self.work / f"seed{self.seeds[0]}" / method
+        out = self.work / f"student_{method}.pth"
+        share = 1.0 / len(self.methods)
+        source = (folder / "latest.pth").resolve()
+        if method == "baseline":  # a stock checkpoint already
+            shutil.copyfile(source, out)
+            self.steps.skip(f"export {method}", "export", share)
+            return out
+        command = [
+            sys.executable, str(ROOT / "tools/model_converters/convert_kd_ckpt_to_student.py"),
+            str(source), "--out-path", str(out), "--force",
+        ]  # fmt: skip
+        self.steps.run(f"export {method}", "export", command, folder, share / 2)
+        command = [
+            sys.executable, str(ROOT / "tools/test.py"), METHODS["baseline"][0], str(out),
+            "--eval", "bbox", "--json", str(folder / "export_map.json"),
+            "--cfg-options", f"data.test.ann_file={self.data}/annotations/val.json",
+            f"data.test.img_prefix={self.data}/val/",
+        ]  # fmt: skip
+        command += ["--device", self.device] if self.device else []
+        self.steps.run(f"test {method}", "export", command, folder, share / 2)
+        return out
+
+    def pictures(self, exports: Dict[str, Path]) -> None:
+        """Detections, masks and feature maps, as PNG files."""
+        command = [
+            sys.executable, str(ROOT / "tools/quickstart_pictures.py"),
+            "--teacher", str(self.teacher_ckpt), "--prompts", str(self.prompts),
+            "--data", self.data, "--out", str(self.work / "pictures"), "--students",
+            *(f"{method}={path}" for method, path in exports.items()),
+        ]  # fmt: skip
+        self.steps.run("pictures", "pictures", command, self.work / "pictures", 1.0)
+
+    # ---------------------------------------------------------------- results
+    def summary(
+        self, teacher: Dict[str, Any], prompts: Dict[str, Any],
+        students: Dict[str, Dict[str, Any]], exports: Dict[str, Path],
+    ) -> Dict[str, Any]:  # fmt: skip
+        """What ``summary.json`` holds."""
+        out: Dict[str, Any] = {
+            "teacher": describe(teacher, self.teacher_ckpt, "state_dict"),
+            "prompted_teacher": describe(prompts, self.prompts, "state_dict"),
+            "students": {},
+        }
+        for method, runs in students.items():
+            maps = [run["mAP"] for run in runs.values()]
+            entry = describe(next(iter(runs.values())), exports[method], "state_dict")
+            exported = self.work / f"seed{self.seeds[0]}" / method / "export_map.json"
+            if method != "baseline" and exported.is_file():
+                entry["mAP_after_export"] = json.loads(exported.read_text())["bbox_mAP"]
+            entry.update(
+                label=METHODS[method][1],
+                mAP=statistics.mean(maps),
+                mAP_spread=statistics.stdev(maps) if len(maps) > 1 else None,
+                mAP_by_seed={seed: run["mAP"] for seed, run in runs.items()},
+                seconds=statistics.mean(run["seconds"] for run in runs.values()),
+                checkpoint=str(exports[method]),
+            )
+            out["students"][method] = entry
+        out.update(
+            seeds=self.seeds, plan=self.plan._asdict(), versions=versions(),
+            machine=f"{platform.machine()}, {os.cpu_count()} cores, {self.device or 'default'}",
+        )  # fmt: skip
+        return out
+
+
+SPLITS = (("train", "train"), ("val", "val"), ("test", "val"))
+
+
+def epochs(count: int) -> Dict[str, Any]:
+    """Options that train for ``count`` epochs and evaluate once, at the end."""
+    return {"runner.max_epochs": count, "evaluation.interval": count}
+
+
+def last_evaluation(folder: Path) -> Dict[str, float]:
+    """COCO mAP of the last evaluation in a run's json logs.
+
+    Raises:
+        RuntimeError: the run left no evaluation behind.
+    """
+    for log in sorted(folder.glob("*.log.json"), reverse=True):
+        for line in reversed(log.read_text().splitlines()):
+            record = json.loads(line)
+            if "bbox_mAP" in record:
+                return {"mAP": record["bbox_mAP"], "mAP_50": record["bbox_mAP_50"]}
+    raise RuntimeError(f"no evaluation in the logs of {folder}; see {folder}/*.log")
+
+
+def describe(record: Dict[str, Any], file: Path, key: str) -> Dict[str, Any]:
+    """mAP, seconds, parameters and bytes of one trained thing."""
+    from freekd.engine.io import load_checkpoint_file
+
+    state = load_checkpoint_file(file)[key]
+    skip = ("running_mean", "running_var", "num_batches_tracked")
+    count = sum(v.numel() for k, v in state.items() if not k.endswith(skip))
+    return {
+        "mAP": record["mAP"], "mAP_50": record["mAP_50"], "seconds": record["seconds"],
+        "parameters": count, "file_bytes": file.stat().st_size,
+    }  # fmt: skip
+
+
+def versions() -> Dict[str, str]:
+    """Versions of what the numbers depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("freekd", "torch", "mmcv-full", "mmdet", "mmrazor", "numpy", "scikit-learn"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def table(summary: Dict[str, Any]) -> str:
+    """The results as text."""
+    rows = [("model", "COCO mAP", "by seed", "parameters", "file", "seconds")]
+
+    def add(label: str, entry: Dict[str, Any]) -> None:
+        spread = entry.get("mAP_spread")
+        score = f"{entry['mAP']:.3f}" + (f" +- {spread:.3f}" if spread is not None else "")
+        seeds = " ".join(f"{v:.3f}" for v in entry.get("mAP_by_seed", {}).values())
+        rows.append(
+            (label, score, seeds, f"{entry['parameters'] / 1e6:.2f} M",
+             f"{entry['file_bytes'] / 1e6:.2f} MB", f"{entry['seconds']:.0f}")
+        )  # fmt: skip
+
+    add("teacher", summary["teacher"])
+    add("teacher, prompted (prompts only)", summary["prompted_teacher"])
+    for entry in summary["students"].values():
+        add(entry["label"], entry)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
+    lines.insert(1, "-" * len(lines[0]))
+    return "\n".join(lines)
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Entry of ``tools/quickstart.py``; returns the exit code."""
+    args = parse_args(argv)
+    os.chdir(ROOT)
+    quickstart = Quickstart(args)
+    try:
+        summary = quickstart.run()
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on from here", file=sys.stderr)
+        return 130
+    except subprocess.CalledProcessError as error:
+        print(f"\nerror: {error.output}", file=sys.stderr)
+        return 1
+    print("\n" + table(summary))
+    print(f"\nnumbers {quickstart.work}/summary.json, pictures {quickstart.work}/pictures/,")
+    print(f"student for stock mmdet {quickstart.work}/student_freekd.pth")
+    return 0

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Install what is missing, then run the whole method on the bundled task.
+#   bash tools/quickstart.sh [--fast] [--seeds 0 1 2] [--methods ...] [--work-dir DIR]
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+bash "$here/tools/setup_env.sh"
+exec "${FREEKD_VENV:-$here/.venv}/bin/python" "$here/tools/quickstart.py" "$@"
