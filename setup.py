@@ -43,7 +43,7 @@ MM = [
     "pycocotools",
 ]
 SEG = ["mmsegmentation>=0.30,<1"]  # 1.0 is built on mmengine; 0.30 accepts mmcv up to 1.8
-DATA = ["scikit-learn>=1.0", "pillow>=8"]  # the bundled detection task is made of its sample data
+DATA = ["scikit-learn>=1.0", "pillow>=9.1"]  # the bundled detection task is made of its sample data
 DEV = [
     "pytest>=7",
     "hypothesis>=6",
