@@ -56,11 +56,16 @@ def load_weights(
     unknown = [key for key in result.unexpected_keys if key not in buffers]
     missing = [key for key in result.missing_keys if not key.startswith(tuple(optional))]
     if missing and not allow_missing:
-        total = len([key for key in model.state_dict() if not key.startswith(tuple(optional))])
-        found = total - len(missing)
+        wanted = [
+            key
+            for key in model.state_dict()
+            # counters that torch fills in for files older than them
+            if not key.startswith(tuple(optional)) and not key.endswith("num_batches_tracked")
+        ]
+        found = len(set(wanted) - set(missing))
         raise CheckpointError(
-            f"{source} holds {found} of the model's {total} weights ({found / total:.0%}). "
-            f"Missing, for example: {', '.join(missing[:4])}. "
+            f"{source} holds {found} of the model's {len(wanted)} weights "
+            f"({found / max(len(wanted), 1):.0%}). Missing, for example: {', '.join(missing[:4])}. "
             + (f"The file has instead: {', '.join(unknown[:4])}. " if unknown else "")
             + _remedy(missing, unknown)
         )

@@ -7,7 +7,6 @@ any OpenMMLab package.
 import contextlib
 import difflib
 import os
-import pickle
 import re
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Union
@@ -18,6 +17,7 @@ import torch
 PathLike = Union[str, "os.PathLike[str]"]
 
 TEMP_SUFFIX = ".tmp"
+_LEGACY_HEAD = b"\x80\x02\x8a\nl\xfc"  # of files written before torch 1.6
 
 
 class UnreadableFileError(RuntimeError):
@@ -162,7 +162,7 @@ def _why_unreadable(path: Path, error: BaseException) -> str:
             f"the file holds the Python object {refused.group(1)}, and files are read with "
             "weights_only=True because anything else could run code from the file"
         )
-    if head.startswith(b"PK"):
+    if head.startswith((b"PK", _LEGACY_HEAD)):
         return f"the file ({size} bytes) is truncated: its writing or copying was interrupted"
     return f"the file ({size} bytes, starting with {head[:8]!r}) is no torch checkpoint"
 
@@ -195,7 +195,9 @@ def load_checkpoint_file(
     allow_numpy_in_checkpoints()
     try:
         return torch.load(str(path), map_location=map_location, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except (PermissionError, MemoryError):
+        raise
+    except Exception as error:  # a cut file ends in anything: OSError, struct.error, IndexError
         raise UnreadableFileError(
             f"Expected a {what} in {path}, but {_why_unreadable(path, error)}. "
             "Copy or make the file again, or use an older one from the same folder."

@@ -146,4 +146,5 @@ def make_logger(log_file: Optional[str] = None, level: Any = "INFO") -> logging.
         logger.removeHandler(handler)
     mmcv_logging.logger_initialized.pop("freekd", None)
     logger.propagate = False
+    mmcv.utils.get_logger("mmcv", log_level="WARNING")  # it lists every weight's initialisation
     return mmcv.utils.get_logger("freekd", log_file=log_file, log_level=level)

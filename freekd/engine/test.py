@@ -14,6 +14,8 @@ import sys
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
+import torch
+
 import freekd
 from freekd import compat
 
@@ -73,7 +75,7 @@ def load_for_test(
 
     content = load_checkpoint_file(checkpoint)
     state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not state:
+    if not isinstance(state, dict) or not any(map(torch.is_tensor, state.values())):
         raise CheckpointError(
             f"Expected a checkpoint with weights in {checkpoint}, found a "
             f"{type(content).__name__} without. Give a checkpoint of the config's run."
