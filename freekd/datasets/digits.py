@@ -20,7 +20,7 @@ from .digit_scenes import PastedDigit, draw_scene, tight_box
 DIGIT_CLASSES: Tuple[str, ...] = tuple(str(digit) for digit in range(10))
 """Class names in label order; the COCO category id of a class is its digit, 0 to 9."""
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raised whenever the same parameters would give other pictures."""
 
 SOURCES: List[Dict[str, str]] = [
@@ -170,11 +170,11 @@ def _check_parameters(parameters: Dict[str, Any]) -> None:
     low, high = parameters["digit_sizes"]
     if not 8 <= low <= high:
         raise ValueError(f"digit_sizes must be 8 <= low <= high, got {low}, {high}")
-    # A square turned by 25 degrees is 1.33 times as wide; its soft edge adds a few pixels.
-    if parameters["size"] < 1.4 * high + 4:
+    # A square turned by 12 degrees is 1.19 times as wide; its soft edge adds a few pixels.
+    if parameters["size"] < 1.3 * high + 4:
         raise ValueError(
             f"size {parameters['size']} is too small for rotated digits of {high} pixels: give a "
-            f"size of at least {int(1.4 * high + 5)}, or smaller digit_sizes"
+            f"size of at least {int(1.3 * high + 5)}, or smaller digit_sizes"
         )
 
 
