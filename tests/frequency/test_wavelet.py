@@ -113,11 +113,11 @@ def test_haar_shapes_and_energy(size, levels):
 @pytest.mark.parametrize("wavelet", ["haar", "db2", "bior2.2"])
 @pytest.mark.parametrize("mode", ["zero", "symmetric", "periodization"])
 def test_gradcheck(wavelet, mode):
-    x = torch.randn(1, 2, 5, 7, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(1, 1, 4, 5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda v: tuple(dwt2(v, wavelet, 2, mode).flat()), (x,))
     bands = [band.detach().requires_grad_() for band in dwt2(x, wavelet, 2, mode).flat()]
     assert torch.autograd.gradcheck(
-        lambda *flat: idwt2(WaveletBands.from_flat(list(flat)), wavelet, mode, (5, 7)), tuple(bands)
+        lambda *flat: idwt2(WaveletBands.from_flat(list(flat)), wavelet, mode, (4, 5)), tuple(bands)
     )
 
 
