@@ -245,11 +245,15 @@ choose_ops() {
   [ "${FREEKD_CPU_OPS:-0}" != 1 ] || return 0
   if ! { command -v nvidia-smi >/dev/null && timeout 60 nvidia-smi -L 2>/dev/null | grep -q '^GPU '; }; then
     # No GPU here, now. Ops that were built for one (a cluster's login node, say) also run on the CPU.
-    case $(cat "$state/mmcv" 2>/dev/null) in *-cuda*) ops=keep ;; esac
+    if [ -x "$py" ] && [ "$(installed mmcv-full)" = "$mmcv_version" ]; then
+      case $(cat "$state/mmcv" 2>/dev/null) in
+        *-torch"$(pinned torch)"*-mmcv"$mmcv_version"-cuda*) ops=keep ;;
+      esac
+    fi
     return 0
   fi
   ops=cuda
-  local cuda=${FREEKD_TORCH_CUDA:-13.0} a
+  local cuda=${FREEKD_TORCH_CUDA:-13.0}
   local remedy="Install the CUDA toolkit $cuda (the version torch was built with), set CUDA_HOME if it is in an unusual place;
 or go on with the CPU ops of mmcv-full: FREEKD_CPU_OPS=1 bash tools/setup_env.sh"
   nvcc=$(find_nvcc "${cuda%%.*}")
@@ -268,11 +272,10 @@ $remedy"
   # nvcc may be a wrapper elsewhere; it tells itself where its toolkit lies.
   cuda_home=$("$nvcc" --dryrun -x cu /dev/null 2>&1 | sed -n 's/^#\$ TOP=//p' | head -n 1)
   cuda_home=$(cd "${cuda_home:-$(dirname "$(readlink -f "$nvcc")")/..}" && pwd -P)
-  archs=${TORCH_CUDA_ARCH_LIST:-$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sort -u | paste -sd';' -)}
-  for a in ${archs//;/ }; do
-    [[ $a =~ ^[0-9]+\.[0-9]+[a-z]?(\+PTX)?$ ]] || archs=''
-  done
-  [ -n "$archs" ] || problem "Cannot tell the GPU's compute capability (nvidia-smi --query-gpu=compute_cap).
+  archs=${TORCH_CUDA_ARCH_LIST:-}
+  [ -z "$archs" ] || return 0
+  archs=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sort -u | paste -sd';' -)
+  [[ $archs =~ ^[0-9]+\.[0-9]+(\;[0-9]+\.[0-9]+)*$ ]] || problem "Cannot tell the GPU's compute capability (nvidia-smi --query-gpu=compute_cap).
 Name it: TORCH_CUDA_ARCH_LIST=9.0 bash tools/setup_env.sh"
 }
 
@@ -283,7 +286,7 @@ installed() { # version of a distribution in the environment, else nothing
 mmcv_key() { # mmcv_key TORCH_VERSION -> the name under which the wheel is kept
   local tag what=cpu
   tag=$("$python" -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
-  [ "$ops" != cuda ] || what="cuda$(nvcc_release "$nvcc")-sm$(printf '%s' "$archs" | tr ';' '+')"
+  [ "$ops" != cuda ] || what="cuda$(nvcc_release "$nvcc")-sm$(printf '%s' "$archs" | tr -c 'A-Za-z0-9.+' '+')"
   printf '%s-torch%s-mmcv%s-%s-%s\n' "$tag" "$1" "$mmcv_version" "$what" "$(uname -m)"
 }
 wheel_in() { find "$cache/wheels/$1" -maxdepth 1 -name 'mmcv_full-*.whl' 2>/dev/null | head -n 1; }
@@ -293,6 +296,10 @@ preflight() {
 Install by hand after requirements/pinned.txt (see its first lines)."
   python='' torch_version='' have_wheel=0 need_compiler=0
   [ ! -x "$py" ] || torch_version=$(installed torch)
+  case $torch_version in
+    "$(pinned torch)" | "$(pinned torch)"+*) ;;
+    *) torch_version='' ;; # none, or one that is going to be replaced
+  esac
   check_venv_place
   choose_ops
   choose_python
