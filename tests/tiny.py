@@ -1,0 +1,103 @@
+"""Tiny models to distill: a RetinaNet teacher and student, a segmentor."""
+
+import copy
+
+CHANNELS = 8
+NUM_LEVELS = 3
+
+
+def detector(channels=CHANNELS, base_channels=4, depth=18):
+    """A stock RetinaNet config, small enough for a test."""
+    norm = dict(type="GN", num_groups=2, requires_grad=True)
+    return dict(
+        type="mmdet.RetinaNet",
+        backbone=dict(
+            type="ResNet", depth=depth, base_channels=base_channels, num_stages=4,
+            out_indices=(0, 1, 2, 3), frozen_stages=-1, norm_eval=False,
+            norm_cfg=dict(type="BN", requires_grad=True), style="pytorch",
+        ),
+        neck=dict(
+            type="FPN", in_channels=[base_channels * 2**i for i in range(4)],
+            out_channels=channels, start_level=1, num_outs=NUM_LEVELS,
+        ),
+        bbox_head=dict(
+            type="RetinaHead", num_classes=3, in_channels=channels, stacked_convs=1,
+            feat_channels=channels, norm_cfg=norm,
+            anchor_generator=dict(
+                type="AnchorGenerator", octave_base_scale=3, scales_per_octave=1, ratios=[1.0],
+                strides=[8, 16, 32],
+            ),
+            bbox_coder=dict(type="DeltaXYWHBBoxCoder"),
+            loss_cls=dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25),
+            loss_bbox=dict(type="L1Loss"),
+        ),
+        train_cfg=dict(
+            assigner=dict(type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0),
+            allowed_border=-1, pos_weight=-1, debug=False,
+        ),
+        test_cfg=dict(
+            nms_pre=100, min_bbox_size=0, score_thr=0.0, max_per_img=10,
+            nms=dict(type="nms", iou_threshold=0.5),
+        ),
+    )  # fmt: skip
+
+
+def segmentor():
+    """A stock FCN config, small enough for a test."""
+    return dict(
+        type="mmseg.EncoderDecoder",
+        backbone=dict(
+            type="ResNetV1c", depth=18, base_channels=4, num_stages=4, out_indices=(0, 1, 2, 3),
+            norm_cfg=dict(type="BN", requires_grad=True),
+        ),
+        decode_head=dict(
+            type="FCNHead", in_channels=32, in_index=3, channels=8, num_convs=1, num_classes=5,
+            dropout_ratio=0.1, norm_cfg=dict(type="BN", requires_grad=True),
+            loss_decode=dict(type="CrossEntropyLoss"),
+        ),
+        train_cfg=dict(),
+        test_cfg=dict(mode="whole"),
+    )  # fmt: skip
+
+
+def build(cfg):
+    import freekd.models  # noqa: F401
+    import mmdet.models  # noqa: F401
+    import mmseg.models  # noqa: F401
+    from mmcv import ConfigDict
+    from mmrazor.models.builder import MODELS
+
+    return MODELS.build(ConfigDict(copy.deepcopy(cfg)))
+
+
+def prompt_teacher(**kwargs):
+    cfg = dict(
+        type="FrequencyPromptTeacher", model=detector(), channels=CHANNELS, num_levels=NUM_LEVELS
+    )
+    return {**cfg, **kwargs}
+
+
+def freekd_loss(**kwargs):
+    cfg = dict(
+        type="FreeKDLoss", name="loss_freekd", student_channels=CHANNELS,
+        teacher_channels=CHANNELS, num_levels=NUM_LEVELS,
+    )  # fmt: skip
+    return {**cfg, **kwargs}
+
+
+def distiller(losses, module="neck", **kwargs):
+    component = dict(student_module=module, teacher_module=module, losses=losses)
+    return {
+        **dict(
+            type="FreeKDDistiller", teacher=detector(base_channels=8), components=[component]
+        ),
+        **kwargs,
+    }
+
+
+def distill(losses, **kwargs):
+    return dict(
+        type="FreeKDDistill",
+        architecture=dict(type="MMDetArchitecture", model=detector()),
+        distiller=distiller(losses, **kwargs),
+    )
