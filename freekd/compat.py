@@ -55,6 +55,12 @@ def apply() -> None:
     _applied = True
 
 
+def apply_in_worker() -> None:
+    """What loading data needs, in a worker that was spawned and not forked (stack 6)."""
+    _add_numpy_aliases()
+    _stub_pkg_resources()
+
+
 @contextlib.contextmanager
 def _quiet_imports() -> Iterator[None]:
     """Without mmcv's notice of its version 2 and torch's of a missing CUDA compiler."""

@@ -69,6 +69,13 @@ def test_numpy_aliases():
     assert dataset.get_cat_ids(0) == [1, 2]
 
 
+def test_spawned_workers_get_the_aliases(monkeypatch):
+    monkeypatch.delattr(np, "int")
+    monkeypatch.delattr(np, "float")
+    compat.apply_in_worker()
+    assert np.int is int and np.float is float
+
+
 def test_pkg_resources_stub(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("pytorch_wavelets")]:
         monkeypatch.delitem(sys.modules, name)

@@ -129,10 +129,7 @@ def resume(runner: Any, path: str) -> None:
             f"counters, but {problem}. To start a new run from its weights set load_from in the "
             "config instead."
         )
-    model = unwrap(runner.model)
-    load_weights(
-        model, content["state_dict"], path, optional=getattr(model, "optional_state_prefixes", ())
-    )
+    load_weights(unwrap(runner.model), content["state_dict"], path)
     try:
         runner.optimizer.load_state_dict(content["optimizer"])
     except (ValueError, KeyError) as error:

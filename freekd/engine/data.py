@@ -158,11 +158,14 @@ class SeededBatchSampler(Sampler):
         return max(1, len(self.flags) // self.global_batch_size)
 
 
-def _quiet_worker(worker_id: int) -> None:
-    """OpenCV starts a thread per core in every worker: one is enough."""
+def _start_worker(worker_id: int) -> None:
+    """OpenCV would start a thread per core; spawned workers come without the work-arounds."""
     import cv2
 
+    from freekd import compat
+
     cv2.setNumThreads(0)
+    compat.apply_in_worker()
 
 
 def build_train_loader(
@@ -188,6 +191,6 @@ def build_train_loader(
         ),
         num_workers=workers_per_gpu,
         collate_fn=partial(collate, samples_per_gpu=samples_per_gpu),
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=_start_worker,
         **options,
     )

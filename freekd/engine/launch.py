@@ -146,5 +146,7 @@ def make_logger(log_file: Optional[str] = None, level: Any = "INFO") -> logging.
         logger.removeHandler(handler)
     mmcv_logging.logger_initialized.pop("freekd", None)
     logger.propagate = False
-    mmcv.utils.get_logger("mmcv", log_level="WARNING")  # it lists every weight's initialisation
+    quiet = mmcv.utils.get_logger("mmcv")  # it lists the initialisation of every weight
+    for part in (quiet, *quiet.handlers):
+        part.setLevel(logging.WARNING)
     return mmcv.utils.get_logger("freekd", log_file=log_file, log_level=level)

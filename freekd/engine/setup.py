@@ -129,7 +129,7 @@ def _check_files(cfg: Any, dataset: Any, key: str) -> None:
         if inner in dataset:
             _check_files(cfg, dataset[inner], f"{key}.{inner}")
     root = dataset.get("data_root") or ""
-    for name in ("ann_file", "img_prefix", "img_dir", "ann_dir", "seg_prefix"):
+    for name in ("ann_file", "img_prefix", "img_dir", "ann_dir", "seg_prefix", "proposal_file"):
         values = dataset.get(name)
         for value in values if isinstance(values, (list, tuple)) else [values]:
             if not isinstance(value, str) or not value or "://" in value:

@@ -65,6 +65,54 @@ def test_interrupted_run_ends_like_an_uninterrupted_one(tiny, tmp_path, capsys, 
     assert_same_weights(whole / f"{last}.pth", parts / f"{last}.pth")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["epochs", "iterations"])
+def test_killed_at_any_moment(tiny, tmp_path, run_python, kind):
+    """kill -9 at random moments, --auto-resume each time: ends like the uninterrupted run."""
+    extra = "runner['max_iters'] = 30\ncheckpoint_config['interval'] = 1\n"
+    if kind == "epochs":
+        extra = "runner['max_epochs'] = 8\n"
+    config = tiny.config(f"kill_{kind}", kind, distill=True, extra=extra)
+    last = "epoch_8.pth" if kind == "epochs" else "iter_30.pth"
+    common = [config, "--seed", "3", "--no-validate", "--device", "cpu"]
+    assert main([*common, "--work-dir", str(tmp_path / "whole")]) == 0
+    parts = tmp_path / "parts"
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    for seed in range(20):
+        done = run_python(
+            str(script), str(seed), *common, "--work-dir", str(parts), "--auto-resume"
+        )
+        if done.returncode == 0:
+            break
+        assert done.returncode == -9, done.stdout
+    assert seed > 1 and (parts / last).exists()
+    assert_same_weights(tmp_path / "whole" / last, parts / last)
+
+
+KILLED = """
+import os, random, signal, sys, threading
+from freekd.engine import io, train
+moment = random.Random(int(sys.argv[1]))
+def bomb():
+    os.kill(os.getpid(), signal.SIGKILL)
+real = io.atomic_write_bytes
+count = [0]
+target = moment.randrange(2, 7)
+def write(path, data):
+    count[0] += str(path).endswith(".pth")
+    if count[0] == target and str(path).endswith(".pth"):
+        if moment.random() < 0.5:
+            with io.atomic_path(path) as temp:
+                temp.write_bytes(bytes(data)[: len(data) // 2])
+                bomb()
+        threading.Timer(moment.random() * 0.3, bomb).start()
+    real(path, data)
+io.atomic_write_bytes = write
+sys.exit(train.main(sys.argv[2:]))
+"""
+
+
 def test_student_starts_from_the_same_weights_with_and_without_a_teacher(tiny):
     states = []
     for distill in (False, True):
