@@ -41,7 +41,8 @@ def draw_detections(
 
     With ground truth, a box is green if it is right (its class, IoU of at least 0.5 with an object
     that no better-scored box has taken), red if not, and objects that nothing found are dashed
-    yellow. Without ground truth all boxes are blue.
+    yellow. Without ground truth all boxes are blue. Detectors suppress overlapping boxes within one
+    class only; here, of boxes that coincide (IoU of at least 0.7, any class) the best one is drawn.
 
     Args:
         rows: :class:`DetectionRow`, or tuples of the same; all with the same model names, and
@@ -132,6 +133,27 @@ def match_detections(
     return right, found
 
 
+def best_boxes(bboxes: NDArray[Any], iou_thr: float = 0.7) -> NDArray[Any]:
+    """Indices of the boxes with no better-scored one at the same place, by falling score.
+
+    Args:
+        bboxes: (N, 5) x1, y1, x2, y2, score.
+        iou_thr: intersection over union from which two boxes are at the same place.
+
+    Returns:
+        (K,) int.
+
+    Example:
+        >>> best_boxes(np.array([[0, 0, 9, 9, 0.4], [0, 0, 10, 9, 0.9], [5, 5, 9, 9, 0.5]]))
+        array([1, 2])
+    """
+    kept: List[int] = []
+    for index in np.argsort(-bboxes[:, 4], kind="stable"):
+        if all(_iou(bboxes[index], bboxes[other]) < iou_thr for other in kept):
+            kept.append(int(index))
+    return np.array(kept, dtype=int)
+
+
 def _iou(one: NDArray[Any], other: NDArray[Any]) -> float:
     sides = np.minimum(one[2:4], other[2:4]) - np.maximum(one[:2], other[:2])
     shared = float(np.prod(np.clip(sides, 0, None)))
@@ -170,13 +192,15 @@ def _draw_found(
     """Draw what one model found on one image; the best score comes last, on top."""
     keep = found[0][:, 4] >= score_thr
     bboxes, labels = found[0][keep], found[1][keep]
+    best = best_boxes(bboxes)
+    bboxes, labels = bboxes[best], labels[best]
     colors: List[str] = [PLAIN] * len(bboxes)
     missed = np.zeros((0, 4))
     if truth is not None:
         right, taken = match_detections(bboxes, labels, *truth)
         colors = [RIGHT if hit else WRONG for hit in right]
         missed = truth[0][~taken]
-    for index in np.argsort(bboxes[:, 4], kind="stable"):
+    for index in reversed(range(len(bboxes))):
         text = f"{class_names[labels[index]]}  {bboxes[index, 4]:.2f}"
         _draw_box(ax, bboxes[index], text, colors[index], shape)
     for box in missed:  # last, so that its dashes show on a wrong box at the same place

@@ -110,9 +110,7 @@ def draw_feature_maps(
         ax.set_title(name, fontsize=10, color=TEXT)
         ax.set_xlabel(f"peak {heat.max() * heat.size:.1f} x uniform", fontsize=8, color=TEXT)
     mean = "mean |feature|" if absolute else "mean feature"
-    label = (
-        f"softmax over positions of ({mean} / {temperature:g}), each map scaled to its own range"
-    )
+    label = f"spatial softmax of {mean} / {temperature:g}, each map over its own range"
     place = (12 + cell + 10, 46, len(names) * (cell + 10) - 10, 8)
     add_colorbar(grid.figure, drawn, label, place, (0, 1), ("lowest", "highest"))
     return save_figure(grid.figure, out_path)

@@ -77,6 +77,15 @@ def test_grid_size_and_colours(tmp_path):
     assert [path.name for path in out.parent.iterdir()] == ["picture.png"]
 
 
+def test_of_boxes_that_coincide_only_the_best_is_drawn(tmp_path):
+    boxes, labels = truth()
+    # the same two boxes again, of other classes, with lower scores: nothing red is left
+    found = np.r_[np.c_[boxes, [0.9, 0.8]], np.c_[boxes, [0.7, 0.6]]], np.r_[labels, [1, 2]]
+    out = draw_detections([(image(), {"a": found}, truth())], tmp_path / "a.png", NAMES, cell=CELL)
+    cell = cell_of(imread(str(out)), 0, 1)
+    assert has_color(cell, RIGHT) and not has_color(cell, WRONG)
+
+
 def test_low_scores_are_left_out(tmp_path):
     boxes, labels = truth()
     row = (image(), {"weak": (np.c_[boxes, [0.29, 0.1]], labels)}, truth())
