@@ -44,6 +44,7 @@ FULL = Plan(teacher_epochs=14, prompt_iters=300, student_epochs=8)
 FAST = Plan(teacher_epochs=3, prompt_iters=40, student_epochs=2)
 
 
+# fmt: off
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     """The command line of ``tools/quickstart.sh``."""
     parser = argparse.ArgumentParser(
@@ -53,29 +54,39 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     )
     parser.add_argument("--fast", action="store_true", help="short schedules: about 3 minutes")
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=None, metavar="S",
+        "--seeds", type=int, nargs="+", metavar="S",
         help="seeds of the students (default: 0); with this option all methods are compared",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--methods", nargs="+", choices=list(METHODS), default=None,
+        "--methods", nargs="+", choices=list(METHODS),
         help="students to train (default: baseline freekd; all of them with --seeds)",
-    )  # fmt: skip
+    )
     parser.add_argument("--work-dir", default=None, help="default: work_dirs/digits[_fast]")
     parser.add_argument("--data", default="data/digits", help="made there if missing")
+    parser.add_argument(
+        "--schedule", type=int, nargs=3, metavar=("TEACHER_EPOCHS", "PROMPT_ITERS", "STUDENT_EPOCHS"),
+        help=f"default: {tuple(FULL)}; with --fast {tuple(FAST)}",
+    )
+    parser.add_argument(
+        "--images", type=int, nargs=2, default=(400, 100), metavar=("TRAIN", "VAL"),
+        help="size of the data set (default: 400 100)",
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default=None)
     return parser.parse_args(argv)
+# fmt: on
 
 
 class Quickstart:
     """The steps, in order, over one work folder."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.plan = FAST if args.fast else FULL
+        self.plan = Plan(*args.schedule) if args.schedule else FAST if args.fast else FULL
         self.seeds: List[int] = args.seeds if args.seeds is not None else [0]
         default = list(METHODS) if args.seeds is not None else ["baseline", "freekd"]
         self.methods: List[str] = [m for m in METHODS if m in (args.methods or default)]
         self.work = Path(args.work_dir or f"work_dirs/digits{'_fast' if args.fast else ''}")
         self.data = args.data
+        self.images = args.images
         self.device = args.device
         self.teacher_ckpt = self.work / "teacher" / "latest.pth"
         self.prompts = self.work / "prompts" / "prompts.pth"
@@ -139,7 +150,7 @@ class Quickstart:
         from freekd.datasets import make_digits
 
         self.work.mkdir(parents=True, exist_ok=True)
-        make_digits(self.data)
+        make_digits(self.data, num_train=self.images[0], num_val=self.images[1])
         plan = self.plan
         self.steps.say(
             f"work folder {self.work}; teacher {plan.teacher_epochs} epochs, prompts "

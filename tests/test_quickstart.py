@@ -1,0 +1,135 @@
+"""The whole method through its command, on a few images: every step, then every step skipped."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from freekd.engine.quickstart import METHODS, last_evaluation, table
+from freekd.engine.progress import Steps, clock
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def quickstart(folder, *args):
+    command = [
+        sys.executable, "tools/quickstart.py", "--work-dir", str(folder / "work"),
+        "--data", str(folder / "data"), "--images", "16", "4", "--schedule", "1", "2", "1",
+        *args,
+    ]  # fmt: skip
+    env = {**os.environ, "OMP_NUM_THREADS": "2"}
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=str(ROOT), env=env, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quickstart")
+    done = quickstart(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout
+
+
+def test_leaves_what_it_promises(finished):
+    folder, printed = finished
+    work = folder / "work"
+    summary = json.loads((work / "summary.json").read_text())
+    assert set(summary["students"]) == {"baseline", "freekd"}
+    for entry in (summary["teacher"], summary["prompted_teacher"], *summary["students"].values()):
+        assert 0 <= entry["mAP"] <= 1 and entry["seconds"] > 0
+        assert entry["parameters"] > 0 and entry["file_bytes"] > 0
+    assert summary["prompted_teacher"]["parameters"] < summary["teacher"]["parameters"] / 100
+    freekd = summary["students"]["freekd"]
+    assert freekd["mAP_after_export"] == pytest.approx(freekd["mAP"], abs=1e-3)
+    assert freekd["parameters"] == summary["students"]["baseline"]["parameters"]
+    assert summary["versions"]["torch"] and summary["seeds"] == [0]
+    for name in ("student_freekd.pth", "prompts/prompts.pth", "seed0/freekd/latest.pth"):
+        assert (work / name).is_file(), name
+    pictures = {path.name for path in (work / "pictures").glob("*.png")}
+    assert {"detections.png", "masks_0.png", "mask_sums_0.png", "features_0.png"} <= pictures
+    assert "COCO mAP" in printed and "FreeKD" in printed and "left" in printed
+
+
+def test_students_saw_the_same_start_and_data(finished):
+    """Same seed: the first logged task loss of both students agrees up to the distillation term."""
+    import torch
+
+    from freekd.engine.setup import build_model, load_config, set_random_seed
+
+    work = finished[0] / "work"
+    first = []
+    for method in ("baseline", "freekd"):
+        cfg = load_config(str(ROOT / METHODS[method][0]))
+        if "algorithm" in cfg:
+            cfg.algorithm.distiller.teacher_checkpoint = str(work / "teacher" / "latest.pth")
+            loss = cfg.algorithm.distiller.components[0].losses[0]
+            loss.prompts = str(work / "prompts" / "prompts.pth")
+        set_random_seed(0)
+        model = build_model(cfg, "det")
+        set_random_seed(0)
+        model.init_weights()
+        student = model if method == "baseline" else model.architecture.model
+        first.append({name: value.clone() for name, value in student.state_dict().items()})
+    for name, value in first[0].items():
+        assert torch.equal(value, first[1][name]), name
+
+
+def test_second_call_trains_nothing(finished):
+    folder, _ = finished
+    stamps = {path: path.stat().st_mtime for path in (folder / "work").rglob("epoch_*.pth")}
+    start = time.monotonic()
+    done = quickstart(folder)
+    assert done.returncode == 0, done.stderr
+    for step in ("teacher", "prompts", "baseline, seed 0", "freekd, seed 0"):
+        assert f"{step}: already there" in done.stdout
+    after = {path: path.stat().st_mtime for path in (folder / "work").rglob("epoch_*.pth")}
+    assert stamps == after and stamps
+    assert time.monotonic() - start < 120
+
+
+def test_a_failing_step_shows_the_end_of_its_log(tmp_path):
+    steps = Steps(tmp_path, {"step": 1.0})
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        steps.run("demo", "step", [sys.executable, "-c", "raise SystemExit('no disk')"], tmp_path)
+    assert "demo failed (exit 1)" in error.value.output and "no disk" in error.value.output
+    assert str(tmp_path / "output.log") in error.value.output
+
+
+def test_an_interrupted_step_is_stopped(tmp_path, monkeypatch):
+    """Control-C in the parent ends the child; nothing is left running."""
+    steps = Steps(tmp_path, {"step": 1.0})
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("freekd.engine.progress.read", interrupt)
+    code = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    steps.tty = True  # looks at the progress at once
+    with pytest.raises(KeyboardInterrupt):
+        steps.run("demo", "step", [sys.executable, "-c", code], tmp_path)
+    if (tmp_path / "pid").exists():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_last_evaluation(tmp_path):
+    with pytest.raises(RuntimeError, match="no evaluation"):
+        last_evaluation(tmp_path)
+    (tmp_path / "a.log.json").write_text(
+        '{"mode": "val", "bbox_mAP": 0.1, "bbox_mAP_50": 0.2}\n{"mode": "train", "loss": 1}\n'
+        '{"mode": "val", "bbox_mAP": 0.3, "bbox_mAP_50": 0.4}\n{"mode": "train", "loss": 1}\n'
+    )
+    assert last_evaluation(tmp_path) == {"mAP": 0.3, "mAP_50": 0.4}
+
+
+def test_table_and_clock():
+    entry = dict(mAP=0.5, parameters=1_000_000, file_bytes=4_000_000, seconds=60)
+    students = {"freekd": dict(entry, label="FreeKD", mAP_spread=0.01, mAP_by_seed={"0": 0.4})}
+    text = table(dict(teacher=entry, prompted_teacher=entry, students=students))
+    assert "0.500 +- 0.010" in text and "1.00 M" in text and "4.00 MB" in text
+    assert clock(75) == "1:15"
