@@ -1,6 +1,6 @@
 """8 epochs of 50 iterations: AdamW, warm-up, cosine."""
 
-optimizer = dict(type="AdamW", lr=1e-3, weight_decay=1e-2)
+optimizer = dict(type="AdamW", lr=1e-3, weight_decay=1e-2, fused=True)
 optimizer_config = dict(grad_clip=dict(max_norm=10, norm_type=2))
 lr_config = dict(
     policy="CosineAnnealing",
