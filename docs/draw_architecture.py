@@ -41,7 +41,9 @@ def arrow(points, label="", dashed=False, at=None):
 
 
 def text(x, y, content, size=15, weight="700"):
-    parts.append(f'<text x="{x}" y="{y}" font-size="{size}" font-weight="{weight}">{content}</text>')
+    parts.append(
+        f'<text x="{x}" y="{y}" font-size="{size}" font-weight="{weight}">{content}</text>'
+    )
 
 
 text(20, 30, "Stage 1: prompts learn inside the frozen teacher (configs/prompt)")
@@ -64,7 +66,9 @@ arrow([(520, 165), (545, 165), (545, 100), (570, 100)])
 arrow([(535, 85), (535, 185), (570, 185)])
 arrow([(435, 194), (435, 225)])
 
-text(20, 312, "Stage 2: the student learns the teacher's bands where the masks look (configs/freekd)")
+text(
+    20, 312, "Stage 2: the student learns the teacher's bands where the masks look (configs/freekd)"
+)
 box(20, 335, 120, 50, "frozen", "teacher", "no prompts, no head")
 box(20, 455, 120, 50, "learns", "student", "backbone, neck")
 box(20, 560, 120, 44, "learns", "student's head")

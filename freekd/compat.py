@@ -21,7 +21,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import numpy as np
 import torch
 
-from freekd.engine import io
+from freekd import fileio
 
 _applied = False
 
@@ -37,7 +37,7 @@ def apply() -> None:
         return
     _add_numpy_aliases()
     _stub_pkg_resources()
-    io.allow_numpy_in_checkpoints()
+    fileio.allow_numpy_in_checkpoints()
     with _quiet_imports():
         _require("mmcv", "mmcv-full")
         _require("mmdet", "mmdet")
@@ -216,7 +216,7 @@ def _fix_checkpoint_loading() -> None:
     from mmcv.runner import checkpoint
 
     def load_from_local(filename: str, map_location: Any = None) -> Any:
-        return io.load_checkpoint_file(filename, map_location=map_location)
+        return fileio.load_checkpoint_file(filename, map_location=map_location)
 
     checkpoint.CheckpointLoader.register_scheme("", load_from_local, force=True)
     if "weights_only" in inspect.signature(checkpoint.load_url).parameters:
@@ -232,12 +232,12 @@ def _fix_checkpoint_writing() -> None:
     from mmcv.fileio.file_client import HardDiskBackend
 
     def put(self: Any, obj: bytes, filepath: Any) -> None:
-        io.atomic_write_bytes(filepath, obj)
+        fileio.atomic_write_bytes(filepath, obj)
 
     def symlink(src: str, dst: str, overwrite: bool = True, **kwargs: Any) -> None:
         if os.path.lexists(dst) and not overwrite:
             raise FileExistsError(f"{dst} exists")
-        io.atomic_symlink(src, dst)
+        fileio.atomic_symlink(src, dst)
 
     HardDiskBackend.put = put
     mmcv.symlink = mmcv.utils.symlink = symlink

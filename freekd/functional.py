@@ -64,7 +64,9 @@ def group_coefficients(bands: WaveletBands, granularity: str = "band") -> List[T
     flat = bands.flat()
     groups = band_groups(bands.levels, granularity)
     return [
-        flat[members[0]] if len(members) == 1 else flat[members[0]] + flat[members[1]] + flat[members[2]]
+        flat[members[0]]
+        if len(members) == 1
+        else flat[members[0]] + flat[members[1]] + flat[members[2]]
         for _, members in groups
     ]
 
@@ -93,7 +95,11 @@ def dissimilarity(masks: Tensor, kind: str = "jaccard", eps: float = 1e-12) -> T
         ValueError: for another ``kind``.
     """
     check_choice("dissimilarity", kind, DISSIMILARITIES)
-    flat = masks.flatten(2).float() if masks.dtype in (torch.float16, torch.bfloat16) else masks.flatten(2)
+    flat = (
+        masks.flatten(2).float()
+        if masks.dtype in (torch.float16, torch.bfloat16)
+        else masks.flatten(2)
+    )
     count = flat.shape[1]
     products = flat @ flat.transpose(1, 2)
     squares = torch.diagonal(products, dim1=1, dim2=2)

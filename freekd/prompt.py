@@ -69,9 +69,7 @@ class PromptSpec(NamedTuple):
                 f"gate={gate!r} relates neighbouring pyramid levels and needs the same channels on "
                 f"all; {key}={channels}. Use gate=None."
             )
-        return PromptSpec(
-            channels, num_prompts, wavelet, dwt_levels, dwt_mode, granularity, gate
-        )
+        return PromptSpec(channels, num_prompts, wavelet, dwt_levels, dwt_mode, granularity, gate)
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain values, for a file."""
@@ -97,10 +95,14 @@ def expand_channels(
         expanded = (channels,) * (num_levels or 1)
     else:
         expanded = tuple(channels)
-    if not expanded or any(not isinstance(c, int) or isinstance(c, bool) or c < 1 for c in expanded):
+    if not expanded or any(
+        not isinstance(c, int) or isinstance(c, bool) or c < 1 for c in expanded
+    ):
         raise ValueError(f"{key} must be positive integers, got {channels!r}")
     if num_levels is not None and len(expanded) != num_levels:
-        raise ValueError(f"{key} names {len(expanded)} levels ({expanded}), num_levels={num_levels}")
+        raise ValueError(
+            f"{key} names {len(expanded)} levels ({expanded}), num_levels={num_levels}"
+        )
     return expanded
 
 

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from .engine.io import atomic_save, load_checkpoint_file
+from .fileio import atomic_save, load_checkpoint_file
 from .prompt import FrequencyPrompts, PromptSpec
 
 FORMAT = "freekd.prompts"
@@ -26,7 +26,9 @@ class PromptFile(NamedTuple):
     """A loaded prompt file."""
 
     prompts: FrequencyPrompts
-    info: Dict[str, Any]  # teacher module, fingerprint, ...; {'origin': 'release'} for the release's
+    info: Dict[
+        str, Any
+    ]  # teacher module, fingerprint, ...; {'origin': 'release'} for the release's
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -45,7 +47,9 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def save_prompts(prompts: FrequencyPrompts, path: str, info: Optional[Dict[str, Any]] = None) -> None:
+def save_prompts(
+    prompts: FrequencyPrompts, path: str, info: Optional[Dict[str, Any]] = None
+) -> None:
     """Write a prompt file; a crash on the way leaves an existing file as it was.
 
     Args:
@@ -169,6 +173,7 @@ def _check_spec(came: PromptSpec, expected: PromptSpec, path: str, remedy: str) 
         )
     if wrong:
         raise ValueError(
-            f"prompt file {path!r} does not fit this config:\n  - " + "\n  - ".join(wrong)
+            f"prompt file {path!r} does not fit this config:\n  - "
+            + "\n  - ".join(wrong)
             + f"\nChange these keys to what the file was made for, or make new prompts. {remedy}"
         )

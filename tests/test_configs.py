@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from freekd.datasets import make_digits
-from freekd.engine.io import load_checkpoint_file
+from freekd.fileio import load_checkpoint_file
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(

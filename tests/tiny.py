@@ -88,9 +88,7 @@ def freekd_loss(**kwargs):
 def distiller(losses, module="neck", **kwargs):
     component = dict(student_module=module, teacher_module=module, losses=losses)
     return {
-        **dict(
-            type="FreeKDDistiller", teacher=detector(base_channels=8), components=[component]
-        ),
+        **dict(type="FreeKDDistiller", teacher=detector(base_channels=8), components=[component]),
         **kwargs,
     }
 

@@ -1,5 +1,5 @@
 """Training, testing, checkpoint files: what the command-line entries in ``tools/`` call.
 
-``freekd.engine.io`` and ``freekd.engine.convert`` are pure torch; the other modules import the
+``freekd.fileio`` and ``freekd.engine.convert`` are pure torch; the other modules import the
 OpenMMLab packages, after :func:`freekd.compat.apply`.
 """

@@ -11,7 +11,7 @@ from mmcv.runner import get_dist_info
 
 from freekd import compat
 from freekd.engine.hooks import unwrap
-from freekd.engine.io import load_checkpoint_file
+from freekd.fileio import load_checkpoint_file
 
 
 class CheckpointError(RuntimeError):

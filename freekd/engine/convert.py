@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 import torch
 
-from freekd.engine.io import atomic_save, load_checkpoint_file
+from freekd.fileio import atomic_save, load_checkpoint_file
 
 STUDENT_PREFIX = "architecture.model."
 PROMPT_PREFIX = "architecture.prompts."

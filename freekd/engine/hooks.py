@@ -15,7 +15,7 @@ import torch
 from mmcv.runner import HOOKS, Hook, get_dist_info
 
 from freekd.engine.data import derive_seed
-from freekd.engine.io import atomic_write_text
+from freekd.fileio import atomic_write_text
 
 
 def unwrap(model: torch.nn.Module) -> torch.nn.Module:

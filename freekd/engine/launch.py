@@ -15,7 +15,7 @@ from mmcv.runner import get_dist_info, init_dist
 
 from freekd import compat
 from freekd.engine.checkpoint import CheckpointError
-from freekd.engine.io import UnreadableFileError
+from freekd.fileio import UnreadableFileError
 from freekd.engine.setup import ConfigError
 
 _HELPFUL = (ConfigError, CheckpointError, UnreadableFileError, FileNotFoundError)

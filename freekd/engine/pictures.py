@@ -1,4 +1,4 @@
-"""Pictures of a finished quickstart: what each model finds, where the prompts look, what features show.
+"""Pictures of a finished quickstart: detections, masks of the prompts, feature maps.
 
 The images are the first validation images with most objects, not chosen by result.
 """
@@ -96,15 +96,21 @@ def main(argv: Optional[List[str]] = None) -> int:
         rows.append(DetectionRow(image, found, (truth["bboxes"], truth["labels"])))
         feats = {name: model.feats[0][0] for name, model in models.items()}
         draw_feature_maps(image, feats, out / f"features_{number}.png")
+        # channels of a neck have both signs: their mean size shows where there is something
+        draw_feature_maps(image, feats, out / f"features_abs_{number}.png", absolute=True)
         with torch.no_grad():
             masks = prompts.masks(models["teacher"].feats)
         levels = {
-            f"level {level}": {name: mask[0] for name, mask in zip(names, masks[level])}
+            f"P{level + 3}": {name: mask[0] for name, mask in zip(names, masks[level])}
             for level in range(len(masks))
         }
         first = next(iter(levels.values()))
-        draw_prompt_masks(image, first, out / f"masks_{number}.png", "first FPN level (stride 8)")
-        draw_prompt_mask_levels(image, levels, out / f"mask_sums_{number}.png", "sum over T")
+        draw_prompt_masks(
+            image, first, out / f"masks_{number}.png", "P3, the first FPN level (stride 8)"
+        )
+        draw_prompt_mask_levels(
+            image, levels, out / f"mask_sums_{number}.png", "sum over the prompts, all FPN levels"
+        )
     draw_detections(rows, out / "detections.png", dataset.CLASSES)
     print(f"pictures: {out}")
     return 0

@@ -42,10 +42,10 @@ class Steps:
         end = "\033[K\n" if self.tty else "\n"
         print(("\r" if self.tty else "") + text, end=end, flush=True)
 
-    def skip(self, step: str, group: str, share: float = 1.0) -> None:
-        """A step that was finished before."""
+    def skip(self, step: str, group: str, share: float = 1.0, why: str = "already there") -> None:
+        """A step that needs no run."""
         self.left[group] -= self.guesses[group] * share
-        self.say(f"{step}: already there")
+        self.say(f"{step}: {why}")
 
     def run(
         self, step: str, group: str, command: Sequence[str], folder: Path, share: float = 1.0

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -18,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from freekd.engine.io import atomic_write_text
-from freekd.engine.progress import Steps
+from freekd.fileio import atomic_save, atomic_write_text, load_checkpoint_file
+from freekd.engine.progress import Steps, read
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -128,9 +127,8 @@ class Quickstart:
             kept = out.with_name(f"{out.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
             self.steps.say(f"{step}: trained with other settings before; kept as {kept}")
             out.rename(kept)
-        elif (out / "started.json").is_file():
-            if json.loads((out / "started.json").read_text())["key"] != key:
-                out.rename(out.with_name(f"{out.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"))
+        elif started(out) not in (None, key):
+            out.rename(out.with_name(f"{out.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"))
         out.mkdir(parents=True, exist_ok=True)
         atomic_write_text(out / "started.json", json.dumps({"key": key}))
         seconds = self.steps.run(step, group, command, out, share)
@@ -206,9 +204,11 @@ class Quickstart:
         out = self.work / f"student_{method}.pth"
         share = 1.0 / len(self.methods)
         source = (folder / "latest.pth").resolve()
-        if method == "baseline":  # a stock checkpoint already
-            shutil.copyfile(source, out)
-            self.steps.skip(f"export {method}", "export", share)
+        if method == "baseline":  # a stock checkpoint already: weights and class names suffice
+            content = load_checkpoint_file(source)
+            meta = {"CLASSES": content["meta"]["CLASSES"]}
+            atomic_save({"meta": meta, "state_dict": content["state_dict"]}, out)
+            self.steps.skip(f"export {method}", "export", share, "a stock checkpoint already")
             return out
         command = [
             sys.executable, str(ROOT / "tools/model_converters/convert_kd_ckpt_to_student.py"),
@@ -242,13 +242,13 @@ class Quickstart:
     ) -> Dict[str, Any]:  # fmt: skip
         """What ``summary.json`` holds."""
         out: Dict[str, Any] = {
-            "teacher": describe(teacher, self.teacher_ckpt, "state_dict"),
-            "prompted_teacher": describe(prompts, self.prompts, "state_dict"),
+            "teacher": describe(teacher, self.teacher_ckpt),
+            "prompted_teacher": describe(prompts, self.prompts),
             "students": {},
         }
         for method, runs in students.items():
             maps = [run["mAP"] for run in runs.values()]
-            entry = describe(next(iter(runs.values())), exports[method], "state_dict")
+            entry = describe(next(iter(runs.values())), exports[method])
             exported = self.work / f"seed{self.seeds[0]}" / method / "export_map.json"
             if method != "baseline" and exported.is_file():
                 entry["mAP_after_export"] = json.loads(exported.read_text())["bbox_mAP"]
@@ -266,6 +266,12 @@ class Quickstart:
             machine=f"{platform.machine()}, {os.cpu_count()} cores, {self.device or 'default'}",
         )  # fmt: skip
         return out
+
+
+def started(folder: Path) -> Optional[str]:
+    """The key of the run that was begun in ``folder``, or None."""
+    record = read(folder / "started.json")
+    return record["key"] if record else None
 
 
 SPLITS = (("train", "train"), ("val", "val"), ("test", "val"))
@@ -290,16 +296,21 @@ def last_evaluation(folder: Path) -> Dict[str, float]:
     raise RuntimeError(f"no evaluation in the logs of {folder}; see {folder}/*.log")
 
 
-def describe(record: Dict[str, Any], file: Path, key: str) -> Dict[str, Any]:
-    """mAP, seconds, parameters and bytes of one trained thing."""
-    from freekd.engine.io import load_checkpoint_file
+def describe(record: Dict[str, Any], file: Path) -> Dict[str, Any]:
+    """mAP, seconds, parameters of one trained thing, and the bytes of its file.
 
-    state = load_checkpoint_file(file)[key]
+    A training checkpoint also holds the optimizer; counted are the bytes of its weights.
+    """
+    content = load_checkpoint_file(file)
+    state = content["state_dict"]
     skip = ("running_mean", "running_var", "num_batches_tracked")
     count = sum(v.numel() for k, v in state.items() if not k.endswith(skip))
+    size = file.stat().st_size
+    if "optimizer" in content:
+        size = sum(value.numel() * value.element_size() for value in state.values())
     return {
         "mAP": record["mAP"], "mAP_50": record["mAP_50"], "seconds": record["seconds"],
-        "parameters": count, "file_bytes": file.stat().st_size,
+        "parameters": count, "file_bytes": size,
     }  # fmt: skip
 
 
@@ -354,5 +365,6 @@ def main(argv: Optional[List[str]] = None) -> int:
         return 1
     print("\n" + table(summary))
     print(f"\nnumbers {quickstart.work}/summary.json, pictures {quickstart.work}/pictures/,")
-    print(f"student for stock mmdet {quickstart.work}/student_freekd.pth")
+    for entry in summary["students"].values():
+        print(f"for stock mmdet: {entry['checkpoint']} ({entry['label']})")
     return 0

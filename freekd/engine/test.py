@@ -71,7 +71,7 @@ def load_for_test(
     """
     from freekd.engine import setup
     from freekd.engine.checkpoint import CheckpointError, load_weights
-    from freekd.engine.io import load_checkpoint_file
+    from freekd.fileio import load_checkpoint_file
 
     content = load_checkpoint_file(checkpoint)
     state = content.get("state_dict", content) if isinstance(content, dict) else None
@@ -116,7 +116,7 @@ def test(
     from mmcv.runner import get_dist_info
 
     from freekd.engine import launch, setup
-    from freekd.engine.io import atomic_write_bytes, atomic_write_text
+    from freekd.fileio import atomic_write_bytes, atomic_write_text
 
     task = setup.check_config(cfg, ("test",))
     model, meta = load_for_test(cfg, checkpoint, task, allow_missing)

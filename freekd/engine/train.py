@@ -83,7 +83,7 @@ def train(cfg: Any, validate: bool = True, distributed: bool = False) -> Any:
     from mmcv.runner import build_runner, get_dist_info
 
     from freekd.engine import checkpoint, data, hooks, launch, setup
-    from freekd.engine.io import remove_stale_temp_files
+    from freekd.fileio import remove_stale_temp_files
 
     by_epoch = setup.check_schedule(cfg)
     validate = validate and cfg.get("evaluation") is not None and "val" in (cfg.get("data") or {})
@@ -128,9 +128,7 @@ def train(cfg: Any, validate: bool = True, distributed: bool = False) -> Any:
     if loader_cfg["workers_per_gpu"] == 0:
         compat.shorten_epoch_pause()
 
-    optimizer = setup.build_optimizer(
-        model, compat.usable_optimizer(cfg.optimizer, cfg.device)
-    )
+    optimizer = setup.build_optimizer(model, compat.usable_optimizer(cfg.optimizer, cfg.device))
     model = launch.wrap_for_training(
         model, cfg.device, distributed, cfg.get("find_unused_parameters", False)
     )
@@ -168,7 +166,7 @@ def _describe(cfg: Any, logger: Any, task: str) -> Dict[str, Any]:
     from mmcv.runner import get_dist_info
     from mmcv.utils import collect_env
 
-    from freekd.engine.io import atomic_write_text
+    from freekd.fileio import atomic_write_text
 
     rank, world_size = get_dist_info()
     env = "\n".join(f"{key}: {value}" for key, value in collect_env().items())

@@ -37,7 +37,9 @@ class FilterBank(NamedTuple):
 def check_mode(mode: str) -> None:
     """Raise ValueError unless ``mode`` is one of PyWavelets' signal extension modes."""
     if mode not in MODES:
-        raise ValueError(f"dwt_mode={mode!r} is not a signal extension mode; expected one of {MODES}")
+        raise ValueError(
+            f"dwt_mode={mode!r} is not a signal extension mode; expected one of {MODES}"
+        )
 
 
 @lru_cache(maxsize=None)

@@ -83,8 +83,10 @@ def _analyse(x: Tensor, wavelet: str, mode: str) -> List[Tensor]:
     low, high = split(x.reshape(-1, *x.shape[-2:]))
     ll, lh = split(_along_height(low))
     hl, hh = split(_along_height(high))
-    return [_along_height(band).reshape(*lead, *_along_height(band).shape[-2:])
-            for band in (ll, lh, hl, hh)]
+    return [
+        _along_height(band).reshape(*lead, *_along_height(band).shape[-2:])
+        for band in (ll, lh, hl, hh)
+    ]
 
 
 def _synthesise(bands: Sequence[Tensor], wavelet: str, mode: str) -> Tensor:

@@ -116,12 +116,18 @@ class FreeKDDistiller(SingleTeacherDistiller):
     def init_weights(self) -> None:
         """Load the teacher's checkpoint, or, without one, run its config's own init."""
         if self.teacher_checkpoint is None:
-            print_log("distiller.teacher_checkpoint is not set: the teacher keeps its config's "
-                      "own initial weights", logger="root")
+            print_log(
+                "distiller.teacher_checkpoint is not set: the teacher keeps its config's "
+                "own initial weights",
+                logger="root",
+            )
             super().init_weights()
         else:
             load_teacher_weights(
-                self.teacher, self.teacher_checkpoint, "distiller.teacher_checkpoint", self.min_share
+                self.teacher,
+                self.teacher_checkpoint,
+                "distiller.teacher_checkpoint",
+                self.min_share,
             )
         self.teacher.requires_grad_(False)
 
@@ -164,11 +170,15 @@ class FreeKDDistiller(SingleTeacherDistiller):
             find_module(student.model, component.student_module, f"{key}.student_module")
             find_module(self.teacher, component.teacher_module, f"{key}.teacher_module")
         self.remove_hooks()
-        for model, outputs in ((student.model, self.student_outputs),
-                               (self.teacher, self.teacher_outputs)):
+        for model, outputs in (
+            (student.model, self.student_outputs),
+            (self.teacher, self.teacher_outputs),
+        ):
             modules = dict(model.named_modules())
             for name in outputs:
-                self.handles.append(modules[name].register_forward_hook(self._record(outputs, name)))
+                self.handles.append(
+                    modules[name].register_forward_hook(self._record(outputs, name))
+                )
 
     def _record(self, outputs: Dict[str, List[Any]], name: str) -> Any:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
@@ -222,8 +232,11 @@ class FreeKDDistiller(SingleTeacherDistiller):
                     f"times in the student, {component.teacher_module!r} {len(teachers)} times in "
                     "the teacher; they must run equally often, at least once"
                 )
-            align = self.align_modules[f"component_{i}"] if (
-                f"component_{i}" in self.align_modules) else None
+            align = (
+                self.align_modules[f"component_{i}"]
+                if (f"component_{i}" in self.align_modules)
+                else None
+            )
             for call, (s_out, t_out) in enumerate(zip(students, teachers)):
                 for loss in component.losses:
                     module = self.losses[loss.name]

@@ -173,8 +173,9 @@ class FreeKDLoss(nn.Module):
         teacher = self._check(teacher_feats, self.spec.channels, "teacher")
         spec = self.spec
         with torch.autocast(device_type=teacher[0].device.type, enabled=False):
-            teacher = [feat.detach().to(torch.promote_types(feat.dtype, torch.float32))
-                       for feat in teacher]
+            teacher = [
+                feat.detach().to(torch.promote_types(feat.dtype, torch.float32)) for feat in teacher
+            ]
             student = self.aligned(student, teacher)
             weights = self.relation_weights(student, teacher)
             masks: Sequence = [None] * len(teacher)

@@ -148,5 +148,3 @@ class FrequencyPromptTeacher(BaseArchitecture):
     def CLASSES(self) -> Any:  # noqa: N802 (mmdet's name)
         """The teacher's class names."""
         return getattr(self.model, "CLASSES", None)
-
-

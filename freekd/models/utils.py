@@ -10,7 +10,7 @@ from mmcv.runner import load_state_dict
 from mmcv.utils import print_log
 from torch import Tensor, nn
 
-from freekd.engine.io import load_checkpoint_file
+from freekd.fileio import load_checkpoint_file
 
 
 def find_module(model: nn.Module, path: str, key: str) -> nn.Module:
@@ -139,8 +139,15 @@ def load_teacher_weights(
             f"shape, first {_first(lacking)}; the file has {_first(sorted(map(str, state)))}. "
             "Is it the checkpoint of this teacher's config?"
         )
-    load_state_dict(teacher, {name: state[name] for name in state if name in fitting or
-                              str(name).endswith("num_batches_tracked")}, strict=False)
+    load_state_dict(
+        teacher,
+        {
+            name: state[name]
+            for name in state
+            if name in fitting or str(name).endswith("num_batches_tracked")
+        },
+        strict=False,
+    )
     note = "" if not lacking else f"; left as they were: {_first(lacking)}"
     print_log(f"teacher: {share:.1%} of the weights from {checkpoint}{note}", logger="root")
     return share

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from freekd.engine.io import atomic_write_bytes
+from freekd.fileio import atomic_write_bytes
 
 DPI = 120
 """Pixels per inch of every picture; only the size of text depends on it."""

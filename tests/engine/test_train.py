@@ -92,7 +92,8 @@ def test_killed_at_any_moment(tiny, tmp_path, run_python, kind):
 
 KILLED = """
 import os, random, signal, sys, threading
-from freekd.engine import io, train
+from freekd import fileio as io
+from freekd.engine import train
 moment = random.Random(int(sys.argv[1]))
 def bomb():
     os.kill(os.getpid(), signal.SIGKILL)

@@ -78,15 +78,15 @@ def test_aligns_channels_and_sizes():
     assert all(float(conv.weight.grad.abs().max()) > 0 for conv in module.align)
     assert loss_module().align is None  # 'auto' with equal channels
     identity = loss_module(align="conv1x1")
-    torch.testing.assert_close(identity(feats(seed=1), feats()), loss_module()(feats(seed=1), feats()))
+    torch.testing.assert_close(
+        identity(feats(seed=1), feats()), loss_module()(feats(seed=1), feats())
+    )
 
 
 def test_single_tensor_and_unequal_channels_per_level():
     single = loss_module(num_levels=1)
     assert torch.isfinite(single(feats(seed=1)[0], feats()[0]))
-    module = loss_module(
-        student_channels=(4, 8), teacher_channels=(8, 16), num_levels=2, gate=None
-    )
+    module = loss_module(student_channels=(4, 8), teacher_channels=(8, 16), num_levels=2, gate=None)
     sizes = SIZES[:2]
     student = (torch.randn(2, 4, *sizes[0]), torch.randn(2, 8, *sizes[1]))
     teacher = (torch.randn(2, 8, *sizes[0]), torch.randn(2, 16, *sizes[1]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from freekd.engine import io
+from freekd import fileio as io
 
 
 def test_save_and_load(tmp_path):
