@@ -1,4 +1,4 @@
-"""The losses as plain functions: frequency distillation (Eq. 3), dissimilarity (Eq. 8), FreeKD (Eq. 13).
+"""The losses as functions: frequency distillation (Eq. 3), dissimilarity (8), FreeKD (13).
 
 Two identities keep them cheap (method.md): the transform is linear, so the bands of a difference
 are the difference of bands; and a mask is positive, so T masked copies of a band reduce to one
@@ -116,7 +116,8 @@ def dissimilarity(masks: Tensor, kind: str = "jaccard", eps: float = 1e-12) -> T
 def mask_weight(masks: Tensor, distance: str = "l1") -> Tensor:
     """The weight (N, h, w) that T masks (N, T, h, w) put on a coefficient's distance.
 
-    (1/T) sum_i |m_i a - m_i b| = mean(m) |a - b|, and (1/T) sum_i (m_i a - m_i b)^2 = mean(m^2) (a - b)^2.
+    (1/T) sum_i |m_i a - m_i b| = mean(m) |a - b|, and for the squared distance
+    (1/T) sum_i (m_i a - m_i b)^2 = mean(m^2) (a - b)^2.
     """
     check_choice("distance", distance, DISTANCES)
     return masks.mean(dim=1) if distance == "l1" else masks.square().mean(dim=1)
@@ -167,7 +168,7 @@ def freekd_loss(
     """
     if student.shape != teacher.shape:
         raise ValueError(
-            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} must be aligned first"
+            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} must be aligned"
         )
     check_choice("distance", distance, DISTANCES)
     groups = selected_groups(dwt_levels, granularity, bands)

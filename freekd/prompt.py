@@ -1,4 +1,4 @@
-"""Frequency prompts: where in each band to look, and the masked reconstruction of stage 1 (Eq. 4-9).
+"""Frequency prompts: where in each band to look, and stage 1's masked reconstruction (Eq. 4-9).
 
 For band b with coefficients R (N, C, h, w): M_b = P_b R (N, T, h, w), mask sigma(M_b), masked band
 sum_i sigma(M_b,i) R. The masked bands go through the inverse transform.

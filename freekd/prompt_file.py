@@ -2,8 +2,8 @@
 
 A file holds tensors and plain values only (it loads with ``weights_only=True``): the prompts, the
 gate, the :class:`~freekd.prompt.PromptSpec`, and what they were trained on, so that stage 2 can
-refuse prompts of another teacher. The authors' released files (keys ``...mask_modules.{i}.mask_token``)
-are read as level granularity.
+refuse prompts of another teacher. The authors' released files
+(keys ``...mask_modules.{i}.mask_token``) are read as level granularity.
 """
 
 import hashlib
@@ -128,8 +128,8 @@ def _read_release(content: Any, path: str, remedy: str) -> Tuple[FrequencyPrompt
         found = [str(key) for key in list(state)[:5]]
         raise RuntimeError(
             f"{path!r} is not a prompt file: expected a file written by freekd, or one of the "
-            f"release with keys '...mask_modules.0.mask_token' onwards; its first keys are {found}. "
-            f"{remedy}"
+            f"release with keys '...mask_modules.0.mask_token' onwards; its first keys are {found}."
+            f" {remedy}"
         )
     shapes = {tuple(token.shape[:2]) for token in tokens.values()}
     if len(shapes) != 1:

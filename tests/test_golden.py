@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from freekd.frequency import dwt2
 from freekd.functional import freekd_loss
 from freekd.prompt import FrequencyPrompts, masked_reconstruction, prompt_masks
 from freekd.prompt_file import load_prompts
-from freekd.frequency import dwt2
 
 GOLDEN = Path(__file__).parent / "golden"
 LEVELS = range(5)

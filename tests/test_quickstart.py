@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from freekd.engine.quickstart import METHODS, last_evaluation, table
 from freekd.engine.progress import Steps, clock
+from freekd.engine.quickstart import METHODS, last_evaluation, table
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -108,7 +108,8 @@ def test_an_interrupted_step_is_stopped(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("freekd.engine.progress.read", interrupt)
-    code = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    pid = str(tmp_path / "pid")
+    code = f"import os, time; open({pid!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     steps.tty = True  # looks at the progress at once
     with pytest.raises(KeyboardInterrupt):
         steps.run("demo", "step", [sys.executable, "-c", code], tmp_path)

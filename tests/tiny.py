@@ -1,6 +1,7 @@
 """Tiny models to distill: a RetinaNet teacher and student, a segmentor."""
 
 import copy
+import importlib
 
 CHANNELS = 8
 NUM_LEVELS = 3
@@ -61,9 +62,8 @@ def segmentor():
 
 
 def build(cfg):
-    import freekd.models  # noqa: F401
-    import mmdet.models  # noqa: F401
-    import mmseg.models  # noqa: F401
+    for name in ("freekd.models", "mmdet.models", "mmseg.models"):  # in this order
+        importlib.import_module(name)
     from mmcv import ConfigDict
     from mmrazor.models.builder import MODELS
 

@@ -15,8 +15,8 @@ from mmcv.runner import get_dist_info, init_dist
 
 from freekd import compat
 from freekd.engine.checkpoint import CheckpointError
-from freekd.fileio import UnreadableFileError
 from freekd.engine.setup import ConfigError
+from freekd.fileio import UnreadableFileError
 
 _HELPFUL = (ConfigError, CheckpointError, UnreadableFileError, FileNotFoundError)
 

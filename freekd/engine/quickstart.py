@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from freekd.fileio import atomic_save, atomic_write_text, load_checkpoint_file
 from freekd.engine.progress import Steps, read
+from freekd.fileio import atomic_save, atomic_write_text, load_checkpoint_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,8 +63,8 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument("--work-dir", default=None, help="default: work_dirs/digits[_fast]")
     parser.add_argument("--data", default="data/digits", help="made there if missing")
     parser.add_argument(
-        "--schedule", type=int, nargs=3, metavar=("TEACHER_EPOCHS", "PROMPT_ITERS", "STUDENT_EPOCHS"),
-        help=f"default: {tuple(FULL)}; with --fast {tuple(FAST)}",
+        "--schedule", type=int, nargs=3, metavar=("TEACHER", "PROMPTS", "STUDENT"),
+        help=f"epochs, iterations, epochs (default: {tuple(FULL)}; with --fast {tuple(FAST)})",
     )
     parser.add_argument(
         "--images", type=int, nargs=2, default=(400, 100), metavar=("TRAIN", "VAL"),

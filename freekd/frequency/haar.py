@@ -53,7 +53,8 @@ class _HaarAnalysis(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return haar_synthesis(*grads, size=ctx.size)
+        low, lh, hl, hh = grads
+        return haar_synthesis(low, lh, hl, hh, ctx.size)
 
 
 class _HaarSynthesis(torch.autograd.Function):
@@ -71,11 +72,11 @@ class _HaarSynthesis(torch.autograd.Function):
 
 
 def haar_analysis(x: Tensor) -> List[Tensor]:
-    """One Haar level with zero extension: (..., H, W) to [LL, LH, HL, HH], each half, rounded up."""
-    return list(_HaarAnalysis.apply(x))
+    """One Haar level, zero extension: (..., H, W) to [LL, LH, HL, HH], each half, rounded up."""
+    return list(_HaarAnalysis.apply(x))  # type: ignore[no-untyped-call]
 
 
 def haar_synthesis(low: Tensor, lh: Tensor, hl: Tensor, hh: Tensor, size: Sequence[int]) -> Tensor:
     """The inverse of :func:`haar_analysis`, cut to ``size`` (H, W)."""
-    out: Tensor = _HaarSynthesis.apply(low, lh, hl, hh, tuple(size))
+    out: Tensor = _HaarSynthesis.apply(low, lh, hl, hh, tuple(size))  # type: ignore[no-untyped-call]
     return out

@@ -93,7 +93,8 @@ def _synthesise(bands: Sequence[Tensor], wavelet: str, mode: str) -> Tensor:
     """One level back to (..., H', W'), up to one larger than what was analysed."""
     if wavelet in HAAR_NAMES:
         height, width = bands[0].shape[-2:]
-        return haar_synthesis(*bands, size=(2 * height, 2 * width))
+        ll, lh, hl, hh = bands
+        return haar_synthesis(ll, lh, hl, hh, (2 * height, 2 * width))
     lead = bands[0].shape[:-2]
     ll, lh, hl, hh = (_along_height(band.reshape(-1, *band.shape[-2:])) for band in bands)
 

@@ -1,4 +1,4 @@
-"""``FrequencyPromptTeacher``: prompts inside a frozen teacher (Eq. 4-7), for any mmdet or mmseg model."""
+"""``FrequencyPromptTeacher``: prompts inside a frozen teacher (Eq. 4-7), for mmdet and mmseg."""
 
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
@@ -21,12 +21,13 @@ from .utils import (
 
 @ARCHITECTURES.register_module()
 class FrequencyPromptTeacher(BaseArchitecture):
-    """A detector or segmentor whose tapped module's output is replaced by its masked reconstruction.
+    """A detector or segmentor whose tapped maps are replaced by their masked reconstruction.
 
     When prompted (the default), a forward hook on ``module`` sends each of its maps through the
     wavelet transform, masks the bands by the prompts, weights the channels by the gate, transforms
-    back and cuts to size. When not, the model is the bare one, bitwise. Only prompts and gate learn:
-    the model has ``requires_grad=False`` and stays in evaluation mode, norm statistics included.
+    back and cuts to size. When not, the model is the bare one, bitwise. Only prompts and gate
+    learn: the model has ``requires_grad=False`` and stays in evaluation mode, norm statistics
+    included.
 
     Args:
         model: the teacher: a model dict, or the path of a config file.

@@ -70,7 +70,7 @@ def resolve_model(model: Union[str, Mapping[str, Any]], key: str) -> ConfigDict:
 
 
 def without_pretrained(cfg: Any) -> Any:
-    """The config without the pretrained weights of its parts: a checkpoint will replace them all."""
+    """The config without its parts' pretrained weights: a checkpoint will replace them all."""
     if isinstance(cfg, Mapping):
         out = ConfigDict()
         for key, value in cfg.items():

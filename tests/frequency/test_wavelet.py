@@ -85,7 +85,8 @@ def test_odd_size_comes_out_one_larger_without_a_size():
 
 
 def test_haar_by_hand():
-    # block 1 2 / 3 4: LL (1+2+3+4)/2 = 5, LH (1+2-3-4)/2 = -2, HL (1-2+3-4)/2 = -1, HH (1-2-3+4)/2 = 0
+    # block 1 2 / 3 4: LL (1+2+3+4)/2 = 5, LH (1+2-3-4)/2 = -2, HL (1-2+3-4)/2 = -1,
+    # HH (1-2-3+4)/2 = 0
     bands = dwt2(torch.tensor([[1.0, 2.0], [3.0, 4.0]])[None, None], levels=1)
     assert [float(band.detach()) for _, band in bands.named()] == [5.0, -2.0, -1.0, 0.0]
 

@@ -3,9 +3,9 @@
 import copy
 
 import pytest
+import tiny
 import torch
 
-import tiny
 from freekd.prompt import masked_reconstruction
 from freekd.prompt_file import fingerprint, load_prompts
 
@@ -67,7 +67,7 @@ def test_removed_hook_leaves_the_bare_model(batch):
 
 
 def test_only_prompts_and_gate_learn(batch):
-    """After steps with every parameter handed to the optimizer, the teacher is the same, bitwise."""
+    """After steps with every parameter in the optimizer, the teacher is the same, bitwise."""
     algorithm = finetune()
     teacher = copy.deepcopy(algorithm.architecture.model.state_dict())
     prompts = copy.deepcopy(algorithm.architecture.prompts.state_dict())
