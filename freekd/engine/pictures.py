@@ -14,7 +14,13 @@ from freekd import compat
 
 TEACHER_CONFIG = "configs/teacher/retinanet_r34_digits.py"
 STUDENT_CONFIG = "configs/baseline/retinanet_r18_digits.py"
-LABELS = {"baseline": "student alone", "freekd": "FreeKD", "paper": "FreeKD, raw l1", "cwd": "CWD"}
+LABELS = {
+    "baseline": "student alone",
+    "freekd": "FreeKD",
+    "no_prompts": "without prompts",
+    "paper": "FreeKD, raw l1",
+    "cwd": "CWD",
+}
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:

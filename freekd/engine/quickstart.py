@@ -26,6 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 METHODS = {
     "baseline": ("configs/baseline/retinanet_r18_digits.py", "student alone"),
     "freekd": ("configs/freekd/retinanet_r34_r18_digits.py", "FreeKD, standardised, l2"),
+    "no_prompts": (
+        "configs/freekd/retinanet_r34_r18_digits_no_prompts.py",
+        "the same without prompts (Eq. 3)",
+    ),
     "paper": ("configs/freekd/retinanet_r34_r18_digits_paper.py", "FreeKD, raw, l1 (paper's loss)"),
     "cwd": ("configs/peers/cwd_retinanet_r34_r18_digits.py", "ChannelWiseDivergence (MMRazor)"),
 }
@@ -117,7 +121,7 @@ class Quickstart:
         command += ["--seed", str(seed), "--auto-resume"]
         command += ["--device", self.device] if self.device else []
         command += ["--cfg-options", *(f"{key}={value}" for key, value in options.items())]
-        key = self._key(command, [ROOT / config, *inputs])
+        key = self._key(command, config, inputs)
         done = out / "done.json"
         if done.is_file():
             record = json.loads(done.read_text())
@@ -137,9 +141,14 @@ class Quickstart:
         return record
 
     @staticmethod
-    def _key(command: Sequence[str], inputs: Sequence[Path]) -> str:
-        digest = hashlib.sha256("\0".join(command[1:]).encode())
-        for path in inputs:
+    def _key(command: Sequence[str], config: str, inputs: Sequence[Path]) -> str:
+        """Changes with the command, the config and what it inherits, and the input files."""
+        from mmcv import Config
+
+        text = "\0".join([*command[1:], Config.fromfile(config).pretty_text])
+        digest = hashlib.sha256(text.encode())
+        models = sorted((ROOT / "configs/_base_/models").glob("*.py"))  # named by path in configs
+        for path in [*models, *inputs]:
             digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 
