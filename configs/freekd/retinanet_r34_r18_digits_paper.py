@@ -17,7 +17,7 @@ algorithm = dict(
                         num_prompts=2,
                         align="conv1x1",
                         prompts="work_dirs/digits/prompts/prompts.pth",
-                        loss_weight=0.1,
+                        loss_weight=0.02,
                     )
                 ],
             )

@@ -9,7 +9,7 @@ algorithm = dict(
                 teacher_module="neck",
                 align_module=dict(type="conv2d", student_channels=64, teacher_channels=64),
                 losses=[
-                    dict(type="ChannelWiseDivergence", name="loss_cwd", tau=1.0, loss_weight=10.0)
+                    dict(type="ChannelWiseDivergence", name="loss_cwd", tau=1.0, loss_weight=100.0)
                 ],
             )
         ]
