@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from freekd.engine.progress import Steps, clock
-from freekd.engine.quickstart import METHODS, last_evaluation, table
+from freekd.engine.quickstart import METHODS, last_evaluation
+from freekd.engine.report import table
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -85,7 +86,15 @@ def test_second_call_trains_nothing(finished):
     start = time.monotonic()
     done = quickstart(folder)
     assert done.returncode == 0, done.stderr
-    for step in ("teacher", "prompts", "baseline, seed 0", "freekd, seed 0"):
+    steps = (
+        "teacher",
+        "prompts",
+        "baseline, seed 0",
+        "freekd, seed 0",
+        "export freekd",
+        "pictures",
+    )
+    for step in steps:
         assert f"{step}: already there" in done.stdout
     after = {path: path.stat().st_mtime for path in (folder / "work").rglob("epoch_*.pth")}
     assert stamps == after and stamps

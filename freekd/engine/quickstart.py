@@ -9,14 +9,13 @@ import argparse
 import hashlib
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
+from freekd.engine import report
 from freekd.engine.progress import Steps, read
 from freekd.fileio import atomic_save, atomic_write_text, load_checkpoint_file
 
@@ -185,7 +184,23 @@ class Quickstart:
                 students[method][str(seed)] = self.student(method, seed, share)
         exports = {method: self.export(method) for method in self.methods}
         self.pictures(exports)
-        summary = self.summary(teacher, prompts, students, exports)
+        summary = {
+            "teacher": report.describe(teacher, self.teacher_ckpt),
+            "prompted_teacher": report.describe(prompts, self.prompts),
+            "students": {
+                method: report.student_entry(
+                    METHODS[method][1],
+                    students[method],
+                    exports[method],
+                    self.work / f"seed{self.seeds[0]}" / method / "exported.json",
+                )
+                for method in self.methods
+            },
+            "seeds": self.seeds,
+            "plan": self.plan._asdict(),
+            "versions": report.versions(),
+            "machine": report.machine(self.device),
+        }
         atomic_write_text(self.work / "summary.json", json.dumps(summary, indent=1) + "\n")
         self.steps.finish()
         return summary
@@ -207,10 +222,27 @@ class Quickstart:
             f"{method}, seed {seed}", "students", config, out, seed, options, inputs, share
         )
 
+    def once(
+        self, step: str, group: str, folder: Path, commands: Sequence[Sequence[str]],
+        inputs: Sequence[Path], outputs: Sequence[Path], share: float,
+    ) -> None:  # fmt: skip
+        """Run commands unless they ran on the same inputs before and their outputs are there."""
+        digest = hashlib.sha256("\0".join(part for c in commands for part in c[1:]).encode())
+        for path in inputs:
+            digest.update(path.read_bytes())
+        marker = folder / f"{step.split()[0]}.json"
+        record = {"key": digest.hexdigest()[:16]}
+        if read(marker) == record and all(path.exists() for path in outputs):
+            self.steps.skip(step, group, share)
+            return
+        for command in commands:
+            self.steps.run(step, group, command, folder, share / len(commands))
+        atomic_write_text(marker, json.dumps(record))
+
     def export(self, method: str) -> Path:
-        """The student-only checkpoint of the first seed, for stock mmdet."""
+        """The student-only checkpoint of the first seed, tested in stock mmdet's config."""
         folder = self.work / f"seed{self.seeds[0]}" / method
-        out = self.work / f"student_{method}.pth"
+        out, scores = self.work / f"student_{method}.pth", folder / "exported.json"
         share = 1.0 / len(self.methods)
         source = (folder / "latest.pth").resolve()
         if method == "baseline":  # a stock checkpoint already: weights and class names suffice
@@ -219,62 +251,35 @@ class Quickstart:
             atomic_save({"meta": meta, "state_dict": content["state_dict"]}, out)
             self.steps.skip(f"export {method}", "export", share, "a stock checkpoint already")
             return out
-        command = [
+        convert = [
             sys.executable, str(ROOT / "tools/model_converters/convert_kd_ckpt_to_student.py"),
             str(source), "--out-path", str(out), "--force",
         ]  # fmt: skip
-        self.steps.run(f"export {method}", "export", command, folder, share / 2)
-        command = [
+        test = [
             sys.executable, str(ROOT / "tools/test.py"), METHODS["baseline"][0], str(out),
-            "--eval", "bbox", "--json", str(folder / "export_map.json"),
+            "--eval", "bbox", "--json", str(scores),
+            *(["--device", self.device] if self.device else []),
             "--cfg-options", f"data.test.ann_file={self.data}/annotations/val.json",
             f"data.test.img_prefix={self.data}/val/",
         ]  # fmt: skip
-        command += ["--device", self.device] if self.device else []
-        self.steps.run(f"test {method}", "export", command, folder, share / 2)
+        self.once(
+            f"export {method}", "export", folder, [convert, test], [source], [out, scores], share
+        )
         return out
 
     def pictures(self, exports: Dict[str, Path]) -> None:
         """Detections, masks and feature maps, as PNG files."""
+        folder = self.work / "pictures"
         command = [
             sys.executable, str(ROOT / "tools/quickstart_pictures.py"),
             "--teacher", str(self.teacher_ckpt), "--prompts", str(self.prompts),
-            "--data", self.data, "--out", str(self.work / "pictures"), "--students",
+            "--data", self.data, "--out", str(folder), "--students",
             *(f"{method}={path}" for method, path in exports.items()),
         ]  # fmt: skip
-        self.steps.run("pictures", "pictures", command, self.work / "pictures", 1.0)
-
-    # ---------------------------------------------------------------- results
-    def summary(
-        self, teacher: Dict[str, Any], prompts: Dict[str, Any],
-        students: Dict[str, Dict[str, Any]], exports: Dict[str, Path],
-    ) -> Dict[str, Any]:  # fmt: skip
-        """What ``summary.json`` holds."""
-        out: Dict[str, Any] = {
-            "teacher": describe(teacher, self.teacher_ckpt),
-            "prompted_teacher": describe(prompts, self.prompts),
-            "students": {},
-        }
-        for method, runs in students.items():
-            maps = [run["mAP"] for run in runs.values()]
-            entry = describe(next(iter(runs.values())), exports[method])
-            exported = self.work / f"seed{self.seeds[0]}" / method / "export_map.json"
-            if method != "baseline" and exported.is_file():
-                entry["mAP_after_export"] = json.loads(exported.read_text())["bbox_mAP"]
-            entry.update(
-                label=METHODS[method][1],
-                mAP=statistics.mean(maps),
-                mAP_spread=statistics.stdev(maps) if len(maps) > 1 else None,
-                mAP_by_seed={seed: run["mAP"] for seed, run in runs.items()},
-                seconds=statistics.mean(run["seconds"] for run in runs.values()),
-                checkpoint=str(exports[method]),
-            )
-            out["students"][method] = entry
-        out.update(
-            seeds=self.seeds, plan=self.plan._asdict(), versions=versions(),
-            machine=f"{platform.machine()}, {os.cpu_count()} cores, {self.device or 'default'}",
-        )  # fmt: skip
-        return out
+        inputs = [self.teacher_ckpt, self.prompts, *exports.values()]
+        self.once(
+            "pictures", "pictures", folder, [command], inputs, [folder / "detections.png"], 1.0
+        )
 
 
 def started(folder: Path) -> Optional[str]:
@@ -305,60 +310,6 @@ def last_evaluation(folder: Path) -> Dict[str, float]:
     raise RuntimeError(f"no evaluation in the logs of {folder}; see {folder}/*.log")
 
 
-def describe(record: Dict[str, Any], file: Path) -> Dict[str, Any]:
-    """mAP, seconds, parameters of one trained thing, and the bytes of its file.
-
-    A training checkpoint also holds the optimizer; counted are the bytes of its weights.
-    """
-    content = load_checkpoint_file(file)
-    state = content["state_dict"]
-    skip = ("running_mean", "running_var", "num_batches_tracked")
-    count = sum(v.numel() for k, v in state.items() if not k.endswith(skip))
-    size = file.stat().st_size
-    if "optimizer" in content:
-        size = sum(value.numel() * value.element_size() for value in state.values())
-    return {
-        "mAP": record["mAP"], "mAP_50": record["mAP_50"], "seconds": record["seconds"],
-        "parameters": count, "file_bytes": size,
-    }  # fmt: skip
-
-
-def versions() -> Dict[str, str]:
-    """Versions of what the numbers depend on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": platform.python_version()}
-    for name in ("freekd", "torch", "mmcv-full", "mmdet", "mmrazor", "numpy", "scikit-learn"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def table(summary: Dict[str, Any]) -> str:
-    """The results as text."""
-    rows = [("model", "COCO mAP", "by seed", "parameters", "file", "seconds")]
-
-    def add(label: str, entry: Dict[str, Any]) -> None:
-        spread = entry.get("mAP_spread")
-        score = f"{entry['mAP']:.3f}" + (f" +- {spread:.3f}" if spread is not None else "")
-        seeds = " ".join(f"{v:.3f}" for v in entry.get("mAP_by_seed", {}).values())
-        rows.append(
-            (label, score, seeds, f"{entry['parameters'] / 1e6:.2f} M",
-             f"{entry['file_bytes'] / 1e6:.2f} MB", f"{entry['seconds']:.0f}")
-        )  # fmt: skip
-
-    add("teacher", summary["teacher"])
-    add("teacher, prompted (prompts only)", summary["prompted_teacher"])
-    for entry in summary["students"].values():
-        add(entry["label"], entry)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join(lines)
-
-
 def main(argv: Optional[List[str]] = None) -> int:
     """Entry of ``tools/quickstart.py``; returns the exit code."""
     args = parse_args(argv)
@@ -372,7 +323,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     except subprocess.CalledProcessError as error:
         print(f"\nerror: {error.output}", file=sys.stderr)
         return 1
-    print("\n" + table(summary))
+    print("\n" + report.table(summary))
     print(f"\nnumbers {quickstart.work}/summary.json, pictures {quickstart.work}/pictures/,")
     for entry in summary["students"].values():
         print(f"for stock mmdet: {entry['checkpoint']} ({entry['label']})")

@@ -9,7 +9,6 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 import torch
 from mmcv import ConfigDict
-from mmcv.utils import print_log
 from mmrazor.models.builder import DISTILLERS
 from mmrazor.models.distillers import SingleTeacherDistiller
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from .utils import (
     find_module,
     load_teacher_weights,
     resolve_model,
+    warn_untrained,
     without_pretrained,
 )
 
@@ -116,11 +116,7 @@ class FreeKDDistiller(SingleTeacherDistiller):
     def init_weights(self) -> None:
         """Load the teacher's checkpoint, or, without one, run its config's own init."""
         if self.teacher_checkpoint is None:
-            print_log(
-                "distiller.teacher_checkpoint is not set: the teacher keeps its config's "
-                "own initial weights",
-                logger="root",
-            )
+            warn_untrained("distiller.teacher_checkpoint")
             super().init_weights()
         else:
             load_teacher_weights(

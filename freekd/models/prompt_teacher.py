@@ -15,6 +15,7 @@ from .utils import (
     find_module,
     load_teacher_weights,
     resolve_model,
+    warn_untrained,
     without_pretrained,
 )
 
@@ -113,6 +114,7 @@ class FrequencyPromptTeacher(BaseArchitecture):
     def init_weights(self) -> None:
         """Load the teacher's checkpoint, or, without one, run the model config's own init."""
         if self.checkpoint is None:
+            warn_untrained("architecture.checkpoint")
             super().init_weights()
         else:
             load_teacher_weights(

@@ -1,5 +1,6 @@
 """Helpers that the registered classes share: module paths, model configs, teacher weights."""
 
+import logging
 import os
 from difflib import get_close_matches
 from typing import Any, List, Mapping, Sequence, Union
@@ -151,6 +152,16 @@ def load_teacher_weights(
     note = "" if not lacking else f"; left as they were: {_first(lacking)}"
     print_log(f"teacher: {share:.1%} of the weights from {checkpoint}{note}", logger="root")
     return share
+
+
+def warn_untrained(key: str) -> None:
+    """Say loudly that nothing but the teacher's own config gives it weights."""
+    print_log(
+        f"{key} is not set: the teacher has the initial weights of its config. Unless that loads "
+        f"a whole trained detector, set {key} to one.",
+        logger="root",
+        level=logging.WARNING,
+    )
 
 
 def _first(names: Sequence[str], count: int = 3) -> str:
