@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -315,6 +316,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     args = parse_args(argv)
     os.chdir(ROOT)
     quickstart = Quickstart(args)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like control-C: child too
     try:
         summary = quickstart.run()
     except KeyboardInterrupt:
