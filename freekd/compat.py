@@ -38,7 +38,7 @@ def apply() -> None:
     _add_numpy_aliases()
     _stub_pkg_resources()
     fileio.allow_numpy_in_checkpoints()
-    with _quiet_imports():
+    with quiet_imports():
         _require("mmcv", "mmcv-full")
         _require("mmdet", "mmdet")
         _require("mmseg", "mmsegmentation")
@@ -62,7 +62,7 @@ def apply_in_worker() -> None:
 
 
 @contextlib.contextmanager
-def _quiet_imports() -> Iterator[None]:
+def quiet_imports() -> Iterator[None]:
     """Without mmcv's notice of its version 2 and torch's of a missing CUDA compiler."""
     logger = logging.getLogger("torch.utils.cpp_extension")
     level = logger.level

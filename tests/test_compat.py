@@ -100,7 +100,7 @@ def test_quiet_imports_restores_the_log_level():
 
     logger = logging.getLogger("torch.utils.cpp_extension")
     before = logger.level
-    with warnings.catch_warnings(record=True) as caught, compat._quiet_imports():
+    with warnings.catch_warnings(record=True) as caught, compat.quiet_imports():
         warnings.warn("On January 1, 2023, MMCV will release v2.0.0", stacklevel=1)
         warnings.warn("another", stacklevel=1)
     assert [str(w.message) for w in caught] in ([], ["another"]) and logger.level == before

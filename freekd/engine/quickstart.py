@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
+from freekd import compat
 from freekd.engine import report
 from freekd.engine.progress import Steps, read
 from freekd.fileio import atomic_save, atomic_write_text, load_checkpoint_file
@@ -134,8 +135,14 @@ class Quickstart:
         elif started(out) not in (None, key):
             out.rename(out.with_name(f"{out.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"))
         out.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(out / "started.json", json.dumps({"key": key}))
-        seconds = self.steps.run(step, group, command, out, share)
+        begun = read(out / "started.json") or {"key": key, "seconds": 0.0}
+        atomic_write_text(out / "started.json", json.dumps(begun))
+        start = time.monotonic()
+        try:
+            self.steps.run(step, group, command, out, share)
+        finally:  # an interrupted run's seconds count, too
+            seconds = begun.get("seconds", 0.0) + time.monotonic() - start
+            atomic_write_text(out / "started.json", json.dumps({**begun, "seconds": seconds}))
         record = {"key": key, "seconds": round(seconds, 1), **last_evaluation(out)}
         atomic_write_text(done, json.dumps(record, indent=1))
         return record
@@ -143,7 +150,8 @@ class Quickstart:
     @staticmethod
     def _key(command: Sequence[str], config: str, inputs: Sequence[Path]) -> str:
         """Changes with the command, the config and what it inherits, and the input files."""
-        from mmcv import Config
+        with compat.quiet_imports():
+            from mmcv import Config
 
         text = "\0".join([*command[1:], Config.fromfile(config).pretty_text])
         digest = hashlib.sha256(text.encode())
