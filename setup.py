@@ -37,14 +37,18 @@ MM = [
     "mmcv-full>=1.7.0,<1.8",  # 1.7 is the first series for torch 1.13; 2.0 has another API and name
     "mmdet>=2.28,<3",  # 3.0 is built on mmengine; 2.28 accepts mmcv up to 1.8
     "mmcls>=0.25,<1",  # mmrazor imports it
+    "mmsegmentation>=0.30,<1",  # 1.0 is built on mmengine; freekd.compat patches both
     "mmrazor==0.3.1",  # the last 0.x release; freekd.compat knows exactly this one
     "torchvision>=0.14",  # the one of torch 1.13
     "matplotlib>=3.5",
     "scipy",
     "pycocotools",
 ]
-SEG = ["mmsegmentation>=0.30,<1"]  # 1.0 is built on mmengine; 0.30 accepts mmcv up to 1.8
-DATA = ["scikit-learn>=1.0", "pillow>=9.1"]  # the bundled detection task is made of its sample data
+DATA = [
+    "scikit-learn>=1.0",
+    "pillow>=9.1",
+    "pycocotools",
+]  # the bundled detection task is made of its sample data
 DEV = [
     "pytest>=7",
     "hypothesis>=6",
@@ -68,10 +72,9 @@ setup(
     install_requires=CORE,
     extras_require={
         "mm": MM,
-        "seg": MM + SEG,
         "data": DATA,
         "dev": DEV,
-        "all": MM + SEG + DATA + DEV,
+        "all": MM + DATA + DEV,
     },
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -20,6 +20,10 @@ NORMALIZATIONS = (None, "channel")
 DISSIMILARITIES = ("jaccard", "dice")
 
 
+class FeatureError(ValueError):
+    """Feature maps that are not what the config says: their number, channels or kind."""
+
+
 def check_choice(key: str, value: object, choices: Sequence[object]) -> None:
     """Raise ValueError, naming the config key, unless ``value`` is one of ``choices``."""
     if value not in choices:

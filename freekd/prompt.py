@@ -13,6 +13,7 @@ from .frequency import MODES, WaveletBands, dwt2, idwt2
 from .frequency.filters import filter_bank
 from .functional import (
     GRANULARITIES,
+    FeatureError,
     band_groups,
     check_choice,
     dissimilarity,
@@ -200,14 +201,14 @@ class FrequencyPrompts(nn.Module):
         )
 
     def check_feats(self, feats: Sequence[Tensor], what: str, key: str = "channels") -> None:
-        """Raise ValueError, with both numbers, unless the maps fit the spec."""
+        """Raise FeatureError, with both numbers, unless the maps fit the spec."""
         if len(feats) != self.spec.num_levels:
-            raise ValueError(
+            raise FeatureError(
                 f"{what} gives {len(feats)} feature maps, num_levels={self.spec.num_levels}"
             )
         for level, (feat, channels) in enumerate(zip(feats, self.spec.channels)):
             if feat.dim() != 4 or feat.shape[1] != channels:
-                raise ValueError(
+                raise FeatureError(
                     f"{what}, level {level}: expected (N, {channels}, H, W) as {key} says, "
                     f"got {tuple(feat.shape)}"
                 )

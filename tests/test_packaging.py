@@ -394,6 +394,8 @@ def test_interrupted_compilation_stops_and_is_continued(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
+        # a shell in the background ignores SIGINT, and hands that on: a bash cannot trap it then
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 30
     while machine.called(r"^setup.py bdist_wheel") == 0 and time.monotonic() < deadline:

@@ -56,11 +56,12 @@ def test_leaves_what_it_promises(finished):
     assert "COCO mAP" in printed and "FreeKD" in printed and "left" in printed
 
 
-def test_students_saw_the_same_start_and_data(finished):
-    """Same seed: the first logged task loss of both students agrees up to the distillation term."""
+def test_students_start_from_the_same_weights(finished):
+    """Same seed: building a teacher beside the student changes none of its first weights."""
     import torch
 
-    from freekd.engine.setup import build_model, load_config, set_random_seed
+    from freekd.engine.launch import set_random_seed
+    from freekd.engine.setup import build_model, load_config
 
     work = finished[0] / "work"
     first = []
@@ -101,6 +102,26 @@ def test_second_call_trains_nothing(finished):
     assert time.monotonic() - start < 120
 
 
+def test_stopped_between_the_last_checkpoint_and_its_evaluation(finished):
+    """Then the run has nothing left to train and evaluates nothing: the quickstart does."""
+    folder, _ = finished
+    run = folder / "work" / "seed0" / "baseline"
+    before = json.loads((run / "done.json").read_text())
+    for path in [run / "done.json", *run.glob("*.log.json")]:
+        path.unlink()
+    done = quickstart(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "baseline, seed 0, evaluation: done" in done.stdout
+    after = json.loads((run / "done.json").read_text())
+    assert after["mAP"] == pytest.approx(before["mAP"], abs=1e-3)
+
+
+def test_data_of_another_size_is_an_error_of_one_line(finished):
+    done = quickstart(finished[0], "--images", "8", "4")
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith("error:") and "Traceback" not in done.stderr
+
+
 def test_a_failing_step_shows_the_end_of_its_log(tmp_path):
     steps = Steps(tmp_path, {"step": 1.0})
     with pytest.raises(subprocess.CalledProcessError) as error:
@@ -114,6 +135,8 @@ def test_an_interrupted_step_is_stopped(tmp_path, monkeypatch):
     steps = Steps(tmp_path, {"step": 1.0})
 
     def interrupt(*_):
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            time.sleep(0.05)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("freekd.engine.progress.read", interrupt)
@@ -122,14 +145,12 @@ def test_an_interrupted_step_is_stopped(tmp_path, monkeypatch):
     steps.tty = True  # looks at the progress at once
     with pytest.raises(KeyboardInterrupt):
         steps.run("demo", "step", [sys.executable, "-c", code], tmp_path)
-    if (tmp_path / "pid").exists():
-        with pytest.raises(ProcessLookupError):
-            os.kill(int((tmp_path / "pid").read_text()), 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_last_evaluation(tmp_path):
-    with pytest.raises(RuntimeError, match="no evaluation"):
-        last_evaluation(tmp_path)
+    assert last_evaluation(tmp_path) is None
     (tmp_path / "a.log.json").write_text(
         '{"mode": "val", "bbox_mAP": 0.1, "bbox_mAP_50": 0.2}\n{"mode": "train", "loss": 1}\n'
         '{"mode": "val", "bbox_mAP": 0.3, "bbox_mAP_50": 0.4}\n{"mode": "train", "loss": 1}\n'

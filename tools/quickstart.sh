@@ -4,4 +4,6 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bash "$here/tools/setup_env.sh"
-exec "${FREEKD_VENV:-$here/.venv}/bin/python" "$here/tools/quickstart.py" "$@"
+venv=${FREEKD_VENV:-.venv}
+case $venv in /*) ;; *) venv=$here/$venv ;; esac # relative to the clone, as setup_env.sh has it
+exec "$venv/bin/python" "$here/tools/quickstart.py" "$@"

@@ -6,3 +6,4 @@ _base_ = [
     "../_base_/schedules/digits_8e.py",
     "../_base_/default_runtime.py",
 ]
+work_dir = "work_dirs/digits/baseline"

@@ -37,3 +37,4 @@ algorithm = dict(
         ],
     ),
 )
+work_dir = "work_dirs/digits/freekd"

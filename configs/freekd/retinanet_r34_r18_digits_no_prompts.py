@@ -28,3 +28,4 @@ algorithm = dict(
         ]
     )
 )
+work_dir = "work_dirs/digits/no_prompts"

@@ -24,3 +24,4 @@ algorithm = dict(
         ]
     )
 )
+work_dir = "work_dirs/digits/paper"

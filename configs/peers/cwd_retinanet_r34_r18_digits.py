@@ -15,3 +15,4 @@ algorithm = dict(
         ]
     )
 )
+work_dir = "work_dirs/digits/cwd"

@@ -22,3 +22,4 @@ algorithm = dict(
 runner = dict(max_iters=300)
 evaluation = dict(interval=300)
 checkpoint_config = dict(interval=100)
+work_dir = "work_dirs/digits/prompts"

@@ -7,3 +7,4 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 runner = dict(max_epochs=14)
+work_dir = "work_dirs/digits/teacher"

@@ -17,8 +17,9 @@ from freekd import compat
 from freekd.engine.checkpoint import CheckpointError
 from freekd.engine.setup import ConfigError
 from freekd.fileio import UnreadableFileError
+from freekd.functional import FeatureError
 
-_HELPFUL = (ConfigError, CheckpointError, UnreadableFileError, FileNotFoundError)
+_HELPFUL = (ConfigError, FeatureError, CheckpointError, UnreadableFileError, FileNotFoundError)
 
 
 @contextlib.contextmanager

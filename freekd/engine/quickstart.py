@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
+import freekd
 from freekd import compat
 from freekd.engine import report
 from freekd.engine.progress import Steps, read
@@ -66,7 +67,7 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         help="students to train (default: baseline freekd; all of them with --seeds)",
     )
     parser.add_argument("--work-dir", default=None, help="default: work_dirs/digits[_fast]")
-    parser.add_argument("--data", default="data/digits", help="made there if missing")
+    parser.add_argument("--data", help="made there if missing (default: data/digits)")
     parser.add_argument(
         "--schedule", type=int, nargs=3, metavar=("TEACHER", "PROMPTS", "STUDENT"),
         help=f"epochs, iterations, epochs (default: {tuple(FULL)}; with --fast {tuple(FAST)})",
@@ -99,10 +100,10 @@ class Quickstart:
         self.steps = Steps(
             self.work,
             {
-                "teacher": 16.0 * plan.teacher_epochs + 10,
-                "prompts": 0.15 * plan.prompt_iters + 10,
+                "teacher": 24.0 * plan.teacher_epochs + 10,
+                "prompts": 0.22 * plan.prompt_iters + 10,
                 "students": (12.0 * plan.student_epochs + 10) * students,
-                "export": 12.0 * len(self.methods),
+                "export": 15.0 * len(self.methods),
                 "pictures": 15.0,
             },
         )
@@ -143,20 +144,36 @@ class Quickstart:
         finally:  # an interrupted run's seconds count, too
             seconds = begun.get("seconds", 0.0) + time.monotonic() - start
             atomic_write_text(out / "started.json", json.dumps({**begun, "seconds": seconds}))
-        record = {"key": key, "seconds": round(seconds, 1), **last_evaluation(out)}
+        scores = last_evaluation(out) or self.evaluate(step, config, out, options)
+        record = {"key": key, "seconds": round(seconds, 1), **scores}
         atomic_write_text(done, json.dumps(record, indent=1))
         return record
 
-    @staticmethod
-    def _key(command: Sequence[str], config: str, inputs: Sequence[Path]) -> str:
+    def evaluate(
+        self, step: str, config: str, out: Path, options: Dict[str, Any]
+    ) -> Dict[str, float]:  # fmt: skip
+        """The scores of a run that left none: stopped after its last checkpoint, or no boxes."""
+        scores = out / "evaluation.json"
+        command = [
+            sys.executable, str(ROOT / "tools/test.py"), config, str(out / "latest.pth"),
+            "--eval", "bbox", "--json", str(scores),
+            *(["--device", self.device] if self.device else []),
+            "--cfg-options",
+            *(f"{key}={value}" for key, value in options.items() if key.startswith("data.test")),
+        ]  # fmt: skip
+        self.steps.run(f"{step}, evaluation", "export", command, out, 0.0)
+        found = json.loads(scores.read_text())["metrics"]
+        return {"mAP": found["bbox_mAP"], "mAP_50": found.get("bbox_mAP_50", 0.0)}
+
+    def _key(self, command: Sequence[str], config: str, inputs: Sequence[Path]) -> str:
         """Changes with the command, the config and what it inherits, and the input files."""
         with compat.quiet_imports():
             from mmcv import Config
 
-        text = "\0".join([*command[1:], Config.fromfile(config).pretty_text])
+        text = "\0".join([*command[2:], freekd.__version__, Config.fromfile(config).pretty_text])
         digest = hashlib.sha256(text.encode())
         models = sorted((ROOT / "configs/_base_/models").glob("*.py"))  # named by path in configs
-        for path in [*models, *inputs]:
+        for path in [*models, Path(self.data) / "dataset.json", *inputs]:
             digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 
@@ -285,7 +302,9 @@ class Quickstart:
             "--data", self.data, "--out", str(folder), "--students",
             *(f"{method}={path}" for method, path in exports.items()),
         ]  # fmt: skip
-        inputs = [self.teacher_ckpt, self.prompts, *exports.values()]
+        seed = self.work / f"seed{self.seeds[0]}"
+        students = [seed / method / "latest.pth" for method in exports]
+        inputs = [self.teacher_ckpt, self.prompts, *students]
         self.once(
             "pictures", "pictures", folder, [command], inputs, [folder / "detections.png"], 1.0
         )
@@ -305,26 +324,26 @@ def epochs(count: int) -> Dict[str, Any]:
     return {"runner.max_epochs": count, "evaluation.interval": count}
 
 
-def last_evaluation(folder: Path) -> Dict[str, float]:
-    """COCO mAP of the last evaluation in a run's json logs.
-
-    Raises:
-        RuntimeError: the run left no evaluation behind.
-    """
+def last_evaluation(folder: Path) -> Optional[Dict[str, float]]:
+    """COCO mAP of the last evaluation in a run's json logs, or None."""
     for log in sorted(folder.glob("*.log.json"), reverse=True):
         for line in reversed(log.read_text().splitlines()):
             record = json.loads(line)
             if "bbox_mAP" in record:
                 return {"mAP": record["bbox_mAP"], "mAP_50": record["bbox_mAP_50"]}
-    raise RuntimeError(f"no evaluation in the logs of {folder}; see {folder}/*.log")
+    return None
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Entry of ``tools/quickstart.py``; returns the exit code."""
     args = parse_args(argv)
+    if args.work_dir is not None:  # of the caller's folder; the defaults are of the clone's
+        args.work_dir = os.path.abspath(args.work_dir)
+    args.data = os.path.abspath(args.data) if args.data else "data/digits"
     os.chdir(ROOT)
     quickstart = Quickstart(args)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like control-C: child too
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # like control-C: the child ends, too
+        signal.signal(ending, signal.default_int_handler)
     try:
         summary = quickstart.run()
     except KeyboardInterrupt:
@@ -332,6 +351,11 @@ def main(argv: Optional[List[str]] = None) -> int:
         return 130
     except subprocess.CalledProcessError as error:
         print(f"\nerror: {error.output}", file=sys.stderr)
+        return 1
+    except (RuntimeError, ValueError, OSError) as error:
+        if os.environ.get("FREEKD_DEBUG"):
+            raise
+        print(f"\nerror: {error}", file=sys.stderr)
         return 1
     print("\n" + report.table(summary))
     print(f"\nnumbers {quickstart.work}/summary.json, pictures {quickstart.work}/pictures/,")

@@ -52,7 +52,8 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
                 f"Nearest: {', '.join(near) or 'none'}. Correct the name."
             )
     if options:
-        cfg.merge_from_dict(options)
+        with building("--cfg-options"):
+            cfg.merge_from_dict(options)
     return cfg
 
 
@@ -171,6 +172,11 @@ def decide_task(cfg: Any) -> str:
     model = cfg.get("model")
     if model is None:
         model = cfg.algorithm.get("architecture", cfg.algorithm)
+        if isinstance(model.get("model"), str):  # the path of a config
+            from freekd.models.utils import resolve_model
+
+            with building("algorithm.architecture"):
+                model = resolve_model(model.model, "algorithm.architecture.model")
     own = {"det": DETECTORS.module_dict, "seg": SEGMENTORS.module_dict}
     wrapper = {"det": "MMDetArchitecture", "seg": "MMSegArchitecture"}
     types = list(_typed(model))

@@ -128,9 +128,11 @@ def train(cfg: Any, validate: bool = True, distributed: bool = False) -> Any:
     if loader_cfg["workers_per_gpu"] == 0:
         compat.shorten_epoch_pause()
 
-    optimizer = setup.build_optimizer(model, compat.usable_optimizer(cfg.optimizer, cfg.device))
     model = launch.wrap_for_training(
         model, cfg.device, distributed, cfg.get("find_unused_parameters", False)
+    )
+    optimizer = setup.build_optimizer(
+        hooks.unwrap(model), compat.usable_optimizer(cfg.optimizer, cfg.device)
     )
     runner = build_runner(
         cfg.runner,

@@ -55,6 +55,14 @@ class FrequencyPromptFinetune(BaseAlgorithm):
         losses["mask_sum"] = sum(sums) / len(sums)
         return losses
 
+    def train_step(self, data: Dict[str, Any], optimizer: Optional[Any]) -> Dict[str, Any]:
+        """One step; ``ratio.dissimilarity`` in the log is lambda L_dis / L_finetune."""
+        outputs: Dict[str, Any] = super().train_step(data, optimizer)
+        log = outputs["log_vars"]
+        task = sum(v for k, v in log.items() if k.startswith("teacher.") and "loss" in k)
+        log["ratio.dissimilarity"] = log["loss_dissimilarity"] / task if task else float("nan")
+        return outputs
+
     def save_prompts(self, path: str) -> None:
         """Write the prompt file that stage 2 reads."""
         teacher = self.architecture

@@ -20,6 +20,7 @@ from .utils import (
     find_module,
     load_teacher_weights,
     resolve_model,
+    set_frozen_mode,
     warn_untrained,
     without_pretrained,
 )
@@ -192,7 +193,7 @@ class FreeKDDistiller(SingleTeacherDistiller):
     def train(self, mode: bool = True) -> "FreeKDDistiller":
         """Training mode for the losses' own layers; the teacher stays in evaluation mode."""
         nn.Module.train(self, mode)
-        self.teacher.eval()
+        set_frozen_mode(self.teacher, mode)
         return self
 
     @property
@@ -209,7 +210,8 @@ class FreeKDDistiller(SingleTeacherDistiller):
             return super().exec_teacher_forward(data)
         self.reset_ctx_teacher_mode(True)
         self.reset_outputs(self.teacher_outputs)
-        with torch.no_grad():
+        half = bool(getattr(self.teacher, "fp16_enabled", False))  # extract_feat alone ignores it
+        with torch.no_grad(), torch.autocast(data["img"].device.type, enabled=half):
             return self.teacher.extract_feat(data["img"])
 
     def compute_distill_loss(self, data: Optional[Dict[str, Any]] = None) -> Dict[str, Tensor]:
@@ -247,11 +249,10 @@ class FreeKDDistiller(SingleTeacherDistiller):
         self, loss: nn.Module, s_out: Any, t_out: Any, align: Optional[nn.Module], where: str
     ) -> Tensor:
         if torch.is_tensor(s_out) and torch.is_tensor(t_out):
-            return loss(align(s_out) if align is not None else s_out, t_out)
+            return loss(_aligned(s_out, align), t_out)
         student = as_levels(s_out, f"{where}.student_module")
         teacher = as_levels(t_out, f"{where}.teacher_module")
-        if align is not None:
-            student = [align(level) for level in student]
+        student = [_aligned(level, align) for level in student]
         if getattr(loss, "takes_levels", False):
             return loss(student, teacher)
         if len(student) != len(teacher):
@@ -260,6 +261,11 @@ class FreeKDDistiller(SingleTeacherDistiller):
                 f"{len(teacher)}"
             )
         return torch.stack([loss(s, t) for s, t in zip(student, teacher)]).sum()
+
+
+def _aligned(feat: Tensor, align: Optional[nn.Module]) -> Tensor:
+    """``align_module`` on a map of any precision."""
+    return feat if align is None else align(feat.to(next(align.parameters()).dtype))
 
 
 def _leave_teacher_out(

@@ -10,6 +10,7 @@ from freekd.functional import (
     BAND_CHOICES,
     DISTANCES,
     NORMALIZATIONS,
+    FeatureError,
     align_size,
     check_choice,
     freekd_loss,
@@ -123,14 +124,14 @@ class FreeKDLoss(nn.Module):
     def _check(self, feats: Feats, channels: Tuple[int, ...], who: str) -> List[Tensor]:
         levels = [feats] if torch.is_tensor(feats) else list(feats)
         if len(levels) != self.spec.num_levels:
-            raise ValueError(
+            raise FeatureError(
                 f"FreeKDLoss: the {who} module gives {len(levels)} feature maps, "
                 f"num_levels={self.spec.num_levels}"
             )
         for level, (feat, expected) in enumerate(zip(levels, channels)):
             if not torch.is_tensor(feat) or feat.dim() != 4 or feat.shape[1] != expected:
                 came = tuple(feat.shape) if torch.is_tensor(feat) else type(feat).__name__
-                raise ValueError(
+                raise FeatureError(
                     f"FreeKDLoss: {who} level {level}: expected (N, {expected}, H, W) as "
                     f"{who}_channels says, got {came}"
                 )

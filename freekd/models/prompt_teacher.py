@@ -15,6 +15,7 @@ from .utils import (
     find_module,
     load_teacher_weights,
     resolve_model,
+    set_frozen_mode,
     warn_untrained,
     without_pretrained,
 )
@@ -108,7 +109,7 @@ class FrequencyPromptTeacher(BaseArchitecture):
     def train(self, mode: bool = True) -> "FrequencyPromptTeacher":
         """Training mode for the prompts; the teacher itself stays in evaluation mode."""
         super().train(mode)
-        self.model.eval()
+        set_frozen_mode(self.model, mode)
         return self
 
     def init_weights(self) -> None:

@@ -12,6 +12,7 @@ from mmcv.utils import print_log
 from torch import Tensor, nn
 
 from freekd.fileio import load_checkpoint_file
+from freekd.functional import FeatureError
 
 
 def find_module(model: nn.Module, path: str, key: str) -> nn.Module:
@@ -21,7 +22,7 @@ def find_module(model: nn.Module, path: str, key: str) -> nn.Module:
         ValueError: no such module; names the config ``key`` and the nearest existing paths.
     """
     modules = dict(model.named_modules())
-    if path in modules:
+    if path and path in modules:
         return modules[path]
     names = [name for name in modules if name]
     near = get_close_matches(str(path), names, n=5, cutoff=0.4)
@@ -40,7 +41,7 @@ def as_levels(output: Any, key: str) -> List[Tensor]:
     levels = [output] if torch.is_tensor(output) else output
     if isinstance(levels, (tuple, list)) and all(torch.is_tensor(level) for level in levels):
         return list(levels)
-    raise ValueError(
+    raise FeatureError(
         f"{key}: expected a module that gives a tensor or a tuple of tensors, it gives "
         f"{type(output).__name__}; tap another module"
     )
@@ -57,17 +58,31 @@ def resolve_model(model: Union[str, Mapping[str, Any]], key: str) -> ConfigDict:
     if not isinstance(model, str):
         if not isinstance(model, Mapping):
             raise ValueError(f"{key}: expected a model dict or a config path, got {model!r}")
-        return ConfigDict(model)
+        return _with_scope(ConfigDict(model))
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     for candidate in (model, os.path.join(root, model)):
         if os.path.isfile(candidate):
             cfg = Config.fromfile(candidate)
             if "model" not in cfg:
                 raise ValueError(f"{key}={model!r}: that config has no 'model'; keys: {list(cfg)}")
-            return cfg.model
+            return _with_scope(cfg.model)
     raise FileNotFoundError(
         f"{key}={model!r}: no such config file, neither from {os.getcwd()} nor from {root}"
     )
+
+
+def _with_scope(cfg: ConfigDict) -> ConfigDict:
+    """``RetinaNet`` as ``mmdet.RetinaNet``: MMRazor looks from above both packages' registries."""
+    from mmdet.models import DETECTORS
+    from mmseg.models import SEGMENTORS
+
+    name = cfg.get("type")
+    if isinstance(name, str) and "." not in name:
+        registries = (("mmdet", DETECTORS), ("mmseg", SEGMENTORS))
+        scopes = [scope for scope, registry in registries if name in registry.module_dict]
+        if len(scopes) == 1:
+            cfg = ConfigDict(cfg, type=f"{scopes[0]}.{name}")
+    return cfg
 
 
 def without_pretrained(cfg: Any) -> Any:
@@ -152,6 +167,18 @@ def load_teacher_weights(
     note = "" if not lacking else f"; left as they were: {_first(lacking)}"
     print_log(f"teacher: {share:.1%} of the weights from {checkpoint}{note}", logger="root")
     return share
+
+
+def set_frozen_mode(model: nn.Module, mode: bool) -> None:
+    """Evaluation mode for norms and dropout, while heads still know that they compute losses.
+
+    Some heads of mmdet (RepPoints, VFNet, FCOS with ``norm_on_bbox``) give other outputs, for
+    other uses, depending on their own ``training`` flag; the flag alone makes nothing random.
+    """
+    model.eval()
+    for module in model.modules():
+        if type(module).__name__.endswith("Head"):
+            module.training = mode
 
 
 def warn_untrained(key: str) -> None:

@@ -88,7 +88,10 @@ def test_only_prompts_and_gate_learn(batch):
     assert set(changed) == set(prompts)
     names = [n for n, p in algorithm.named_parameters() if p.requires_grad]
     assert names and all(name.startswith("architecture.prompts.") for name in names)
-    assert not any(module.training for module in algorithm.architecture.model.modules())
+    norms = torch.nn.modules.batchnorm._BatchNorm
+    assert not any(
+        m.training for m in algorithm.architecture.model.modules() if isinstance(m, norms)
+    )
 
 
 def test_steps_lower_the_loss(batch):
@@ -200,6 +203,38 @@ def test_teacher_checkpoint(tmp_path, batch):
         assert word in str(error.value)
     with pytest.raises(FileNotFoundError, match="architecture.checkpoint"):
         finetune(checkpoint=str(tmp_path / "none.pth")).init_weights()
+
+
+@pytest.mark.parametrize("head", ["reppoints", "fcos"])
+def test_heads_that_look_at_their_training_flag(batch, head):
+    """The wrapped teacher's losses are those of the bare one in training mode (GN, no BN)."""
+    cfg = tiny.detector()
+    cfg["backbone"]["norm_cfg"] = dict(type="GN", num_groups=2)
+    if head == "fcos":
+        cfg.update(type="FCOS", bbox_head=dict(
+            type="FCOSHead", num_classes=3, in_channels=8, feat_channels=8, stacked_convs=1,
+            strides=[8, 16, 32], norm_on_bbox=True, norm_cfg=dict(type="GN", num_groups=2),
+            regress_ranges=((-1, 32), (32, 64), (64, 1e8)),
+        ), train_cfg=None)  # fmt: skip
+    else:
+        cfg.update(type="RepPointsDetector", bbox_head=dict(
+            type="RepPointsHead", num_classes=3, in_channels=8, feat_channels=8, stacked_convs=1,
+            point_feat_channels=8, point_strides=[8, 16, 32],
+            norm_cfg=dict(type="GN", num_groups=2),
+        ), train_cfg=dict(
+            init=dict(assigner=dict(type="PointAssigner", scale=4, pos_num=1), allowed_border=-1,
+                      pos_weight=-1, debug=False),
+            refine=dict(assigner=dict(type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.4,
+                                      min_pos_iou=0), allowed_border=-1, pos_weight=-1,
+                        debug=False),
+        ))  # fmt: skip
+    wrapped = tiny.build(tiny.prompt_teacher(model=cfg)).train()  # also a type without 'mmdet.'
+    with wrapped.unprompted():
+        got = wrapped.model(return_loss=True, **batch)
+        want = wrapped.model.train()(return_loss=True, **batch)
+    assert set(got) == set(want)
+    for name, value in want.items():
+        torch.testing.assert_close(torch.as_tensor(got[name]), torch.as_tensor(value))
 
 
 def test_a_config_path_as_model(tmp_path):

@@ -1,6 +1,7 @@
 """The bundled task: handwritten digits on photographs, COCO format (tools/make_digits.py)."""
 
 task = "det"
+data_help = "Make it: python tools/make_digits.py"
 dataset_type = "CocoDataset"
 data_root = "data/digits/"
 classes = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
@@ -57,3 +58,4 @@ data = dict(
     val_dataloader=dict(samples_per_gpu=10),
     test_dataloader=dict(samples_per_gpu=10),
 )
+evaluation = dict(interval=100, metric="bbox")  # and always at the end of a run

@@ -12,4 +12,3 @@ lr_config = dict(
 )
 runner = dict(type="EpochBasedRunner", max_epochs=8)
 checkpoint_config = dict(interval=1, max_keep_ckpts=2)
-evaluation = dict(interval=100, metric="bbox")  # the last epoch is always evaluated
