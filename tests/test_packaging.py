@@ -173,7 +173,6 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
     assert "\nRequires-Python: >=3.8\n" in metadata
     assert re.findall(r"^Provides-Extra: (\w+)$", metadata, flags=re.MULTILINE) == [
         "mm",
-        "seg",
         "data",
         "dev",
         "all",
