@@ -46,7 +46,7 @@ class Plan(NamedTuple):
 
 
 FULL = Plan(teacher_epochs=14, prompt_iters=300, student_epochs=8)
-FAST = Plan(teacher_epochs=3, prompt_iters=40, student_epochs=2)
+FAST = Plan(teacher_epochs=2, prompt_iters=40, student_epochs=2)
 
 
 # fmt: off
