@@ -101,8 +101,7 @@ class FreeKDLoss(nn.Module):
         self.prompts: Optional[FrequencyPrompts] = None
         self.prompt_info = {}
         if prompts is not None:
-            self.prompts, self.prompt_info = load_prompts(prompts, self.spec)
-            self.prompts.requires_grad_(False)
+            self.prompts, self.prompt_info = load_prompts(prompts, self.spec)  # frozen
 
     def _build_align(self, align: Optional[str]) -> Optional[nn.ModuleList]:
         pairs = list(zip(self.student_channels, self.spec.channels))
