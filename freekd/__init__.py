@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _REGISTERED = {
     "FreeKDLoss": "freekd.models.losses",
+    "FeatureMSELoss": "freekd.models.feature_mse",
     "FrequencyPromptTeacher": "freekd.models.prompt_teacher",
     "FrequencyPromptFinetune": "freekd.models.algorithms",
     "FreeKDDistill": "freekd.models.algorithms",

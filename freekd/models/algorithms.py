@@ -2,6 +2,7 @@
 
 from typing import Any, Dict, Optional
 
+import torch
 from mmrazor.models.algorithms import GeneralDistill
 from mmrazor.models.algorithms.base import BaseAlgorithm
 from mmrazor.models.builder import ALGORITHMS
@@ -9,6 +10,8 @@ from mmrazor.models.builder import ALGORITHMS
 from freekd.functional import DISSIMILARITIES, check_choice
 from freekd.prompt_file import save_prompts
 
+from .distillers import FreeKDDistiller
+from .inherit import Inherited, Parts, inherit_weights
 from .utils import resolve_model
 
 
@@ -75,14 +78,21 @@ class FreeKDDistill(GeneralDistill):
 
     Args:
         architecture: MMRazor's ``MMDetArchitecture`` or ``MMSegArchitecture``; its ``model`` is
-            the student, a model dict or the path of a config file.
+            the student, a model dict, the path of a config file, or a stock config such as
+            ``mmdet::retinanet/retinanet_r50_fpn_2x_coco.py``.
         distiller: a :class:`FreeKDDistiller`.
+        inherit: parts of the student that start with the teacher's weights, such as
+            ``["neck", "bbox_head"]``; see :func:`freekd.models.inherit.inherit_weights`.
 
     In the log, beside each term: ``ratio.<term>``, its size relative to the student's task loss.
     """
 
     def __init__(
-        self, architecture: Dict[str, Any], distiller: Dict[str, Any], **kwargs: Any
+        self,
+        architecture: Dict[str, Any],
+        distiller: Dict[str, Any],
+        inherit: Parts = (),
+        **kwargs: Any,
     ) -> None:
         if kwargs.get("with_teacher_loss"):
             raise ValueError(
@@ -93,12 +103,28 @@ class FreeKDDistill(GeneralDistill):
             architecture.get("model"), "algorithm.architecture.model"
         )
         super().__init__(architecture=architecture, distiller=distiller, **kwargs)
+        if isinstance(inherit, str):
+            raise ValueError(f"algorithm.inherit={inherit!r}: expected a list, [{inherit!r}]")
+        self.inherit = inherit
+        self.inherited: Optional[Inherited] = None
+
+    def init_weights(self) -> None:
+        """Student and teacher as their configs say; then the student inherits."""
+        super().init_weights()
+        if self.inherit and self.distiller is not None:
+            with torch.no_grad():
+                self.inherited = inherit_weights(
+                    self.architecture.model,
+                    self.distiller.teacher,
+                    self.inherit,
+                    "algorithm.inherit",
+                )
 
     def check_ready(self) -> None:
         """What can only be checked once all weights are loaded, see the distiller's."""
-        check = getattr(self.distiller, "check_ready", None)
-        if check is not None:
-            check()
+        if isinstance(self.distiller, FreeKDDistiller):
+            self.distiller.check_ready()
+            self.distiller.check_shapes(self.architecture.model)
 
     def train_step(self, data: Dict[str, Any], optimizer: Optional[Any]) -> Dict[str, Any]:
         """One step, with each distillation term's size relative to the task loss in the log."""

@@ -1,22 +1,30 @@
 """``FreeKDDistiller``: MMRazor's ``SingleTeacherDistiller``, with what it lacks.
 
-The teacher stays in evaluation mode and frozen; a wrong config is refused when it is built; each
-tapped module has one hook; a teacher tapped at the neck runs no head; and checkpoints hold the
-student, not the teacher.
+The teacher stays in evaluation mode and frozen, and runs no further than the taps need; a wrong
+config is refused before training; each tapped module has one hook; a RoI head of the teacher is
+fed with the student's proposals; and checkpoints hold the student, not the teacher.
 """
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
-from mmcv import ConfigDict
 from mmrazor.models.builder import DISTILLERS
 from mmrazor.models.distillers import SingleTeacherDistiller
 from torch import Tensor, nn
 
 from freekd.prompt_file import MAKE_COMMAND, fingerprint
 
+from .components import (
+    apply_loss,
+    check_calls,
+    check_classes,
+    check_components,
+    check_shapes,
+)
+from .partial import PartialRun, roi_stage
+from .taps import hook_output
 from .utils import (
-    as_levels,
     find_module,
     load_teacher_weights,
     resolve_model,
@@ -25,64 +33,26 @@ from .utils import (
     without_pretrained,
 )
 
-_COMPONENT_KEYS = {"student_module", "teacher_module", "losses", "align_module"}
-
-
-def check_components(components: Any) -> List[ConfigDict]:
-    """The components of a distiller, checked.
-
-    Raises:
-        ValueError: unknown or missing keys, two losses with one name, or a name that MMRazor would
-            leave out of the sum; each names the config key.
-    """
-    if not isinstance(components, (list, tuple)) or not components:
-        raise ValueError(f"distiller.components must be a list of dicts, got {components!r}")
-    checked, names = [], set()
-    for i, component in enumerate(components):
-        where = f"distiller.components[{i}]"
-        if not isinstance(component, Mapping):
-            raise ValueError(f"{where} must be a dict, got {component!r}")
-        unknown = sorted(set(component) - _COMPONENT_KEYS)
-        missing = sorted({"student_module", "teacher_module", "losses"} - set(component))
-        if unknown or missing:
-            raise ValueError(
-                f"{where}: unknown keys {unknown}, missing keys {missing}; "
-                f"known: {sorted(_COMPONENT_KEYS)}"
-            )
-        if not isinstance(component["losses"], (list, tuple)) or not component["losses"]:
-            raise ValueError(f"{where}.losses must be a list of loss dicts")
-        for loss in component["losses"]:
-            name = loss.get("name")
-            if not isinstance(name, str) or "loss" not in name or "." in name:
-                raise ValueError(
-                    f"{where}.losses: name={name!r}; a name must contain 'loss' (only such terms "
-                    "are summed) and no '.', such as 'loss_freekd'"
-                )
-            if name in names:
-                raise ValueError(
-                    f"{where}.losses: two losses are named {name!r}; each needs its own name"
-                )
-            names.add(name)
-        checked.append(ConfigDict(component))
-    return checked
-
 
 @DISTILLERS.register_module()
 class FreeKDDistiller(SingleTeacherDistiller):
     """A distiller with one frozen teacher.
 
     Args:
-        teacher: a model dict, or the path of a config file.
-        teacher_checkpoint: the teacher's weights, loaded by ``init_weights``.
+        teacher: a model dict, the path of a config file, or a stock config such as
+            ``mmdet::retinanet/retinanet_r101_fpn_2x_coco.py``.
+        teacher_checkpoint: the teacher's weights, path or address, loaded by ``init_weights``.
         components: as in MMRazor: ``student_module``, ``teacher_module``, ``losses`` (each with a
-            ``name``), optionally ``align_module``. A loss that is not made for a tuple of pyramid
-            levels (MMRazor's own) is applied to each level and summed.
+            ``name``), optionally ``align_module``, and ``resize`` (True: maps of another size are
+            meant). A loss that is not made for a tuple of pyramid levels (MMRazor's and mmdet's
+            own) is applied to each level, or each call of a head, and summed. Where
+            ``teacher_module`` lies in the RoI head, that head sees the student's proposals.
         save_teacher: keep the teacher in checkpoints; by default they have the student's size.
         min_share: the least share of the teacher's weights that its checkpoint must fill.
 
     Raises:
-        ValueError: see :func:`check_components`; or a module path that does not exist, with the
-            nearest ones.
+        ValueError: see :func:`freekd.models.components.check_components`; or a module path that
+            does not exist, with the nearest ones.
     """
 
     def __init__(
@@ -102,7 +72,11 @@ class FreeKDDistiller(SingleTeacherDistiller):
         super().__init__(teacher=teacher, components=check_components(components), **kwargs)
         self.teacher_checkpoint = teacher_checkpoint
         self.min_share = min_share
+        self.teacher_share: Optional[float] = None  # of the weights that the checkpoint filled
         self.handles: List[Any] = []
+        self.recording = False
+        self._rois: Dict[int, Tensor] = {}  # the student's, by its stage
+        self._teacher_feats: Any = None
         self.teacher.requires_grad_(False)
         self.teacher.eval()
         if not save_teacher:
@@ -120,7 +94,7 @@ class FreeKDDistiller(SingleTeacherDistiller):
             warn_untrained("distiller.teacher_checkpoint")
             super().init_weights()
         else:
-            load_teacher_weights(
+            self.teacher_share = load_teacher_weights(
                 self.teacher,
                 self.teacher_checkpoint,
                 "distiller.teacher_checkpoint",
@@ -128,6 +102,7 @@ class FreeKDDistiller(SingleTeacherDistiller):
             )
         self.teacher.requires_grad_(False)
 
+    # ----------------------------------------------------------------- checks before training
     def check_ready(self) -> None:
         """Refuse prompts that were made with another teacher, or for another module of it.
 
@@ -156,16 +131,72 @@ class FreeKDDistiller(SingleTeacherDistiller):
                         f"teacher_checkpoint to the former, or make new prompts: {MAKE_COMMAND}"
                     )
 
+    @torch.no_grad()
+    def check_shapes(self, student: nn.Module, size: int = 128) -> Dict[str, List[str]]:
+        """Send one blank image through both models and check what the taps give.
+
+        Args:
+            student: the bare student.
+            size: of the image, in pixels.
+
+        Returns:
+            For each loss a line per level with the student's and the teacher's shape; nothing where
+            a model cannot be run in parts.
+
+        Raises:
+            ValueError: levels, channels, sizes or classes do not match; names the component.
+        """
+        found: Dict[str, List[str]] = {}
+        runs = self._partial(student, "student_module"), self._partial_teacher
+        if not all(run.possible for run in runs):
+            return found
+        parameter = next(student.parameters())
+        img = parameter.new_zeros((1, 3, size, size))
+        rois = img.new_tensor([[0.0, 0.0, 0.0, size / 2, size / 2]])
+        before = [(module, module.training) for module in student.modules()]
+        self.reset_outputs(self.student_outputs)
+        self.reset_outputs(self.teacher_outputs)
+        student.eval()
+        self.recording = True
+        try:
+            for run in runs:
+                metas = [dict(img_shape=(size, size, 3), pad_shape=(size, size, 3))]
+                feats = run.features(img, metas)
+                for stage in run.stages:
+                    run.roi_head(feats, rois, stage)
+            for i, component in enumerate(self.components):
+                where = f"distiller.components[{i}]"
+                students = self.student_outputs[component.student_module]
+                teachers = self.teacher_outputs[component.teacher_module]
+                check_calls(students, teachers, component, where)
+                for loss in component.losses:
+                    found[loss.name] = [
+                        line
+                        for s_out, t_out in zip(students, teachers)
+                        for line in check_shapes(
+                            self.losses[loss.name], s_out, t_out, component, where
+                        )
+                    ]
+        finally:
+            self.recording = False
+            for module, mode in before:
+                module.training = mode
+            self.reset_outputs(self.student_outputs)
+            self.reset_outputs(self.teacher_outputs)
+        return found
+
+    # ----------------------------------------------------------------- hooks
     def prepare_from_student(self, student: nn.Module) -> None:
         """Hook the tapped modules, each once.
 
         Raises:
-            ValueError: no such module, with the nearest names.
+            ValueError: no such module, with the nearest names; or class maps of other classes.
         """
         for i, component in enumerate(self.components):
             key = f"distiller.components[{i}]"
             find_module(student.model, component.student_module, f"{key}.student_module")
             find_module(self.teacher, component.teacher_module, f"{key}.teacher_module")
+            check_classes(student.model, self.teacher, component, key)
         self.remove_hooks()
         for model, outputs in (
             (student.model, self.student_outputs),
@@ -173,16 +204,36 @@ class FreeKDDistiller(SingleTeacherDistiller):
         ):
             modules = dict(model.named_modules())
             for name in outputs:
+                self.handles.append(hook_output(modules[name], self._record(outputs[name])))
+        self._partial_teacher = self._partial(self.teacher, "teacher_module")
+        of_student = self._partial(student.model, "student_module")
+        if self._partial_teacher.possible and self._partial_teacher.stages:
+            for stage in of_student.stages:
                 self.handles.append(
-                    modules[name].register_forward_hook(self._record(outputs, name))
+                    of_student.extractor(stage).register_forward_pre_hook(self._keep_rois(stage))
                 )
 
-    def _record(self, outputs: Dict[str, List[Any]], name: str) -> Any:
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
-            if self.training:
-                outputs[name].append(output)
+    def _partial(self, model: nn.Module, key: str) -> PartialRun:
+        return PartialRun(model, [component[key] for component in self.components])
 
-        return hook
+    def _record(self, outputs: List[Any]) -> Any:
+        def record(output: Any, sizes: Any) -> None:
+            if self.training or self.recording:
+                outputs.append((output, sizes))
+
+        return record
+
+    def _keep_rois(self, stage: int) -> Any:
+        def keep(_: nn.Module, args: Tuple[Any, ...]) -> None:
+            if self.training:
+                self._rois[stage] = args[1].detach()
+
+        return keep
+
+    def reset_outputs(self, outputs: Dict[str, List[Any]]) -> None:
+        """Forget what the taps of student or teacher gave."""
+        for recorded in outputs.values():
+            recorded.clear()
 
     def remove_hooks(self) -> None:
         """Take all hooks off student and teacher."""
@@ -196,76 +247,70 @@ class FreeKDDistiller(SingleTeacherDistiller):
         set_frozen_mode(self.teacher, mode)
         return self
 
-    @property
-    def needs_features_only(self) -> bool:
-        """Whether every tapped module of the teacher lies in its backbone or neck."""
-        return hasattr(self.teacher, "extract_feat") and all(
-            component.teacher_module.split(".")[0] in ("backbone", "neck")
-            for component in self.components
-        )
+    # ----------------------------------------------------------------- the teacher's part of a step
+    @contextmanager
+    def _as_teacher(self, device: torch.device) -> Iterator[None]:
+        """No gradient, and the precision that ``fp16`` asked for."""
+        half = bool(getattr(self.teacher, "fp16_enabled", False))
+        with torch.no_grad(), torch.autocast(device.type, enabled=half):
+            yield
 
     def exec_teacher_forward(self, data: Dict[str, Any]) -> Any:
-        """Run the teacher without gradient, and no further than the taps need."""
-        if not self.needs_features_only:
+        """Run the teacher without gradient, and no further than the taps need.
+
+        Its RoI heads wait for the student's proposals, see :meth:`compute_distill_loss`.
+        """
+        self._rois, self._teacher_feats = {}, None
+        if not self._partial_teacher.possible:
             return super().exec_teacher_forward(data)
         self.reset_ctx_teacher_mode(True)
         self.reset_outputs(self.teacher_outputs)
-        half = bool(getattr(self.teacher, "fp16_enabled", False))  # extract_feat alone ignores it
-        with torch.no_grad(), torch.autocast(data["img"].device.type, enabled=half):
-            return self.teacher.extract_feat(data["img"])
+        with self._as_teacher(data["img"].device):
+            self._teacher_feats = self._partial_teacher.features(data["img"], data["img_metas"])
+        return self._teacher_feats
+
+    def _run_roi_heads(self) -> None:
+        """The teacher's RoI heads, each once, on the student's proposals."""
+        done = set()
+        for i, component in enumerate(self.components):
+            stage = roi_stage(component.teacher_module)
+            if stage is None or stage in done or not self._partial_teacher.possible:
+                continue
+            done.add(stage)
+            student_stage = roi_stage(component.student_module)
+            rois = None if student_stage is None else self._rois.get(student_stage)
+            if rois is None:
+                raise RuntimeError(
+                    f"distiller.components[{i}]: {component.teacher_module!r} wants the student's "
+                    f"proposals, but {component.student_module!r} is in no RoI head that saw any; "
+                    "tap the same part on both sides"
+                )
+            with self._as_teacher(rois.device):
+                self._partial_teacher.roi_head(self._teacher_feats, rois, stage)
 
     def compute_distill_loss(self, data: Optional[Dict[str, Any]] = None) -> Dict[str, Tensor]:
-        """Each term by name.
+        """Each term by name, after teacher and student have run.
 
         Raises:
             RuntimeError: a tapped module did not run, or not as often in student and teacher.
         """
+        self._run_roi_heads()
         terms: Dict[str, Tensor] = {}
         for i, component in enumerate(self.components):
+            where = f"distiller.components[{i}]"
             students = self.student_outputs[component.student_module]
             teachers = self.teacher_outputs[component.teacher_module]
-            if not students or len(students) != len(teachers):
-                raise RuntimeError(
-                    f"distiller.components[{i}]: {component.student_module!r} ran {len(students)} "
-                    f"times in the student, {component.teacher_module!r} {len(teachers)} times in "
-                    "the teacher; they must run equally often, at least once"
-                )
-            align = (
-                self.align_modules[f"component_{i}"]
-                if (f"component_{i}" in self.align_modules)
-                else None
-            )
+            check_calls(students, teachers, component, where)
+            name = f"component_{i}"
+            align = self.align_modules[name] if name in self.align_modules else None
             for call, (s_out, t_out) in enumerate(zip(students, teachers)):
                 for loss in component.losses:
                     module = self.losses[loss.name]
                     module.current_data = data
-                    terms[f"{loss.name}.{call}"] = self._term(
-                        module, s_out, t_out, align, f"distiller.components[{i}]"
-                    )
+                    terms[f"{loss.name}.{call}"] = apply_loss(module, s_out, t_out, align, where)
                     module.current_data = None
+        self._rois, self._teacher_feats = {}, None
         return terms
-
-    def _term(
-        self, loss: nn.Module, s_out: Any, t_out: Any, align: Optional[nn.Module], where: str
-    ) -> Tensor:
-        if torch.is_tensor(s_out) and torch.is_tensor(t_out):
-            return loss(_aligned(s_out, align), t_out)
-        student = as_levels(s_out, f"{where}.student_module")
-        teacher = as_levels(t_out, f"{where}.teacher_module")
-        student = [_aligned(level, align) for level in student]
-        if getattr(loss, "takes_levels", False):
-            return loss(student, teacher)
-        if len(student) != len(teacher):
-            raise ValueError(
-                f"{where}: the student module gives {len(student)} levels, the teacher module "
-                f"{len(teacher)}"
-            )
-        return torch.stack([loss(s, t) for s, t in zip(student, teacher)]).sum()
-
-
-def _aligned(feat: Tensor, align: Optional[nn.Module]) -> Tensor:
-    """``align_module`` on a map of any precision."""
-    return feat if align is None else align(feat.to(next(align.parameters()).dtype))
 
 
 def _leave_teacher_out(

@@ -10,8 +10,6 @@ from freekd.functional import (
     BAND_CHOICES,
     DISTANCES,
     NORMALIZATIONS,
-    FeatureError,
-    align_size,
     check_choice,
     freekd_loss,
     standardize,
@@ -19,9 +17,7 @@ from freekd.functional import (
 from freekd.prompt import FrequencyPrompts, PromptSpec, expand_channels
 from freekd.prompt_file import load_prompts
 
-Feats = Union[Tensor, Sequence[Tensor]]
-ALIGNMENTS = ("auto", None, "conv1x1")
-
+from .align import Feats, aligned_levels, build_align, check_levels
 
 @LOSSES.register_module()
 class FreeKDLoss(nn.Module):
@@ -89,7 +85,6 @@ class FreeKDLoss(nn.Module):
         )
         check_choice("gate", gate, (None, "position"))
         check_choice("bands", bands, BAND_CHOICES)
-        check_choice("align", align, ALIGNMENTS)
         check_choice("normalize", normalize, NORMALIZATIONS)
         check_choice("distance", distance, DISTANCES)
         self.student_channels = expand_channels(student_channels, num_levels, "student_channels")
@@ -97,54 +92,27 @@ class FreeKDLoss(nn.Module):
         self.normalize = normalize
         self.distance = distance
         self.loss_weight = loss_weight
-        self.align = self._build_align(align)
+        self.align = build_align(align, self.student_channels, self.spec.channels)
         self.prompts: Optional[FrequencyPrompts] = None
         self.prompt_info = {}
         if prompts is not None:
             self.prompts, self.prompt_info = load_prompts(prompts, self.spec)  # frozen
 
-    def _build_align(self, align: Optional[str]) -> Optional[nn.ModuleList]:
-        pairs = list(zip(self.student_channels, self.spec.channels))
-        differ = any(student != teacher for student, teacher in pairs)
-        if align is None and differ:
-            raise ValueError(
-                f"align=None, but student_channels={self.student_channels} differ from "
-                f"teacher_channels={self.spec.channels}; use align='auto'"
-            )
-        if align is None or (align == "auto" and not differ):
-            return None
-        convs = nn.ModuleList([nn.Conv2d(student, teacher, 1) for student, teacher in pairs])
-        for conv in convs:
-            if conv.in_channels == conv.out_channels:  # start as the identity
-                nn.init.dirac_(conv.weight)
-                nn.init.zeros_(conv.bias)
-        return convs
+    def check_feats(self, student: Feats, teacher: Feats) -> Tuple[List[Tensor], List[Tensor]]:
+        """Both sides as lists of maps, with the levels and channels of the config.
 
-    def _check(self, feats: Feats, channels: Tuple[int, ...], who: str) -> List[Tensor]:
-        levels = [feats] if torch.is_tensor(feats) else list(feats)
-        if len(levels) != self.spec.num_levels:
-            raise FeatureError(
-                f"FreeKDLoss: the {who} module gives {len(levels)} feature maps, "
-                f"num_levels={self.spec.num_levels}"
-            )
-        for level, (feat, expected) in enumerate(zip(levels, channels)):
-            if not torch.is_tensor(feat) or feat.dim() != 4 or feat.shape[1] != expected:
-                came = tuple(feat.shape) if torch.is_tensor(feat) else type(feat).__name__
-                raise FeatureError(
-                    f"FreeKDLoss: {who} level {level}: expected (N, {expected}, H, W) as "
-                    f"{who}_channels says, got {came}"
-                )
-        return levels
+        Raises:
+            FeatureError: they have others.
+        """
+        name = type(self).__name__
+        return (
+            check_levels(student, self.student_channels, "student", name),
+            check_levels(teacher, self.spec.channels, "teacher", name),
+        )
 
     def aligned(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> List[Tensor]:
         """phi: the student's maps with the teacher's channels and sizes, in float32 at least."""
-        out = []
-        for level, (feat, target) in enumerate(zip(student, teacher)):
-            feat = feat.to(torch.promote_types(feat.dtype, torch.float32))
-            if self.align is not None:
-                feat = self.align[level](feat)
-            out.append(align_size(feat, target.shape[-2:]))
-        return out
+        return aligned_levels(student, teacher, self.align)
 
     @torch.no_grad()
     def relation_weights(
@@ -169,8 +137,7 @@ class FreeKDLoss(nn.Module):
         Raises:
             ValueError: levels or channels are not those of the config.
         """
-        student = self._check(student_feats, self.student_channels, "student")
-        teacher = self._check(teacher_feats, self.spec.channels, "teacher")
+        student, teacher = self.check_feats(student_feats, teacher_feats)
         spec = self.spec
         with torch.autocast(device_type=teacher[0].device.type, enabled=False):
             teacher = [

@@ -5,13 +5,13 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
 from mmrazor.models.architectures.base import BaseArchitecture
 from mmrazor.models.builder import ARCHITECTURES
-from torch import Tensor, nn
+from torch import Tensor
 
 from freekd.prompt import FrequencyPrompts, PromptSpec
 from freekd.prompt_file import fingerprint
 
+from .taps import Sizes, as_levels, hook_output, maps_to_output
 from .utils import (
-    as_levels,
     find_module,
     load_teacher_weights,
     resolve_model,
@@ -32,8 +32,10 @@ class FrequencyPromptTeacher(BaseArchitecture):
     included.
 
     Args:
-        model: the teacher: a model dict, or the path of a config file.
-        checkpoint: its weights, loaded by ``init_weights``; None leaves the config's own init.
+        model: the teacher: a model dict, the path of a config file, or a stock config such as
+            ``mmdet::retinanet/retinanet_r101_fpn_2x_coco.py``.
+        checkpoint: its weights, path or address, loaded by ``init_weights``; None leaves the
+            config's own init.
         module: path of the tapped module, such as ``neck``.
         channels: channels of its maps, one number or one per level.
         num_levels: how many maps it gives.
@@ -77,21 +79,18 @@ class FrequencyPromptTeacher(BaseArchitecture):
         self.masks: List[List[Tensor]] = []  # of the last prompted forward: levels, then groups
         self.calls = 0
         tapped = find_module(self.model, module, "architecture.module")
-        self._handle = tapped.register_forward_hook(self._replace)
+        self._handle = hook_output(tapped, self._replace)
         self.train(self.training)
 
-    def _replace(self, _: nn.Module, __: Any, output: Any) -> Any:
+    def _replace(self, output: Any, sizes: Optional[Sizes]) -> Any:
         if not self.prompted:
             return None  # the output stays as it is
-        feats = as_levels(output, f"architecture.module={self.module_path!r}")
-        self.prompts.check_feats(
-            feats, f"architecture.module={self.module_path!r}", "architecture.channels"
-        )
+        key = f"architecture.module={self.module_path!r}"
+        feats = as_levels(output, sizes, key)
+        self.prompts.check_feats(feats, key, "architecture.channels")
         outs, self.masks = self.prompts(feats)
         self.calls += 1
-        if isinstance(output, Tensor):
-            return outs[0]
-        return type(output)(outs)
+        return maps_to_output(outs, output)
 
     def remove_hook(self) -> None:
         """Give the model back as it was; prompts have no effect any more."""

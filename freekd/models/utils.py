@@ -1,18 +1,28 @@
 """Helpers that the registered classes share: module paths, model configs, teacher weights."""
 
 import logging
-import os
 from difflib import get_close_matches
-from typing import Any, List, Mapping, Sequence, Union
+from typing import Any, List, Mapping, Sequence
 
 import torch
-from mmcv import Config, ConfigDict
+from mmcv import ConfigDict
 from mmcv.runner import load_state_dict
 from mmcv.utils import print_log
-from torch import Tensor, nn
+from torch import nn
 
 from freekd.fileio import load_checkpoint_file
-from freekd.functional import FeatureError
+
+from .download import local_checkpoint
+from .stock import read_model as resolve_model
+
+__all__ = [
+    "find_module",
+    "load_teacher_weights",
+    "resolve_model",
+    "set_frozen_mode",
+    "warn_untrained",
+    "without_pretrained",
+]
 
 
 def find_module(model: nn.Module, path: str, key: str) -> nn.Module:
@@ -30,59 +40,6 @@ def find_module(model: nn.Module, path: str, key: str) -> nn.Module:
     near += [name for name in names if name.rsplit(".", 1)[-1] == last and name not in near][:3]
     hint = f"nearest: {near}" if near else f"top level: {[n for n in names if '.' not in n]}"
     raise ValueError(f"{key}={path!r}: {type(model).__name__} has no such module; {hint}")
-
-
-def as_levels(output: Any, key: str) -> List[Tensor]:
-    """A module's output as a list of maps, one per pyramid level.
-
-    Raises:
-        ValueError: the output is neither a tensor nor a flat tuple or list of tensors.
-    """
-    levels = [output] if torch.is_tensor(output) else output
-    if isinstance(levels, (tuple, list)) and all(torch.is_tensor(level) for level in levels):
-        return list(levels)
-    raise FeatureError(
-        f"{key}: expected a module that gives a tensor or a tuple of tensors, it gives "
-        f"{type(output).__name__}; tap another module"
-    )
-
-
-def resolve_model(model: Union[str, Mapping[str, Any]], key: str) -> ConfigDict:
-    """A model's config from a dict, or from the path of a config file with a ``model``.
-
-    A relative path is looked for from the working directory, then from the repository's root.
-
-    Raises:
-        FileNotFoundError, ValueError: names the config ``key``.
-    """
-    if not isinstance(model, str):
-        if not isinstance(model, Mapping):
-            raise ValueError(f"{key}: expected a model dict or a config path, got {model!r}")
-        return _with_scope(ConfigDict(model))
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    for candidate in (model, os.path.join(root, model)):
-        if os.path.isfile(candidate):
-            cfg = Config.fromfile(candidate)
-            if "model" not in cfg:
-                raise ValueError(f"{key}={model!r}: that config has no 'model'; keys: {list(cfg)}")
-            return _with_scope(cfg.model)
-    raise FileNotFoundError(
-        f"{key}={model!r}: no such config file, neither from {os.getcwd()} nor from {root}"
-    )
-
-
-def _with_scope(cfg: ConfigDict) -> ConfigDict:
-    """``RetinaNet`` as ``mmdet.RetinaNet``: MMRazor looks from above both packages' registries."""
-    from mmdet.models import DETECTORS
-    from mmseg.models import SEGMENTORS
-
-    name = cfg.get("type")
-    if isinstance(name, str) and "." not in name:
-        registries = (("mmdet", DETECTORS), ("mmseg", SEGMENTORS))
-        scopes = [scope for scope, registry in registries if name in registry.module_dict]
-        if len(scopes) == 1:
-            cfg = ConfigDict(cfg, type=f"{scopes[0]}.{name}")
-    return cfg
 
 
 def without_pretrained(cfg: Any) -> Any:
@@ -113,8 +70,8 @@ def load_teacher_weights(
 
     Args:
         teacher: a stock mmdet or mmseg model.
-        checkpoint: a stock checkpoint, ``state_dict`` inside or bare; or one of this package's
-            distillation checkpoints, whose student is taken.
+        checkpoint: path or address of a stock checkpoint, ``state_dict`` inside or bare; or one of
+            this package's distillation checkpoints, whose student is taken.
         key: the config key that named it.
         min_share: below this share of values (not of keys), it is an error.
 
@@ -122,8 +79,10 @@ def load_teacher_weights(
         The share of the teacher's weights that the checkpoint filled, 0 to 1.
 
     Raises:
-        FileNotFoundError, RuntimeError: missing, truncated, or too small a share, with examples.
+        FileNotFoundError, RuntimeError: missing, truncated, not to be downloaded, or too small a
+            share, with examples.
     """
+    checkpoint = local_checkpoint(checkpoint, key)
     try:
         content = load_checkpoint_file(checkpoint, what="teacher checkpoint")
     except (FileNotFoundError, RuntimeError) as error:

@@ -1,0 +1,174 @@
+"""What a distiller's ``components`` may say, checked when the config is read."""
+
+import re
+from typing import Any, List, Mapping
+
+import torch
+from mmcv import ConfigDict
+from torch import Tensor, nn
+
+from freekd.functional import FeatureError
+
+from .taps import as_levels
+
+REQUIRED = {"student_module", "teacher_module", "losses"}
+KNOWN = REQUIRED | {"align_module", "resize"}
+_CLASS_MAPS = re.compile(r"cls|conv_seg|conf")  # last names of the layers whose channels are classes
+
+
+def check_components(components: Any) -> List[ConfigDict]:
+    """The components of a distiller, checked.
+
+    Raises:
+        ValueError: unknown or missing keys, two losses with one name, or a name that MMRazor would
+            leave out of the sum; each names the config key.
+    """
+    if not isinstance(components, (list, tuple)) or not components:
+        raise ValueError(f"distiller.components must be a list of dicts, got {components!r}")
+    checked, names = [], set()
+    for i, component in enumerate(components):
+        where = f"distiller.components[{i}]"
+        if not isinstance(component, Mapping):
+            raise ValueError(f"{where} must be a dict, got {component!r}")
+        unknown = sorted(set(component) - KNOWN)
+        missing = sorted(REQUIRED - set(component))
+        if unknown or missing:
+            raise ValueError(
+                f"{where}: unknown keys {unknown}, missing keys {missing}; known: {sorted(KNOWN)}"
+            )
+        if not isinstance(component["losses"], (list, tuple)) or not component["losses"]:
+            raise ValueError(f"{where}.losses must be a list of loss dicts")
+        for loss in component["losses"]:
+            name = loss.get("name")
+            if not isinstance(name, str) or "loss" not in name or "." in name:
+                raise ValueError(
+                    f"{where}.losses: name={name!r}; a name must contain 'loss' (only such terms "
+                    "are summed) and no '.', such as 'loss_freekd'"
+                )
+            if name in names:
+                raise ValueError(
+                    f"{where}.losses: two losses are named {name!r}; each needs its own name"
+                )
+            names.add(name)
+        checked.append(ConfigDict(component))
+    return checked
+
+
+def check_classes(student: nn.Module, teacher: nn.Module, component: Any, where: str) -> None:
+    """Class maps can only be distilled between models of the same classes.
+
+    Raises:
+        ValueError: a tapped layer's channels are classes and the heads' ``num_classes`` differ.
+    """
+    paths = (component.student_module, component.teacher_module)
+    if not any(_CLASS_MAPS.search(path.rsplit(".", 1)[-1]) for path in paths):
+        return
+    ours, theirs = (_num_classes(m, path) for m, path in zip((student, teacher), paths))
+    if ours is not None and theirs is not None and ours != theirs:
+        raise ValueError(
+            f"{where}: {paths[0]!r} gives class maps of {ours} classes, the teacher's {paths[1]!r} "
+            f"of {theirs}; class maps can only be distilled between the same classes. Tap the neck "
+            "instead, or take a teacher of the student's classes"
+        )
+
+
+def _num_classes(model: nn.Module, path: str) -> Any:
+    modules = dict(model.named_modules())
+    parts = path.split(".")
+    for end in range(len(parts), 0, -1):
+        found = getattr(modules.get(".".join(parts[:end])), "num_classes", None)
+        if isinstance(found, int):
+            return found
+    return None
+
+
+def check_calls(students: List[Any], teachers: List[Any], component: Any, where: str) -> None:
+    """A tapped module runs equally often on both sides, at least once.
+
+    Raises:
+        RuntimeError: it does not.
+    """
+    if not students or len(students) != len(teachers):
+        raise RuntimeError(
+            f"{where}: {component.student_module!r} ran {len(students)} times in the student, "
+            f"{component.teacher_module!r} {len(teachers)} times in the teacher; they must run "
+            "equally often, at least once"
+        )
+
+
+def check_shapes(loss: nn.Module, s_out: Any, t_out: Any, component: Any, where: str) -> List[str]:
+    """Whether one call's outputs fit one loss; returns a line per level, for the report.
+
+    Args:
+        loss: built from ``component.losses``.
+        s_out, t_out: (output, spatial sizes or None) of student and teacher, for the same image.
+
+    Raises:
+        ValueError: numbers of levels, channels, or sizes (unless ``resize=True``) differ.
+    """
+    if not hasattr(loss, "check_feats"):
+        return _check_plain(s_out, t_out, component, where)
+    student = as_levels(*s_out, key=f"{where}.student_module={component.student_module!r}")
+    teacher = as_levels(*t_out, key=f"{where}.teacher_module={component.teacher_module!r}")
+    student, teacher = loss.check_feats(student, teacher)
+    for level, (s, t) in enumerate(zip(student, teacher)):
+        if s.shape[-2:] != t.shape[-2:] and not component.get("resize", False):
+            raise FeatureError(
+                f"{where}: level {level} of {component.student_module!r} is "
+                f"{tuple(s.shape[-2:])} where the teacher's is {tuple(t.shape[-2:])}: their strides "
+                "differ. If the pyramids start at different levels, tap or configure them alike; if "
+                "it is meant, resize=True resizes the student's maps"
+            )
+    return [f"{tuple(s.shape)} {tuple(t.shape)}" for s, t in zip(student, teacher)]
+
+
+def _check_plain(s_out: Any, t_out: Any, component: Any, where: str) -> List[str]:
+    """MMRazor's and mmdet's own losses compare tensors of one shape (or after ``align_module``)."""
+    student, teacher = s_out[0], t_out[0]
+    if not (torch.is_tensor(student) and torch.is_tensor(teacher)):
+        student, teacher = as_levels(*s_out, key=where), as_levels(*t_out, key=where)
+    else:
+        student, teacher = [student], [teacher]
+    pairs = [(tuple(s.shape), tuple(t.shape)) for s, t in zip(student, teacher)]
+    if len(student) != len(teacher):
+        raise FeatureError(
+            f"{where}: the student module gives {len(student)} levels, the teacher module "
+            f"{len(teacher)}"
+        )
+    for s_shape, t_shape in pairs:
+        if s_shape != t_shape and "align_module" not in component:
+            raise FeatureError(
+                f"{where}: {component.student_module!r} gives {s_shape}, the teacher's "
+                f"{component.teacher_module!r} {t_shape}; "
+                + (
+                    "box regression of all classes against one for each: set "
+                    "reg_class_agnostic alike in both bbox heads"
+                    if "fc_reg" in component.student_module
+                    else "add an align_module, or tap modules of one shape"
+                )
+            )
+    return [f"{s} {t}" for s, t in pairs]
+
+
+def apply_loss(loss: nn.Module, s_out: Any, t_out: Any, align: Any, where: str) -> Tensor:
+    """One loss on one call's outputs, each (output, spatial sizes or None)."""
+    if torch.is_tensor(s_out[0]) and torch.is_tensor(t_out[0]) and s_out[1] is None:
+        result: Tensor = loss(_aligned(s_out[0], align), t_out[0])
+        return result
+    student = as_levels(*s_out, key=f"{where}.student_module")
+    teacher = as_levels(*t_out, key=f"{where}.teacher_module")
+    student = [_aligned(level, align) for level in student]
+    if getattr(loss, "takes_levels", False):
+        result = loss(student, teacher)
+        return result
+    if len(student) != len(teacher):
+        raise ValueError(
+            f"{where}: the student module gives {len(student)} levels, the teacher module "
+            f"{len(teacher)}"
+        )
+    return torch.stack([loss(s, t) for s, t in zip(student, teacher)]).sum()
+
+
+def _aligned(feat: Tensor, align: Any) -> Tensor:
+    """``align_module`` on a map of any precision."""
+    return feat if align is None else align(feat.to(next(align.parameters()).dtype))

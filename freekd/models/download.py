@@ -1,0 +1,76 @@
+"""Checkpoints by address: fetched once into torch's own cache, checked, and shared by processes."""
+
+import re
+from pathlib import Path
+from typing import Optional
+from urllib.parse import unquote, urlparse
+
+import torch
+from mmcv.runner import get_dist_info
+
+_HASH = re.compile(r"-([0-9a-f]{8,})\.pth$")  # OpenMMLab's names end in the file's sha256
+
+
+class DownloadError(RuntimeError):
+    """A checkpoint that could not be fetched; the message says where to put it by hand."""
+
+
+def is_url(checkpoint: str) -> bool:
+    """Whether ``checkpoint`` is an address and not a path.
+
+    >>> is_url("https://example.org/a.pth"), is_url("work_dirs/a.pth")
+    (True, False)
+    """
+    return checkpoint.startswith(("https://", "http://"))
+
+
+def cache_folder() -> Path:
+    """Where torch (and mmcv) keep downloaded checkpoints; ``TORCH_HOME`` moves it."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def local_checkpoint(checkpoint: str, key: str) -> str:
+    """The local file of a checkpoint: a path as it is, an address after fetching it once.
+
+    In several processes rank 0 of all fetches and the others wait, so the cache folder must be
+    shared between machines, as in mmcv.
+
+    Args:
+        checkpoint: a path, or an ``https://`` address.
+        key: the config key, for errors.
+
+    Raises:
+        DownloadError: no network, or the content does not have the hash in the file's name; says
+            how to go on without a network.
+    """
+    if not is_url(checkpoint):
+        return checkpoint
+    quoted = Path(urlparse(checkpoint).path).name
+    folder = cache_folder()
+    for name in (quoted, unquote(quoted)):
+        if (folder / name).is_file():
+            return str(folder / name)
+    rank, world_size = get_dist_info()
+    problem = [_fetch(checkpoint, folder / quoted) if rank == 0 else None]
+    if world_size > 1:
+        torch.distributed.broadcast_object_list(problem, src=0)
+    if problem[0] is not None:
+        raise DownloadError(
+            f"{key}={checkpoint!r} could not be downloaded: {problem[0]}. On a machine without "
+            f"network, fetch that file elsewhere and put it at {folder / quoted}, or give its own "
+            f"place: --cfg-options {key}=/path/to/{unquote(quoted)}"
+        )
+    return str(folder / quoted)
+
+
+def _fetch(url: str, target: Path) -> Optional[str]:
+    """Download ``url`` to ``target`` (torch moves the complete file there); what went wrong."""
+    found = _HASH.search(target.name)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(
+            url, str(target), hash_prefix=found.group(1) if found else None, progress=True
+        )
+    except (OSError, RuntimeError, ValueError) as error:  # URLError is an OSError
+        return f"{type(error).__name__}: {error}"
+    return None

@@ -1,0 +1,92 @@
+"""The inheriting strategy: the student starts with the teacher's neck and head (below Eq. 14)."""
+
+from difflib import get_close_matches
+from typing import Dict, List, Mapping, NamedTuple, Sequence, Union
+
+from mmcv.utils import print_log
+from torch import nn
+
+Parts = Union[Sequence[str], Mapping[str, str]]
+
+
+class Inherited(NamedTuple):
+    """What :func:`inherit_weights` did: tensors by name in the student."""
+
+    taken: List[str]
+    other_shape: List[str]
+    missing: List[str]  # the teacher has no such tensor
+
+
+def inherit_weights(
+    student: nn.Module, teacher: nn.Module, parts: Parts, key: str = "inherit"
+) -> Inherited:
+    """Copy the teacher's weights of the named parts into the student where shapes agree.
+
+    Args:
+        student, teacher: bare models; the teacher has its trained weights.
+        parts: names of modules that both have, such as ``["neck", "bbox_head"]``; or, where the
+            names differ, a dict from the student's to the teacher's.
+        key: the config key, for errors.
+
+    Returns:
+        What was taken, and what was not and why; the same is logged.
+
+    Raises:
+        ValueError: a part that student or teacher does not have, or of which nothing fits.
+    """
+    names = dict(parts) if isinstance(parts, Mapping) else {part: part for part in parts}
+    ours, theirs = student.state_dict(), teacher.state_dict()
+    taken: List[str] = []
+    other_shape: List[str] = []
+    missing: List[str] = []
+    for mine, its in names.items():
+        _check_part(student, mine, f"{key}: student")
+        _check_part(teacher, its, f"{key}: teacher")
+        before = len(taken)
+        for name, value in ours.items():
+            if not name.startswith(f"{mine}."):
+                continue
+            source = theirs.get(its + name[len(mine) :])
+            if source is None:
+                missing.append(name)
+            elif source.shape != value.shape:
+                other_shape.append(
+                    f"{name} {tuple(value.shape)}, the teacher's {tuple(source.shape)}"
+                )
+            else:
+                value.copy_(source)
+                taken.append(name)
+        if len(taken) == before:
+            raise ValueError(
+                f"{key}={mine!r}: nothing of it fits: "
+                f"{(other_shape or missing or ['it has no weights'])[-1]}. Remove it, or give the "
+                "student the teacher's widths"
+            )
+    result = Inherited(taken, other_shape, missing)
+    print_log(_report(result, names, ours), logger="root")
+    return result
+
+
+def _check_part(model: nn.Module, part: str, who: str) -> None:
+    modules = dict(model.named_modules())
+    if part not in modules or not part:
+        near = get_close_matches(part, [name for name in modules if name], n=4, cutoff=0.4)
+        raise ValueError(
+            f"{who} {type(model).__name__} has no part {part!r}; nearest: {near}, top level: "
+            f"{[name for name, _ in model.named_children()]}"
+        )
+
+
+def _report(result: Inherited, names: Dict[str, str], ours: Mapping[str, object]) -> str:
+    lines = [
+        f"inherited from the teacher: {len(result.taken)} tensors of "
+        + ", ".join(f"{m}" if m == t else f"{m} (its {t})" for m, t in names.items())
+    ]
+    if result.other_shape:
+        lines.append("  of another shape, not inherited: " + "; ".join(result.other_shape))
+    if result.missing:
+        lines.append("  not in the teacher, not inherited: " + ", ".join(result.missing))
+    rest = sorted({name.split(".")[0] for name in ours} - {name.split(".")[0] for name in names})
+    if rest:
+        lines.append("  not asked for: " + ", ".join(rest))
+    return "\n".join(lines)

@@ -1,0 +1,112 @@
+"""Running a detector or segmentor no further than its tapped modules need.
+
+A tapped neck needs no head, a tapped head no loss, and a RoI head of the teacher answers for the
+student's proposals, so that both speak of the same boxes.
+"""
+
+import inspect
+import re
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
+
+from torch import Tensor, nn
+
+_ROI = re.compile(r"^roi_head\.bbox_head(?:\.(\d+))?(?:\.|$)")
+SINGLE = -1  # the stage of a RoI head that is no cascade
+
+
+def roi_stage(path: str) -> Optional[int]:
+    """The stage of the RoI head's box head that ``path`` lies in; None if it lies in none.
+
+    >>> roi_stage("roi_head.bbox_head.0.fc_reg"), roi_stage("roi_head.bbox_head.fc_reg")
+    (0, -1)
+    """
+    match = _ROI.match(path)
+    if match is None:
+        return None
+    return SINGLE if match.group(1) is None else int(match.group(1))
+
+
+class PartialRun:
+    """Which parts of ``model`` the modules at ``paths`` need.
+
+    Args:
+        model: a detector of mmdet or a segmentor of mmseg.
+        paths: tapped modules, such as ``neck`` or ``roi_head.bbox_head.fc_reg``.
+
+    Attributes:
+        possible: False where the parts cannot be run alone (an unusual model): run it whole.
+        stages: of the tapped RoI heads, see :func:`roi_stage`.
+    """
+
+    def __init__(self, model: nn.Module, paths: Sequence[str]) -> None:
+        self.model = model
+        self.stages: List[int] = []
+        heads: Set[str] = set()
+        self.possible = hasattr(model, "extract_feat")
+        for path in paths:
+            root = path.split(".")[0]
+            if root == "roi_head":
+                stage = roi_stage(path)
+                if stage is None:
+                    self.possible = False
+                elif stage not in self.stages:
+                    self.stages.append(stage)
+            elif root not in ("backbone", "neck"):
+                heads.add(root)
+        self.heads: List[Tuple[nn.Module, bool]] = []
+        for root in sorted(heads):
+            head = getattr(model, root, None)
+            wants_metas = _forward_takes(head)
+            if wants_metas is None:
+                self.possible = False
+            else:
+                self.heads.append((head, wants_metas))
+
+    def features(self, img: Tensor, img_metas: Sequence[Dict[str, Any]]) -> Any:
+        """Backbone, neck and the tapped dense heads; returns the neck's features."""
+        feats = self.model.extract_feat(img)  # type: ignore[operator]
+        for head, wants_metas in self.heads:
+            if wants_metas:
+                for meta in img_metas:  # which mmdet sets at the start of forward_train
+                    meta.setdefault("batch_input_shape", tuple(img.shape[-2:]))
+                head(feats, img_metas)
+            else:
+                head(feats)
+        return feats
+
+    def extractor(self, stage: int) -> nn.Module:
+        """The RoI extractor of a stage."""
+        extractor: Any = self.model.roi_head.bbox_roi_extractor  # type: ignore[union-attr]
+        found: nn.Module = extractor if stage == SINGLE else extractor[stage]
+        return found
+
+    def roi_head(self, feats: Any, rois: Tensor, stage: int) -> None:
+        """One RoI head on the given proposals.
+
+        Args:
+            feats: what :meth:`features` gave.
+            rois: (K, 5), image index and box in pixels of the input image.
+            stage: see :func:`roi_stage`.
+        """
+        head: Any = self.model.roi_head
+        extractor: Any = self.extractor(stage)
+        pooled = extractor(feats[: extractor.num_inputs], rois)
+        if head.with_shared_head:
+            pooled = head.shared_head(pooled)
+        bbox_head = head.bbox_head if stage == SINGLE else head.bbox_head[stage]
+        bbox_head(pooled)
+
+
+def _forward_takes(head: Any) -> Optional[bool]:
+    """Whether a head's forward takes (feats, img_metas); None if it takes anything else."""
+    if not isinstance(head, nn.Module) or isinstance(head, nn.ModuleList):
+        return None
+    needed = [
+        name
+        for name, parameter in inspect.signature(head.forward).parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(needed) == 1:
+        return False
+    return True if len(needed) == 2 and needed[1] == "img_metas" else None
