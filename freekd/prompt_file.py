@@ -2,33 +2,30 @@
 
 A file holds tensors and plain values only (it loads with ``weights_only=True``): the prompts, the
 gate, the :class:`~freekd.prompt.PromptSpec`, and what they were trained on, so that stage 2 can
-refuse prompts of another teacher. The authors' released files
-(keys ``...mask_modules.{i}.mask_token``) are read as level granularity.
+refuse prompts of another teacher. The authors' released files are read too, as level granularity
+(see :mod:`freekd.release_prompts`).
 """
 
 import hashlib
-import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .fileio import atomic_save, load_checkpoint_file
 from .prompt import FrequencyPrompts, PromptSpec
+from .release_prompts import read_release
 
 FORMAT = "freekd.prompts"
 VERSION = 1
 MAKE_COMMAND = "python tools/train.py configs/prompt/<your teacher>.py"
-_RELEASE_KEY = re.compile(r"(?:^|\.)mask_modules\.(\d+)\.mask_token$")
 
 
 class PromptFile(NamedTuple):
     """A loaded prompt file."""
 
     prompts: FrequencyPrompts
-    info: Dict[
-        str, Any
-    ]  # teacher module, fingerprint, ...; {'origin': 'release'} for the release's
+    info: Dict[str, Any]  # teacher module, fingerprint, ...; 'origin': 'release' for the release's
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -58,16 +55,21 @@ def save_prompts(
         info: what they were trained on: strings and numbers.
     """
     state = {name: value.detach().cpu().clone() for name, value in prompts.state_dict().items()}
-    atomic_save(
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "spec": prompts.spec.to_dict(),
-            "info": dict(info or {}),
-            "state_dict": state,
-        },
-        path,
-    )
+    atomic_save({**describe(prompts, info), "state_dict": state}, path)
+
+
+def describe(prompts: FrequencyPrompts, info: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
+    """All of a prompt file but the weights: what they are for and what they were trained on.
+
+    Stage 1 puts it in its checkpoints' meta (``prompts``), so that the prompt file can be taken
+    out of them, see :mod:`freekd.engine.convert_prompts`.
+    """
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "spec": prompts.spec.to_dict(),
+        "info": dict(info or {}),
+    }
 
 
 def load_prompts(path: str, expected: Optional[PromptSpec] = None) -> PromptFile:
@@ -88,10 +90,10 @@ def load_prompts(path: str, expected: Optional[PromptSpec] = None) -> PromptFile
         content = load_checkpoint_file(path, what="prompt file")
     except (FileNotFoundError, RuntimeError) as error:
         raise type(error)(f"{error} {remedy}") from error
-    if isinstance(content, dict) and content.get("format") == FORMAT:
+    if is_ours(content):
         prompts, info = _read_ours(content, path, remedy)
     else:
-        prompts, info = _read_release(content, path, remedy)
+        prompts, info = read_release(content, path, remedy)
     if expected is not None:
         _check_spec(prompts.spec, expected, path, remedy)
         if expected.gate is None:
@@ -99,6 +101,11 @@ def load_prompts(path: str, expected: Optional[PromptSpec] = None) -> PromptFile
             prompts.spec = prompts.spec._replace(gate=None)
     prompts.requires_grad_(False)
     return PromptFile(prompts, info)
+
+
+def is_ours(content: Any) -> bool:
+    """Whether a file's content is a prompt file written by freekd."""
+    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 def _read_ours(
@@ -115,37 +122,6 @@ def _read_ours(
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
         raise RuntimeError(f"prompt file {path!r} is damaged: {error}. {remedy}") from error
     return prompts, dict(content.get("info", {}))
-
-
-def _read_release(content: Any, path: str, remedy: str) -> Tuple[FrequencyPrompts, Dict[str, Any]]:
-    state = content.get("state_dict", content) if isinstance(content, dict) else {}
-    tokens: Dict[int, Tensor] = {}
-    for key, value in state.items():
-        match = _RELEASE_KEY.search(str(key))
-        if match and torch.is_tensor(value) and value.dim() == 3:
-            tokens[int(match.group(1))] = value
-    if not tokens or sorted(tokens) != list(range(len(tokens))):
-        found = [str(key) for key in list(state)[:5]]
-        raise RuntimeError(
-            f"{path!r} is not a prompt file: expected a file written by freekd, or one of the "
-            f"release with keys '...mask_modules.0.mask_token' onwards; its first keys are {found}."
-            f" {remedy}"
-        )
-    shapes = {tuple(token.shape[:2]) for token in tokens.values()}
-    if len(shapes) != 1:
-        raise RuntimeError(f"prompt file {path!r}: levels differ in groups and T: {sorted(shapes)}")
-    groups, num_prompts = shapes.pop()
-    spec = PromptSpec.build(
-        [tokens[i].shape[2] for i in range(len(tokens))],
-        num_prompts=num_prompts,
-        dwt_levels=groups - 1,
-        granularity="level",
-        gate=None,
-    )
-    prompts = FrequencyPrompts(spec)
-    for i, parameter in enumerate(prompts.prompts):
-        parameter.data.copy_(tokens[i])
-    return prompts, {"origin": "release"}
 
 
 # config key -> field of PromptSpec

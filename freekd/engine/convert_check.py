@@ -1,0 +1,87 @@
+"""Does a student file fit its stock model? Builds the model and compares every name and shape."""
+
+from typing import Any, List, Mapping, Sequence
+
+from freekd.engine.convert import ConversionError
+
+
+def student_config(reference: str) -> Any:
+    """The model config that ``reference`` names.
+
+    Args:
+        reference: a config with a ``model``, by path or as ``mmdet::...`` or ``mmseg::...``; or a
+            distillation's config, whose student is taken.
+
+    Raises:
+        ConversionError: a config without either, or of stage 1.
+        ValueError, FileNotFoundError: no such config; the nearest names are given.
+    """
+    from freekd import compat
+
+    compat.apply()
+    import freekd.models  # noqa: F401  (registers the algorithms)
+    from freekd.engine.setup import load_config
+    from freekd.models.stock import is_stock, read_model
+
+    if is_stock(reference):
+        return read_model(reference, "--check")
+    cfg = load_config(reference)
+    algorithm = cfg.get("algorithm")
+    if algorithm is None:
+        return read_model(reference, "--check")
+    architecture = algorithm.get("architecture") or {}
+    if algorithm.get("distiller") is None or architecture.get("model") is None:
+        raise ConversionError(
+            f"--check {reference}: expected the config of a distillation or of the student's stock "
+            f"model, found algorithm.type={algorithm.get('type')!r}, which has no student. Give "
+            "the student's config."
+        )
+    return read_model(architecture["model"], "--check: algorithm.architecture.model")
+
+
+def check_student(state: Mapping[str, Any], reference: str, source: str) -> None:
+    """Check that the model of ``reference`` takes ``state`` strictly: no name missing or left over.
+
+    Args:
+        state: the student's weights.
+        reference: see :func:`student_config`.
+        source: the checkpoint's name, for errors.
+
+    Raises:
+        ConversionError: names or shapes differ; some of each are named.
+    """
+    cfg = student_config(reference)
+    from mmrazor.models.builder import MODELS
+
+    from freekd.models.utils import without_pretrained
+
+    model = MODELS.build(without_pretrained(cfg))
+    own = model.state_dict()
+    missing = [name for name in own if name not in state]
+    unexpected = [name for name in state if name not in own]
+    shapes = [
+        f"{name} {tuple(state[name].shape)}, the model has {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    if missing or unexpected or shapes:
+        parts = [
+            _some(what, names)
+            for what, names in (
+                ("missing", missing),
+                ("unexpected", unexpected),
+                ("of another shape", shapes),
+            )
+            if names
+        ]
+        raise ConversionError(
+            f"the student in {source} does not fit the {type(model).__name__} of --check "
+            f"{reference} ({len(own)} tensors): {'; '.join(parts)}. Nothing was written. Give the "
+            "config that the student was trained with (the distillation's own config works, too)."
+        )
+    model.load_state_dict(state, strict=True)
+
+
+def _some(what: str, names: Sequence[str], count: int = 4) -> str:
+    shown: List[str] = list(names[:count])
+    return f"{len(names)} {what}: {', '.join(shown)}" + (", ..." if len(names) > count else "")

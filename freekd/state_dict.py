@@ -1,0 +1,71 @@
+"""State dicts of wrapped models: taking prefixes off their names. Pure torch.
+
+A checkpoint of a wrapped model has longer names than the model alone: ``module.`` in front where a
+parallel wrapper was saved, ``architecture.model.`` in MMRazor's algorithms.
+"""
+
+from collections import OrderedDict
+from typing import Any, Mapping, Tuple
+
+from torch import Tensor
+
+STUDENT_PREFIX = "architecture.model."
+PROMPT_PREFIX = "architecture.prompts."
+
+
+def state_dict_of(content: Any) -> Mapping[str, Any]:
+    """The weights in what a checkpoint file holds, bare or under ``state_dict``; empty if none."""
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
+    return state if isinstance(state, Mapping) else {}
+
+
+def strip_prefix(
+    state: Mapping[str, Any], prefix: str, keep_others: bool = False
+) -> "OrderedDict[str, Tensor]":
+    """``state`` without ``prefix`` in front of its names.
+
+    The versions that torch keeps beside a state dict (``_metadata``: by them a module sees that
+    its weights' layout has changed since) are renamed with it.
+
+    Args:
+        state: names to tensors.
+        prefix: with its final dot.
+        keep_others: keep names that do not start with ``prefix``, as they are; by default they
+            are left out.
+
+    >>> sorted(strip_prefix({"a.x": 1, "a.b.y": 2, "z": 3}, "a."))
+    ['b.y', 'x']
+    >>> sorted(strip_prefix({"a.x": 1, "z": 3}, "a.", keep_others=True))
+    ['x', 'z']
+    """
+
+    def renamed(name: str) -> Tuple[bool, str]:
+        if name.startswith(prefix):
+            return True, name[len(prefix) :]
+        return keep_others, name
+
+    out: "OrderedDict[str, Tensor]" = OrderedDict()
+    for name, value in state.items():
+        kept, short = renamed(str(name))
+        if kept:
+            out[short] = value
+    versions = getattr(state, "_metadata", None)
+    if versions:
+        short_versions: "OrderedDict[str, Any]" = OrderedDict()
+        # the root's own entry has no dot: 'module' for 'module.', which becomes ''
+        for name, version in versions.items():
+            kept, short = (True, "") if f"{name}." == prefix else renamed(str(name))
+            if kept:
+                short_versions[short] = version
+        out._metadata = short_versions  # type: ignore[attr-defined]
+    return out
+
+
+def strip_module(state: Mapping[str, Any]) -> "OrderedDict[str, Tensor]":
+    """``state`` without a parallel wrapper's ``module.``, where names have it."""
+    return strip_prefix(state, "module.", keep_others=True)
+
+
+def has_prefix(state: Mapping[str, Any], prefix: str) -> bool:
+    """Whether any name starts with ``prefix``."""
+    return any(str(name).startswith(prefix) for name in state)
