@@ -13,27 +13,36 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 import mmcv
 import torch
 
+from freekd.engine import pairs
+from freekd.engine.errors import ConfigError
+
 TASKS = ("det", "seg")
 
 # Keys that --cfg-options may add to a config that does not have them.
 _OPTIONAL_KEYS = (
-    "task seed deterministic device load_from resume_from auto_resume work_dir log_level fp16 "
+    "pair prompt algorithm model task seed deterministic device load_from resume_from auto_resume work_dir log_level fp16 "
     "evaluation custom_hooks find_unused_parameters cudnn_benchmark runner checkpoint_config "
     "log_config optimizer_config optimizer lr_config momentum_config data data_help"
 ).split()
 
 
-class ConfigError(ValueError):
-    """A config that cannot be trained or tested as it stands; the message says what to change."""
-
-
 # --------------------------------------------------------------------------- config
 def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
-    """Read a config file and merge ``--cfg-options`` into it.
+    """Read a config file, merge ``--cfg-options`` into it, and spell out ``pair`` or ``prompt``.
+
+    Args:
+        path: The config file; ``package::path`` names a stock one.
+        options: Dotted keys and values.
 
     Raises:
-        ConfigError: The file is missing, or an option names a key that no config has.
+        ConfigError: The file is missing, an option names a key that no config has, or see
+            :func:`freekd.engine.pairs.expand`.
     """
+    from freekd.models.stock import is_stock, stock_path
+
+    if is_stock(path):
+        with building("config"):
+            path = stock_path(path)
     if not Path(path).is_file():
         folder = Path(path).parent
         near = difflib.get_close_matches(
@@ -44,16 +53,22 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
     cfg = mmcv.Config.fromfile(path)
     for key in options or {}:
         first = key.split(".")[0]
-        known = list(cfg.keys()) + _OPTIONAL_KEYS
+        known = [*cfg.keys(), *_OPTIONAL_KEYS]
         if first not in known:
             near = difflib.get_close_matches(first, known, n=3)
             raise ConfigError(
                 f"--cfg-options {key}: expected a key of {path}, but it has no '{first}'. "
                 f"Nearest: {', '.join(near) or 'none'}. Correct the name."
             )
-    if options:
-        with building("--cfg-options"):
-            cfg.merge_from_dict(options)
+    late = {}
+    if cfg.get("pair") is not None or cfg.get("prompt") is not None:  # these make the algorithm
+        late = {k: v for k, v in (options or {}).items() if k.split(".")[0] == "algorithm"}
+    early = {k: v for k, v in (options or {}).items() if k not in late}
+    with building("--cfg-options"):
+        cfg.merge_from_dict(early)
+    pairs.expand(cfg)
+    with building("--cfg-options"):
+        cfg.merge_from_dict(late)
     return cfg
 
 
@@ -169,14 +184,16 @@ def decide_task(cfg: Any) -> str:
     from mmdet.models import DETECTORS
     from mmseg.models import SEGMENTORS
 
-    model = cfg.get("model")
+    from freekd.models.stock import read_model
+
+    key, model = "model", cfg.get("model")
     if model is None:
         model = cfg.algorithm.get("architecture", cfg.algorithm)
-        if isinstance(model.get("model"), str):  # the path of a config
-            from freekd.models.utils import resolve_model
-
-            with building("algorithm.architecture"):
-                model = resolve_model(model.model, "algorithm.architecture.model")
+        if "model" in model and model.get("type") not in ("MMDetArchitecture", "MMSegArchitecture"):
+            key, model = "algorithm.architecture.model", model.model
+    if isinstance(model, str) or "config" in model:
+        with building(key):
+            model = read_model(model, key)
     own = {"det": DETECTORS.module_dict, "seg": SEGMENTORS.module_dict}
     wrapper = {"det": "MMDetArchitecture", "seg": "MMSegArchitecture"}
     types = list(_typed(model))
@@ -207,19 +224,22 @@ def building(what: str) -> Iterator[None]:
 
 def build_model(cfg: Any, task: str) -> torch.nn.Module:
     """The plain model or the algorithm of ``cfg``, not yet initialised."""
+    from freekd.models.stock import read_model
+
     with building("The model cannot be built from the config"):
         if cfg.get("algorithm") is not None:
             from mmrazor.models.builder import build_algorithm
 
             return build_algorithm(cfg.algorithm)
         options = dict(train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg"))
+        model = read_model(cfg.model, "model")
         if task == "det":
             from mmdet.models import build_detector
 
-            return build_detector(cfg.model, **options)
+            return build_detector(model, **options)
         from mmseg.models import build_segmentor
 
-        return build_segmentor(cfg.model, **options)
+        return build_segmentor(model, **options)
 
 
 def build_optimizer(model: torch.nn.Module, cfg: Any) -> torch.optim.Optimizer:

@@ -13,7 +13,9 @@ from .taps import as_levels
 
 REQUIRED = {"student_module", "teacher_module", "losses"}
 KNOWN = REQUIRED | {"align_module", "resize"}
-_CLASS_MAPS = re.compile(r"cls|conv_seg|conf")  # last names of the layers whose channels are classes
+_CLASS_MAPS = re.compile(
+    r"cls|conv_seg|conf"
+)  # last names of the layers whose channels are classes
 
 
 def check_components(components: Any) -> List[ConfigDict]:

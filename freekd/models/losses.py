@@ -19,6 +19,7 @@ from freekd.prompt_file import load_prompts
 
 from .align import Feats, aligned_levels, build_align, check_levels
 
+
 @LOSSES.register_module()
 class FreeKDLoss(nn.Module):
     """sum over levels and bands k of mean( omega^r (1/T) sum_i sigma(M_k,i) |a_k - b_k| ), Eq. 13.

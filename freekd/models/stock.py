@@ -133,7 +133,9 @@ def read_model(reference: Any, key: str) -> ConfigDict:
     try:
         wrapped.merge_from_dict(dict(model=_plain(changes)))
     except (TypeError, KeyError, IndexError) as error:
-        raise ValueError(f"{key}: cannot be merged over {reference['config']!r}: {error}") from error
+        raise ValueError(
+            f"{key}: cannot be merged over {reference['config']!r}: {error}"
+        ) from error
     return _with_scope(wrapped.model)
 
 
@@ -175,3 +177,16 @@ def official_checkpoint(reference: str) -> Optional[str]:
         if block:
             entries += re.findall(r"^ *Weights: *(\S+)", block.group(1), re.M)
     return entries[0] if entries else None
+
+
+def stock(reference: str, *keys: str) -> List[Any]:
+    """Parts of a stock config, for ours to take over: ``data, evaluation = stock(..., "data", ...)``.
+
+    Raises:
+        StockConfigError: no such config, or it lacks a key.
+    """
+    cfg = Config.fromfile(stock_path(reference))
+    lacking = [key for key in keys if key not in cfg]
+    if lacking:
+        raise StockConfigError(f"{reference!r} has no {lacking}; it has {list(cfg)}")
+    return [cfg[key] for key in keys]

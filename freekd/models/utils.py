@@ -2,9 +2,8 @@
 
 import logging
 from difflib import get_close_matches
-from typing import Any, List, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
-import torch
 from mmcv import ConfigDict
 from mmcv.runner import load_state_dict
 from mmcv.utils import print_log

@@ -1,0 +1,7 @@
+"""Stage 2 on COCO for FCOS: 24 epochs."""
+
+_base_ = [
+    "datasets/coco_fcos.py",
+    "schedules/coco_fcos_2x.py",
+    "default_runtime.py",
+]

@@ -1,0 +1,8 @@
+"""Stage 1 on COCO for teachers with masks: 2000 iterations."""
+
+_base_ = [
+    "datasets/coco_instance.py",
+    "schedules/prompt_2k.py",
+    "default_runtime.py",
+]
+evaluation = dict(interval=2000)  # iterations: once, at the end

@@ -1,0 +1,7 @@
+"""COCO boxes, as stock mmdet reads them; the images are expected in data/coco/."""
+
+from freekd.models.stock import stock_path
+
+_base_ = [stock_path("mmdet::_base_/datasets/coco_detection.py")]
+task = "det"
+data_help = "Put COCO 2017 into data/coco/ (docs/new_pair.md), or set data_root"

@@ -1,0 +1,9 @@
+"""COCO as FCOS's caffe backbones want it: BGR, no division, shorter side 640 or 800."""
+
+from freekd.models.stock import stock
+
+data, evaluation = stock(
+    "mmdet::fcos/fcos_r50_caffe_fpn_gn-head_mstrain_640-800_2x_coco.py", "data", "evaluation"
+)
+task = "det"
+data_help = "Put COCO 2017 into data/coco/ (docs/new_pair.md), or set data_root"

@@ -1,0 +1,7 @@
+"""COCO boxes and masks, for teachers whose own loss needs masks (stage 1 of a Mask R-CNN)."""
+
+from freekd.models.stock import stock_path
+
+_base_ = [stock_path("mmdet::_base_/datasets/coco_instance.py")]
+task = "det"
+data_help = "Put COCO 2017 into data/coco/ (docs/new_pair.md), or set data_root"
