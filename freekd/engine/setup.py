@@ -20,8 +20,8 @@ TASKS = ("det", "seg")
 
 # Keys that --cfg-options may add to a config that does not have them.
 _OPTIONAL_KEYS = (
-    "pair prompt algorithm model task seed deterministic device load_from resume_from auto_resume work_dir log_level fp16 "
-    "evaluation custom_hooks find_unused_parameters cudnn_benchmark runner checkpoint_config "
+    "pair prompt algorithm model task seed deterministic device load_from resume_from "
+    "auto_resume work_dir log_level fp16 evaluation custom_hooks find_unused_parameters cudnn_benchmark runner checkpoint_config "
     "log_config optimizer_config optimizer lr_config momentum_config data data_help"
 ).split()
 

@@ -117,9 +117,9 @@ def check_shapes(loss: nn.Module, s_out: Any, t_out: Any, component: Any, where:
         if s.shape[-2:] != t.shape[-2:] and not component.get("resize", False):
             raise FeatureError(
                 f"{where}: level {level} of {component.student_module!r} is "
-                f"{tuple(s.shape[-2:])} where the teacher's is {tuple(t.shape[-2:])}: their strides "
-                "differ. If the pyramids start at different levels, tap or configure them alike; if "
-                "it is meant, resize=True resizes the student's maps"
+                f"{tuple(s.shape[-2:])} where the teacher's is {tuple(t.shape[-2:])}: their "
+                "strides differ. If the pyramids start at different levels, tap or configure them "
+                "alike; if it is meant, resize=True resizes the student's maps"
             )
     return [f"{tuple(s.shape)} {tuple(t.shape)}" for s, t in zip(student, teacher)]
 

@@ -22,7 +22,8 @@ class FeatureMSELoss(nn.Module):
         student_channels, teacher_channels: channels of the tapped maps: one number for all pyramid
             levels, or one per level, finest first.
         num_levels: number of pyramid levels; 1 for a module that gives a single tensor.
-        align: ``conv1x1`` (the release), ``auto`` or None, see :func:`freekd.models.align.build_align`.
+        align: ``conv1x1`` (the release), ``auto`` or None, see
+            :func:`freekd.models.align.build_align`.
         loss_weight: its weight.
 
     Raises:

@@ -82,7 +82,7 @@ def sequence_to_maps(tokens: Tensor, sizes: Optional[Sizes], key: str = "module"
 
 
 def maps_to_output(maps: Sequence[Tensor], output: Any) -> Any:
-    """Maps in the form of ``output``, a tensor, a tuple, or a sequence: undoes :func:`as_levels`."""
+    """Maps in the form of ``output``, tensor, tuple or sequence: undoes :func:`as_levels`."""
     if torch.is_tensor(output):
         if output.dim() != 3:
             return maps[0]
