@@ -21,8 +21,9 @@ TASKS = ("det", "seg")
 # Keys that --cfg-options may add to a config that does not have them.
 _OPTIONAL_KEYS = (
     "pair prompt algorithm model task seed deterministic device load_from resume_from "
-    "auto_resume work_dir log_level fp16 evaluation custom_hooks find_unused_parameters cudnn_benchmark runner checkpoint_config "
-    "log_config optimizer_config optimizer lr_config momentum_config data data_help"
+    "auto_resume work_dir log_level fp16 evaluation custom_hooks find_unused_parameters "
+    "cudnn_benchmark runner checkpoint_config log_config optimizer_config optimizer lr_config "
+    "momentum_config data data_help"
 ).split()
 
 
@@ -113,7 +114,8 @@ def check_schedule(cfg: Any) -> bool:
             "runner: expected max_epochs (EpochBasedRunner) or max_iters (IterBasedRunner), got "
             f"{dict(cfg.runner)}. Give one of them."
         )
-    cfg.setdefault("checkpoint_config", dict(interval=1 if by_epoch else 1000))
+    if "checkpoint_config" not in cfg:
+        cfg.checkpoint_config = dict(interval=1 if by_epoch else 1000)
     if cfg.checkpoint_config is not None:
         if cfg.checkpoint_config.get("by_epoch", by_epoch) != by_epoch:
             raise ConfigError(
@@ -122,8 +124,10 @@ def check_schedule(cfg: Any) -> bool:
                 "checkpoint a run could not go on exactly. Remove the key."
             )
         cfg.checkpoint_config.by_epoch = by_epoch
-    cfg.setdefault("optimizer_config", {})
-    cfg.setdefault("log_config", dict(interval=10, hooks=[dict(type="TextLoggerHook")]))
+    if "optimizer_config" not in cfg:
+        cfg.optimizer_config = dict()
+    if "log_config" not in cfg:
+        cfg.log_config = dict(interval=10, hooks=[dict(type="TextLoggerHook")])
     workflow = [tuple(step) for step in cfg.get("workflow") or [("train", 1)]]
     if workflow != [("train", 1)]:
         raise ConfigError(

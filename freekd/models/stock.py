@@ -180,7 +180,7 @@ def official_checkpoint(reference: str) -> Optional[str]:
 
 
 def stock(reference: str, *keys: str) -> List[Any]:
-    """Parts of a stock config, for ours to take over: ``data, runner = stock(..., "data", "runner")``.
+    """Parts of a stock config, for ours to take over: ``data, = stock(..., "data")``.
 
     Raises:
         StockConfigError: no such config, or it lacks a key.
