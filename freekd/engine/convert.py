@@ -22,8 +22,8 @@ from freekd.state_dict import (
 )
 
 _KEPT_META = (
-    "CLASSES PALETTE epoch iter seed task exp_name time mmcv_version freekd_version".split()
-)
+    "CLASSES PALETTE epoch iter seed task exp_name time mmcv_version freekd_version freekd_info"
+).split()
 
 
 class ConversionError(RuntimeError):

@@ -16,6 +16,7 @@ from mmcv.runner import HOOKS, Hook, get_dist_info
 
 from freekd.engine.data import derive_seed
 from freekd.fileio import atomic_write_text
+from freekd.prompt_file import describe
 
 
 def unwrap(model: torch.nn.Module) -> torch.nn.Module:
@@ -105,6 +106,9 @@ def _losses(log_vars: Dict[str, float]) -> str:
 class SavePromptsHook(Hook):
     """Stage 1: write the prompt file with every checkpoint and at the end (rank 0).
 
+    The checkpoints' meta also says what the prompts are for and which teacher they are trained in
+    (``prompts``), so that ``tools/model_converters/extract_prompts.py`` needs nothing else.
+
     Args:
         interval: Of the checkpoints, in epochs or iterations; -1 for the end only.
         by_epoch: Unit of the interval.
@@ -117,6 +121,11 @@ class SavePromptsHook(Hook):
         self.interval = interval
         self.by_epoch = by_epoch
         self.filename = filename
+
+    def before_run(self, runner: Any) -> None:
+        if get_dist_info()[0] == 0:
+            teacher = unwrap(runner.model).architecture
+            runner.meta["prompts"] = describe(teacher.prompts, teacher.prompt_info())
 
     def _save(self, runner: Any) -> None:
         if get_dist_info()[0] == 0:

@@ -1,6 +1,7 @@
 """Take the student out of a distillation checkpoint, for stock mmdet/mmseg without freekd.
 
-python tools/model_converters/convert_kd_ckpt_to_student.py CKPT --out-path OUT [--force]
+python tools/model_converters/convert_kd_ckpt_to_student.py CKPT --out-path OUT \
+    [--check CONFIG] [--force]
 """
 
 import sys
