@@ -99,13 +99,10 @@ def dissimilarity(masks: Tensor, kind: str = "jaccard", eps: float = 1e-12) -> T
         ValueError: for another ``kind``.
     """
     check_choice("dissimilarity", kind, DISSIMILARITIES)
-    flat = (
-        masks.flatten(2).float()
-        if masks.dtype in (torch.float16, torch.bfloat16)
-        else masks.flatten(2)
-    )
-    count = flat.shape[1]
-    products = flat @ flat.transpose(1, 2)
+    flat, count = masks.flatten(2), masks.shape[1]
+    with torch.autocast(device_type=masks.device.type, enabled=False):
+        flat = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
+        products = flat @ flat.transpose(1, 2)
     squares = torch.diagonal(products, dim1=1, dim2=2)
     pair_squares = squares.unsqueeze(1) + squares.unsqueeze(2)
     if kind == "jaccard":

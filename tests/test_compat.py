@@ -266,13 +266,6 @@ def test_reppoints_on_cpu():
     assert "valid_flags" not in vars(head.prior_generator)
 
 
-def test_half_precision_is_dropped_on_cpu():
-    with pytest.warns(UserWarning, match="fp16=.*loss_scale.* is ignored on the cpu"):
-        assert compat.usable_fp16(dict(loss_scale=512.0), "cpu") is None
-    assert compat.usable_fp16(dict(loss_scale=512.0), "cuda") == dict(loss_scale=512.0)
-    assert compat.usable_fp16(None, "cpu") is None
-
-
 def test_sync_batch_norm_becomes_plain():
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.SyncBatchNorm(2))
     model, count = compat.plain_batch_norm(model)

@@ -184,18 +184,11 @@ def _describe(cfg: Any, logger: Any, task: str) -> Dict[str, Any]:
 
 
 def _register_hooks(runner: Any, cfg: Any, by_epoch: bool, distributed: bool) -> None:
-    from mmcv.runner import Fp16OptimizerHook, OptimizerHook
+    from freekd.engine import hooks, precision
 
-    from freekd.engine import hooks
-
-    optimizer_config = cfg.optimizer_config
-    fp16 = compat.usable_fp16(cfg.get("fp16"), cfg.device)
-    if fp16 is not None:
-        optimizer_config = Fp16OptimizerHook(
-            **(optimizer_config or {}), **fp16, distributed=distributed
-        )
-    elif optimizer_config is not None and "type" not in optimizer_config:
-        optimizer_config = OptimizerHook(**optimizer_config)
+    chosen = precision.read_precision(cfg, cfg.device)
+    precision.prepare(runner.model, chosen, cfg.device, runner.logger)
+    optimizer_config = precision.optimizer_hook(cfg.optimizer_config, chosen, distributed)
     runner.register_training_hooks(
         cfg.get("lr_config"),
         optimizer_config,
