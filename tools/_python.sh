@@ -17,20 +17,9 @@ set_threads() {
 
 # launch PROCESSES SCRIPT ARGS...: one process per GPU, or per share of the CPU, over torchrun.
 launch() {
-  local processes=$1 nnodes=${NNODES:-1} port
-  shift
-  case $processes in
-    '' | *[!0-9]* | 0)
-      printf 'error: expected the number of processes (GPUS), got "%s"\n' "$processes" >&2
-      exit 2
-      ;;
+  case $1 in
+    '' | *[!0-9]* | 0) ;; # freekd.engine.torchrun says what is wrong
+    *) set_threads "$1" ;;
   esac
-  set_threads "$processes"
-  port=${PORT:-29500}
-  # Two runs on one machine must not meet at one port; several nodes must.
-  if [ -z "${PORT:-}" ] && [ "$nnodes" = 1 ]; then port=$((29500 + RANDOM % 1000)); fi
-  exec "$PYTHON" -m torch.distributed.run \
-    --nnodes="$nnodes" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$processes" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="$port" \
-    "$@" --launcher pytorch
+  exec "$PYTHON" -m freekd.engine.torchrun "$@" --launcher pytorch
 }

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Train in several processes: NCCL with GPUs, gloo without.
 #   bash tools/dist_train.sh CONFIG GPUS [options of tools/train.py]
-# Environment: NNODES, NODE_RANK, MASTER_ADDR, PORT for several machines; PYTHON.
+# GPUS: processes on this machine. Several machines: the same command on each, with NNODES (how many),
+# NODE_RANK (which one: 0, 1, ...), MASTER_ADDR (of machine 0) and PORT (29500). On one machine each
+# run finds a free port. PYTHON: which interpreter. See docs/multi_gpu.md.
 set -euo pipefail
 if [ $# -lt 2 ]; then
   echo "usage: bash tools/dist_train.sh CONFIG GPUS [options of tools/train.py]" >&2

@@ -1,13 +1,10 @@
-"""Checkpoints of a run: which is the newest complete one, resuming exactly, loading all weights."""
+"""Checkpoints of a run: resuming exactly, loading all weights."""
 
-import logging
 import re
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
-from mmcv.runner import get_dist_info
 
 from freekd import compat
 from freekd.engine.hooks import unwrap
@@ -87,7 +84,7 @@ def _remedy(missing: Sequence[str], unknown: Sequence[str]) -> str:
     return "Use the config that the checkpoint was trained with, or --allow-missing to test anyway."
 
 
-def _is_training_checkpoint(content: Any) -> Optional[str]:
+def training_checkpoint_problem(content: Any) -> Optional[str]:
     """None if a run can go on from ``content``, else what is wrong with it."""
     if not isinstance(content, dict):
         return f"it holds a {type(content).__name__}"
@@ -99,35 +96,38 @@ def _is_training_checkpoint(content: Any) -> Optional[str]:
     return None
 
 
-def find_resumable(work_dir: str, by_epoch: bool, logger: logging.Logger) -> Optional[str]:
-    """The newest complete checkpoint in ``work_dir``; unreadable ones are named and skipped."""
-    pattern = re.compile(r"^%s_(\d+)\.pth$" % ("epoch" if by_epoch else "iter"))
-    numbered = [(pattern.match(path.name), path) for path in Path(work_dir).glob("*.pth")]
-    found = sorted(((int(m.group(1)), path) for m, path in numbered if m), reverse=True)
-    for _, path in found:
-        try:
-            problem = _is_training_checkpoint(load_checkpoint_file(path))
-        except (RuntimeError, OSError) as error:
-            problem = str(error)
-        if problem is None:
-            return str(path)
-        logger.warning("auto-resume skips %s: %s", path, problem)
-    return None
-
-
-def resume(runner: Any, path: str) -> None:
+def resume(runner: Any, path: str, iters_per_epoch: Optional[int] = None) -> None:
     """Set model, optimizer and counters of ``runner`` to those in the checkpoint ``path``.
 
     Unlike mmcv's ``resume`` this checks that every weight comes back, counts iterations right for
     both kinds of runner, and does not execute the config text that a checkpoint carries.
+
+    Args:
+        runner: With ``meta["teacher_fingerprint"]`` where there is a teacher.
+        path: The checkpoint.
+        iters_per_epoch: Of this run; an epoch of another batch size has another number, and the
+            learning rate follows the iterations.
+
+    Raises:
+        CheckpointError: no checkpoint of a run; other weights, optimizer or teacher.
     """
     content = load_checkpoint_file(path)
-    problem = _is_training_checkpoint(content)
+    problem = training_checkpoint_problem(content)
     if problem is not None:
         raise CheckpointError(
             f"Cannot resume from {path}: expected a checkpoint with weights, optimizer and "
             f"counters, but {problem}. To start a new run from its weights set load_from in the "
             "config instead."
+        )
+    meta = content["meta"]
+    teachers = [each.get("teacher_fingerprint") for each in (meta, runner.meta or {})]
+    kept = any(key.startswith("distiller.teacher.") for key in content["state_dict"])
+    if None not in teachers and teachers[0] != teachers[1] and not kept:
+        raise CheckpointError(
+            f"Cannot resume from {path}: expected the teacher that the run was started with, of "
+            f"fingerprint {teachers[0]}, but distiller.teacher_checkpoint gives {teachers[1]} (the "
+            "checkpoint itself leaves the teacher out). Put the old file back, or start a new run "
+            "from the student's weights by load_from."
         )
     load_weights(unwrap(runner.model), content["state_dict"], path)
     try:
@@ -138,18 +138,16 @@ def resume(runner: Any, path: str) -> None:
             "same optimizer and the same trainable parameters. Resume with the run's own config, "
             "or start a new run from the weights by load_from."
         ) from error
-    meta = content["meta"]
     by_epoch = runner._max_epochs is not None
     runner._epoch = int(meta["epoch"]) if by_epoch else 0
-    runner._iter = runner._inner_iter = compat.iterations_done(meta, by_epoch)
+    done = compat.iterations_done(meta, by_epoch)
+    if by_epoch and iters_per_epoch is not None:
+        done = runner._epoch * iters_per_epoch
+    runner._iter = runner._inner_iter = done
     for key in ("hook_msgs", "fp16"):  # best score so far; loss scaler
         if key in meta:
             runner.meta[key] = meta[key]
-    if int(meta.get("world_size", get_dist_info()[1])) != get_dist_info()[1]:
-        runner.logger.warning(
-            "resumed with %d processes, started with %s: the order of the data goes on exactly "
-            "only if the whole batch is of the same size",
-            get_dist_info()[1],
-            meta["world_size"],
-        )
     runner.logger.info("resumed from %s: epoch %d, iteration %d", path, runner.epoch, runner.iter)
+    limit = runner._max_epochs if by_epoch else runner._max_iters
+    if limit is not None and (runner._epoch if by_epoch else runner._iter) >= limit:
+        runner.logger.info("this run is complete: there is nothing left to train")

@@ -4,9 +4,12 @@ import contextlib
 import logging
 import os
 import random
+import re
+import socket
 import sys
+import time
 from types import SimpleNamespace
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, Mapping, Optional, Tuple
 
 import mmcv
 import numpy as np
@@ -16,17 +19,26 @@ from mmcv.runner import get_dist_info, init_dist
 from freekd import compat
 from freekd.engine.checkpoint import CheckpointError
 from freekd.engine.setup import ConfigError
+from freekd.engine.torchrun import end_with_launcher
 from freekd.fileio import UnreadableFileError
 from freekd.functional import FeatureError
 
+try:
+    import fcntl
+except ImportError:  # not on this system
+    fcntl = None  # type: ignore[assignment]
+
 _HELPFUL = (ConfigError, FeatureError, CheckpointError, UnreadableFileError, FileNotFoundError)
+_LOST = re.compile(r"closed by peer|reset by peer|broken pipe|connection refused", re.IGNORECASE)
+LOCK_FILE = ".running"
 
 
 @contextlib.contextmanager
 def friendly_errors() -> Iterator[SimpleNamespace]:
     """Print errors that help as one line; everything else keeps its traceback.
 
-    The object given has the exit ``code``. ``FREEKD_DEBUG=1`` shows every traceback.
+    Of several processes that fail alike only the first prints. The object given has the exit
+    ``code``. ``FREEKD_DEBUG=1`` shows every traceback.
     """
     outcome = SimpleNamespace(code=0)
     try:
@@ -34,11 +46,45 @@ def friendly_errors() -> Iterator[SimpleNamespace]:
     except _HELPFUL + (FloatingPointError,) as error:
         if os.environ.get("FREEKD_DEBUG"):
             raise
+        _let_first_process_speak()
         outcome.code = 1
         print(f"error: {error}\n(FREEKD_DEBUG=1 shows where it came from)", file=sys.stderr)
     except KeyboardInterrupt:
         outcome.code = 130
-        print("interrupted; --auto-resume continues from the last checkpoint", file=sys.stderr)
+        if _place()[0] == 0:
+            print("interrupted; --auto-resume continues from the last checkpoint", file=sys.stderr)
+    except Exception as error:
+        if os.environ.get("FREEKD_DEBUG") or _place()[1] == 1:
+            raise
+        if not _LOST.search(str(error)):
+            _let_first_process_speak()
+            raise
+        time.sleep(2 * _PAUSE)  # the one that ended speaks first, and the launcher ends this one
+        outcome.code = 1
+        text = (str(error).splitlines() or [""])[-1]
+        print(
+            f"error: process {_place()[0]} lost the connection to another one, which has ended "
+            f"or was killed: see its message, if it left one ({text})",
+            file=sys.stderr,
+        )
+
+
+_PAUSE = 5.0  # seconds; a launcher notices within one that a process failed, and ends the others
+
+
+def _place() -> Tuple[int, int]:
+    """(rank, number of processes) as torchrun or slurm has it; also before they are joined."""
+    env = os.environ
+    if "RANK" in env and "WORLD_SIZE" in env:
+        return int(env["RANK"]), int(env["WORLD_SIZE"])
+    return int(env.get("SLURM_PROCID", 0)), int(env.get("SLURM_NTASKS", 1))
+
+
+def _let_first_process_speak() -> None:
+    """An error in all processes is printed by the first: the launcher ends the others meanwhile."""
+    rank, world_size = _place()
+    if rank > 0 and world_size > 1:
+        time.sleep(_PAUSE)
 
 
 @contextlib.contextmanager
@@ -48,11 +94,10 @@ def process_group(launcher: str) -> Iterator[bool]:
     Started by torchrun without ``--launcher``, its environment counts as ``pytorch``.
     """
     distributed = _init_processes(launcher)
-    try:
-        yield distributed
-    finally:
-        if distributed and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+    yield distributed
+    # Not after an error: others may wait for this process in a collective, and it for them.
+    if distributed and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _init_processes(launcher: str) -> bool:
@@ -63,18 +108,89 @@ def _init_processes(launcher: str) -> bool:
         torch.multiprocessing.set_start_method("fork")
     if launcher == "none":
         return False
-    if launcher == "pytorch" and "RANK" not in os.environ:
-        raise ConfigError(
-            "--launcher pytorch: expected torchrun's variables RANK, WORLD_SIZE, LOCAL_RANK in "
-            "the environment, found none. Start with: bash tools/dist_train.sh CONFIG GPUS"
-        )
-    if launcher == "slurm" and "SLURM_PROCID" not in os.environ:
-        raise ConfigError(
-            "--launcher slurm: expected slurm's variables SLURM_PROCID, SLURM_NTASKS in the "
-            "environment, found none. Start with: bash tools/slurm_train.sh"
-        )
+    if launcher == "pytorch":
+        if "RANK" not in os.environ:
+            raise ConfigError(
+                "--launcher pytorch: expected torchrun's variables RANK, WORLD_SIZE, LOCAL_RANK in "
+                "the environment, found none. Start with: bash tools/dist_train.sh CONFIG GPUS"
+            )
+        end_with_launcher()
+    if launcher == "slurm":
+        if "SLURM_PROCID" not in os.environ:
+            raise ConfigError(
+                "--launcher slurm: expected slurm's variables SLURM_PROCID, SLURM_NTASKS in the "
+                "environment, found none. Start with: bash tools/slurm_train.sh"
+            )
+        os.environ.setdefault("MASTER_PORT", str(slurm_port(os.environ)))
+    _check_gpus(launcher)
     init_dist(launcher, backend="nccl")
     return True
+
+
+def slurm_port(environment: Mapping[str, str]) -> int:
+    """A port that all tasks of a slurm step agree on, and another step hardly shares.
+
+    mmcv lets each task look for a free one by itself where 29500 is taken: they never meet.
+    """
+    job = int(environment.get("SLURM_JOB_ID", 0))
+    step = int(environment.get("SLURM_STEP_ID", 0))
+    return 20000 + (101 * job + step) % 12000  # below the ports that systems give out by themselves
+
+
+def _check_gpus(launcher: str) -> None:
+    """NCCL refuses two processes on one GPU, in words that do not say so."""
+    name = "LOCAL_WORLD_SIZE" if launcher == "pytorch" else "SLURM_NTASKS_PER_NODE"
+    here = os.environ.get(name, "")
+    if torch.cuda.is_available() and here.isdigit() and int(here) > torch.cuda.device_count():
+        # Under slurm each task may see its own GPU only.
+        if launcher == "slurm" and torch.cuda.device_count() == 1:
+            return
+        raise ConfigError(
+            f"Expected a GPU for each process on this machine, but {here} processes were started "
+            f"and torch sees {torch.cuda.device_count()} GPUs. Start as many processes as GPUs, "
+            "or run on the CPU by --device cpu."
+        )
+
+
+@contextlib.contextmanager
+def own_work_dir(work_dir: str, patience: float = 15.0) -> Iterator[None]:
+    """Keep other runs out of ``work_dir`` for the block (process 0; the others do nothing).
+
+    Two runs in one folder would delete and continue each other's files. The lock is the kernel's,
+    of this process alone: it ends with the process, in whatever way, and a forked worker that
+    outlives it for a moment does not hold it. Waits ``patience`` seconds for a run that is ending.
+
+    Raises:
+        ConfigError: another run writes there; says which.
+    """
+    if get_dist_info()[0] != 0 or fcntl is None:
+        yield
+        return
+    os.makedirs(work_dir, exist_ok=True)
+    path = os.path.join(work_dir, LOCK_FILE)
+    with open(path, "a+", encoding="utf-8") as handle:
+        end = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except (BlockingIOError, PermissionError):
+                if time.monotonic() < end:
+                    time.sleep(0.2)
+                    continue
+                handle.seek(0)
+                raise ConfigError(
+                    f"work_dir: expected a folder that no other run writes to, but in {work_dir} "
+                    f"runs {handle.read().strip() or 'another one'}. Wait for it, end it, or give "
+                    "another folder with --work-dir."
+                ) from None
+            except OSError:  # a file system without locks
+                break
+        handle.seek(0)
+        handle.truncate()
+        handle.write(f"process {os.getpid()} of {socket.gethostname()}\n")
+        handle.flush()
+        yield
 
 
 def choose_device(device: Optional[str]) -> str:

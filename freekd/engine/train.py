@@ -80,18 +80,25 @@ def train(cfg: Any, validate: bool = True, distributed: bool = False) -> Any:
         FloatingPointError: The loss is not finite.
     """
     compat.apply()
-    from mmcv.runner import build_runner, get_dist_info
-
-    from freekd.engine import checkpoint, data, hooks, launch, setup
-    from freekd.fileio import remove_stale_temp_files
+    from freekd.engine import launch, setup
 
     by_epoch = setup.check_schedule(cfg)
     validate = validate and cfg.get("evaluation") is not None and "val" in (cfg.get("data") or {})
     task = setup.check_config(cfg, ("train", "val") if validate else ("train",))
-    rank, world_size = get_dist_info()
-    cfg.seed = launch.share_seed(cfg.get("seed"))
-    cfg.gpu_ids = list(range(world_size))
     cfg.work_dir = os.path.abspath(cfg.work_dir)
+    with launch.own_work_dir(cfg.work_dir):
+        return _train(cfg, task, by_epoch, validate, distributed)
+
+
+def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: bool) -> Any:
+    from mmcv.runner import build_runner, get_dist_info
+
+    from freekd.engine import checkpoint, data, hooks, launch, resuming, setup
+    from freekd.fileio import remove_stale_temp_files
+    from freekd.prompt_file import fingerprint
+
+    rank, world_size = get_dist_info()
+    cfg.gpu_ids = list(range(world_size))
     os.makedirs(cfg.work_dir, exist_ok=True)
     timestamp = time.strftime("%Y%m%d_%H%M%S", time.localtime())
     logger = launch.make_logger(
@@ -99,7 +106,23 @@ def train(cfg: Any, validate: bool = True, distributed: bool = False) -> Any:
     )
     if rank == 0:
         remove_stale_temp_files(cfg.work_dir)
+    loader_cfg = dict(
+        samples_per_gpu=cfg.data.get("samples_per_gpu", 2),
+        workers_per_gpu=cfg.data.get("workers_per_gpu", 2),
+    )
+    loader_cfg.update(cfg.data.get("train_dataloader", {}))
+    earlier = resuming.find_earlier_run(cfg, by_epoch, logger)
+    if cfg.get("seed") is None and earlier is not None:
+        cfg.seed = earlier.meta.get("seed")
+    cfg.seed = launch.share_seed(cfg.get("seed"))
     meta = _describe(cfg, logger, task)
+    meta.update(
+        by_epoch=by_epoch,
+        samples_per_gpu=loader_cfg["samples_per_gpu"],
+        settings=resuming.settings_text(cfg),
+    )
+    if earlier is not None:
+        resuming.warn_of_differences(earlier, meta, logger)
 
     torch.backends.cudnn.benchmark = bool(cfg.get("cudnn_benchmark", False))
     launch.set_random_seed(cfg.seed, cfg.get("deterministic", False))
@@ -108,6 +131,9 @@ def train(cfg: Any, validate: bool = True, distributed: bool = False) -> Any:
     launch.set_random_seed(cfg.seed)
     with setup.building("The model's initial weights"):
         model.init_weights()
+    teacher = getattr(getattr(model, "distiller", None), "teacher", None)
+    if teacher is not None:
+        meta["teacher_fingerprint"] = fingerprint(teacher)
     if cfg.device == "cpu":
         model, replaced = compat.plain_batch_norm(model)
         if replaced:
@@ -117,11 +143,6 @@ def train(cfg: Any, validate: bool = True, distributed: bool = False) -> Any:
     names = setup.name_classes(model, dataset)
     if cfg.checkpoint_config is not None:
         cfg.checkpoint_config.meta = dict(freekd_version=freekd.__version__, task=task, **names)
-    loader_cfg = dict(
-        samples_per_gpu=cfg.data.get("samples_per_gpu", 2),
-        workers_per_gpu=cfg.data.get("workers_per_gpu", 2),
-    )
-    loader_cfg.update(cfg.data.get("train_dataloader", {}))
     loader = data.build_train_loader(
         dataset, seed=cfg.seed, by_epoch=by_epoch, rank=rank, world_size=world_size, **loader_cfg
     )
@@ -145,12 +166,8 @@ def train(cfg: Any, validate: bool = True, distributed: bool = False) -> Any:
     if validate:
         _register_evaluation(runner, cfg, task, by_epoch, distributed)
 
-    path = cfg.get("resume_from")
-    if path is None and cfg.get("auto_resume"):
-        path = checkpoint.find_resumable(cfg.work_dir, by_epoch, logger)
-        logger.info("auto-resume: %s", path or "no checkpoint found, starting from the beginning")
-    if path is not None:
-        checkpoint.resume(runner, path)
+    if earlier is not None:
+        checkpoint.resume(runner, earlier.path, len(loader) if by_epoch else None)
     elif cfg.get("load_from"):
         with setup.building(f"load_from={cfg.load_from!r}"):
             runner.load_checkpoint(cfg.load_from, map_location="cpu")

@@ -124,6 +124,57 @@ find_unused_parameters = True
 """
 
 
+# Both stages. Images of one size (a batch is padded to its largest image) and, with norm="GN", no
+# batch statistics: then the mean over two processes is the mean over the whole batch. FCOS divides
+# its loss by the number of positives of all processes.
+FCOS = """
+classes = ("dark", "light")
+fcos = dict(
+    type="mmdet.FCOS", backbone=model["backbone"], neck=model["neck"],
+    bbox_head=dict(
+        type="FCOSHead", num_classes=2, in_channels=8, stacked_convs=1, feat_channels=8,
+        strides=[8, 16, 32], regress_ranges=((-1, 24), (24, 48), (48, 1e8)), norm_cfg=norm_cfg,
+    ),
+    test_cfg=dict(model["test_cfg"], score_thr=0.0),
+)
+model = None
+train_pipeline[2] = dict(type="Resize", img_scale=(64, 64), keep_ratio=True)
+data["train"]["pipeline"] = train_pipeline
+optimizer = dict(type="SGD", lr=0.05)
+optimizer_config = dict(grad_clip=None)
+lr_config = dict(policy="fixed")
+runner = dict(type="IterBasedRunner", max_iters=3)
+checkpoint_config = dict(interval=1)
+evaluation = dict(metric="bbox", interval=3)
+custom_imports = dict(imports=["freekd.models", "launch_probe"], allow_failed_imports=False)
+custom_hooks = []
+"""
+
+STAGE_1 = """
+algorithm = dict(
+    type="FrequencyPromptFinetune",
+    architecture=dict(
+        type="FrequencyPromptTeacher", model=fcos, checkpoint="{folder}/teacher.pth",
+        module="neck", channels=8, num_levels=3, num_prompts=2,
+    ),
+)
+"""
+
+STAGE_2 = """
+algorithm = dict(
+    type="FreeKDDistill",
+    architecture=dict(type="MMDetArchitecture", model=fcos),
+    distiller=dict(
+        type="FreeKDDistiller", teacher=fcos, teacher_checkpoint="{folder}/teacher.pth",
+        components=[dict(student_module="neck", teacher_module="neck", losses=[
+            dict(type="FreeKDLoss", name="loss_freekd", student_channels=8, teacher_channels=8,
+                 num_levels=3, num_prompts=2, align="conv1x1", prompts="{folder}/prompts.pth"),
+        ])],
+    ),
+)
+"""
+
+
 def _write_dataset(root: Path, count: int = 7) -> None:
     import cv2
 
@@ -170,6 +221,37 @@ def tiny(tmp_path_factory):
         return str(path)
 
     return SimpleNamespace(root=root, config=config, count=7)
+
+
+@pytest.fixture(scope="session")
+def stage(tiny, tmp_path_factory):
+    """``stage(1 or 2, name, extra, norm)``: the path of a config of that stage, ready to run."""
+    folder = tmp_path_factory.mktemp("stages")
+
+    def write(number: int, name: str, extra: str = "", norm: str = "GN") -> str:
+        if not (folder / norm).exists():
+            (folder / norm).mkdir()
+            _make_teacher(write(1, "make", norm=norm), folder / norm)
+        text = FCOS + (STAGE_1 if number == 1 else STAGE_2)
+        text = text.replace("{folder}", str(folder / norm))
+        return tiny.config(f"{name}_{number}", "iterations", norm=norm, extra=text + extra)
+
+    return write
+
+
+def _make_teacher(config: str, folder: Path) -> None:
+    """A teacher of random weights, and prompts that differ between bands and places."""
+    from freekd.engine import setup
+
+    sys.path.insert(0, str(Path(__file__).parent))  # for launch_probe.py
+    cfg = setup.load_config(config)
+    torch.manual_seed(1)
+    algorithm = setup.build_model(cfg, "det")
+    teacher = algorithm.architecture
+    torch.save(dict(state_dict=teacher.model.state_dict()), str(folder / "teacher.pth"))
+    for parameter in teacher.prompts.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    algorithm.save_prompts(str(folder / "prompts.pth"))
 
 
 @pytest.fixture(autouse=True)
