@@ -5,12 +5,13 @@ from typing import Any, List, Mapping, Sequence
 from freekd.engine.convert import ConversionError
 
 
-def student_config(reference: str) -> Any:
+def student_config(reference: str, key: str = "--check") -> Any:
     """The model config that ``reference`` names.
 
     Args:
         reference: a config with a ``model``, by path or as ``mmdet::...`` or ``mmseg::...``; or a
             distillation's config, whose student is taken.
+        key: of the command line, for errors.
 
     Raises:
         ConversionError: a config without either, or of stage 1.
@@ -24,33 +25,36 @@ def student_config(reference: str) -> Any:
     from freekd.models.stock import is_stock, read_model
 
     if is_stock(reference):
-        return read_model(reference, "--check")
+        return read_model(reference, key)
     cfg = load_config(reference)
     algorithm = cfg.get("algorithm")
     if algorithm is None:
-        return read_model(reference, "--check")
+        return read_model(reference, key)
     architecture = algorithm.get("architecture") or {}
     if algorithm.get("distiller") is None or architecture.get("model") is None:
         raise ConversionError(
-            f"--check {reference}: expected the config of a distillation or of the student's stock "
+            f"{key} {reference}: expected the config of a distillation or of the student's stock "
             f"model, found algorithm.type={algorithm.get('type')!r}, which has no student. Give "
             "the student's config."
         )
-    return read_model(architecture["model"], "--check: algorithm.architecture.model")
+    return read_model(architecture["model"], f"{key}: algorithm.architecture.model")
 
 
-def check_student(state: Mapping[str, Any], reference: str, source: str) -> None:
+def check_student(
+    state: Mapping[str, Any], reference: str, source: str, key: str = "--check"
+) -> None:
     """Check that the model of ``reference`` takes ``state`` strictly: no name missing or left over.
 
     Args:
         state: the student's weights.
         reference: see :func:`student_config`.
         source: the checkpoint's name, for errors.
+        key: of the command line that named the config, for errors.
 
     Raises:
         ConversionError: names or shapes differ; some of each are named.
     """
-    cfg = student_config(reference)
+    cfg = student_config(reference, key)
     from mmrazor.models.builder import MODELS
 
     from freekd.models.utils import without_pretrained
@@ -75,7 +79,7 @@ def check_student(state: Mapping[str, Any], reference: str, source: str) -> None
             if names
         ]
         raise ConversionError(
-            f"the student in {source} does not fit the {type(model).__name__} of --check "
+            f"the student in {source} does not fit the {type(model).__name__} of {key} "
             f"{reference} ({len(own)} tensors): {'; '.join(parts)}. Nothing was written. Give the "
             "config that the student was trained with (the distillation's own config works, too)."
         )
