@@ -12,7 +12,7 @@ import pytest
 import tiny as models
 import torch
 
-from freekd import compat
+from freekd import compat, compat_precision
 
 compat.apply()
 
@@ -54,7 +54,8 @@ algorithm = dict(
         type="FreeKDDistiller", teacher=student, teacher_checkpoint="{teacher}",
         components=[dict(student_module="neck", teacher_module="neck", losses=[
             dict(type="FreeKDLoss", name="loss_freekd", student_channels=8, teacher_channels=8,
-                 num_levels=3, num_prompts=2, prompts="{prompts}", loss_weight=0.1)])],
+                 num_levels=3, num_prompts=2, prompts="{prompts}", loss_weight=0.1),
+            dict(type="ChannelWiseDivergence", name="loss_cwd", tau=1.0, loss_weight=0.1)])],
     ),
 )
 optimizer = dict(type="AdamW", lr=1e-3, weight_decay=1e-2, fused=True)
@@ -369,9 +370,9 @@ def test_stage_1_computes_in_float32(dtype):
 @pytest.fixture
 def low_precision():
     """Sets mmcv's machinery, and sets it back."""
-    before = vars(compat._low).copy()
+    before = vars(compat_precision._low).copy()
     yield compat.use_low_precision
-    vars(compat._low).update(before)
+    vars(compat_precision._low).update(before)
 
 
 @LOW
@@ -614,6 +615,14 @@ def test_models_train_and_test(low_precision, name, dtype):
     model = models.build(MODELS[name]())
     model.init_weights()
     model.train()
+    inputs = set()
+    for path, module in model.named_modules():
+        if path.split(".")[-1].startswith("loss_"):  # of a head
+            module.register_forward_pre_hook(
+                lambda _, args: inputs.update(
+                    (t.dtype, torch.is_autocast_enabled("cpu")) for t in tensors(args[0])
+                )
+            )
     results = []
     for low in (False, True):
         if low:
@@ -627,6 +636,7 @@ def test_models_train_and_test(low_precision, name, dtype):
         grads = [p.grad for p in model.parameters() if p.grad is not None]
         assert all(g.dtype == torch.float32 and bool(torch.isfinite(g).all()) for g in grads)
         results.append((terms, torch.cat([g.flatten() for g in grads])))
+    assert inputs == {(torch.float32, False)}
     (want, want_grad), (got, got_grad) = results
     for key in [key for key in want if "loss" in key]:
         for one, two in zip(tensors(got[key]), tensors(want[key])):
