@@ -6,6 +6,10 @@ the same run in float32.
 
 import copy
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -650,3 +654,35 @@ def test_models_train_and_test(low_precision, name, dtype):
     arrays = result if name == "fcn" else [boxes for image in result for boxes in image]
     assert all(np.isfinite(array).all() for array in arrays)
     assert name == "fcn" or sum(map(len, arrays)) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["fp16.dtype=bfloat16", "fp16.loss_scale=1024.0"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_two_processes(number, option, stage, tmp_path, monkeypatch):
+    """Both stages over gloo: the same weights on both, first losses as in one float32 process."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))  # launch_probe, as the config says
+    single = tmp_path / "single"
+    single.mkdir()
+    _, (first, *_) = run(stage(number, "low_one"), single, **{"data.samples_per_gpu": 4,
+                                                             "log_config.interval": 1})  # fmt: skip
+    folder = tmp_path / "two"
+    config = stage(number, "low_two", f"custom_hooks = [dict(type='Probe', folder='{folder}')]\n")
+    environment = dict(
+        os.environ, PYTHONPATH=str(Path(__file__).parent), OMP_NUM_THREADS="1",
+        PYTHON=sys.executable,
+    )  # fmt: skip
+    done = subprocess.run(
+        ["bash", "tools/dist_train.sh", config, "2", "--work-dir", str(folder), "--seed", "3",
+         "--device", "cpu", "--no-validate", "--cfg-options", "data.samples_per_gpu=2", option],
+        cwd=str(Path(__file__).parents[2]), env=environment, timeout=300, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    one, two = (load_checkpoint_file(folder / f"rank{rank}.pth") for rank in (0, 1))
+    assert all(torch.equal(one["end"][name], value) for name, value in two["end"].items())
+    assert any(not torch.equal(one["start"][name], value) for name, value in one["end"].items())
+    assert all(value.dtype == torch.float32 for value in one["end"].values())
+    assert all(bool(torch.isfinite(value).all()) for value in one["end"].values())
+    for name in [name for name in one["losses"][0] if "loss" in name]:
+        assert one["losses"][0][name] == pytest.approx(first[name], rel=2e-2, abs=1e-3), name
