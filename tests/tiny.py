@@ -64,10 +64,11 @@ def segmentor():
 def build(cfg):
     for name in ("freekd.models", "mmdet.models", "mmseg.models"):  # in this order
         importlib.import_module(name)
-    from mmcv import ConfigDict
     from mmrazor.models.builder import MODELS
 
-    return MODELS.build(ConfigDict(copy.deepcopy(cfg)))
+    from freekd.models.stock import read_model
+
+    return MODELS.build(read_model(copy.deepcopy(cfg), "model"))
 
 
 def prompt_teacher(**kwargs):
@@ -98,4 +99,95 @@ def distill(losses, **kwargs):
         type="FreeKDDistill",
         architecture=dict(type="MMDetArchitecture", model=detector()),
         distiller=distiller(losses, **kwargs),
+    )
+
+
+# --------------------------------------------------------------------------- thin stock models
+def _thin(base_channels):
+    return dict(
+        depth=18, base_channels=base_channels, frozen_stages=-1, norm_eval=True, init_cfg=None
+    )  # fmt: skip
+
+
+def _rpn(channels):
+    return dict(in_channels=channels, feat_channels=channels)
+
+
+_PROPOSALS = dict(rpn_proposal=dict(nms_pre=50, max_per_img=20))
+_SAMPLER = dict(sampler=dict(num=16))
+
+
+def faster_rcnn(base_channels=4, channels=CHANNELS, num_classes=3, **bbox_head):
+    """Stock Faster R-CNN, with few channels."""
+    return dict(
+        config="mmdet::faster_rcnn/faster_rcnn_r50_fpn_2x_coco.py",
+        backbone=_thin(base_channels),
+        neck=dict(in_channels=[base_channels * 2**i for i in range(4)], out_channels=channels),
+        rpn_head=_rpn(channels),
+        roi_head=dict(
+            bbox_roi_extractor=dict(out_channels=channels),
+            bbox_head=dict(
+                in_channels=channels, fc_out_channels=16, num_classes=num_classes, **bbox_head
+            ),
+        ),
+        train_cfg=dict(rcnn=_SAMPLER, **_PROPOSALS),
+    )
+
+
+def cascade_mask_rcnn(base_channels=4, channels=CHANNELS, num_classes=3):
+    """Stock Cascade Mask R-CNN, with few channels."""
+    heads = {
+        str(i): dict(in_channels=channels, fc_out_channels=16, num_classes=num_classes)
+        for i in range(3)
+    }
+    return dict(
+        config="mmdet::cascade_rcnn/cascade_mask_rcnn_r50_fpn_1x_coco.py",
+        backbone=_thin(base_channels),
+        neck=dict(in_channels=[base_channels * 2**i for i in range(4)], out_channels=channels),
+        rpn_head=_rpn(channels),
+        roi_head=dict(
+            bbox_roi_extractor=dict(out_channels=channels),
+            bbox_head=heads,
+            mask_roi_extractor=dict(out_channels=channels),
+            mask_head=dict(in_channels=channels, conv_out_channels=8, num_classes=num_classes),
+        ),
+        train_cfg=dict(rcnn={str(i): _SAMPLER for i in range(3)}, **_PROPOSALS),
+    )
+
+
+def deformable_detr(base_channels=4):
+    """Stock Deformable DETR with two encoder and two decoder layers."""
+    return dict(
+        config="mmdet::deformable_detr/deformable_detr_r50_16x2_50e_coco.py",
+        backbone=_thin(base_channels),
+        neck=dict(in_channels=[base_channels * 2**i for i in (1, 2, 3)]),
+        bbox_head=dict(
+            num_query=10,
+            num_classes=3,
+            transformer=dict(
+                encoder=dict(
+                    num_layers=2,
+                    transformerlayers=dict(feedforward_channels=32, ffn_dropout=0.0),
+                ),
+                decoder=dict(num_layers=2),
+            ),
+        ),
+    )
+
+
+def batch(images=2, size=64, num_classes=3):
+    """A training batch of detection, as a model's ``forward(**data)`` takes it."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.tensor([[4.0, 6.0, 40.0, 44.0], [20.0, 16.0, 60.0, 56.0]])
+    meta = dict(
+        img_shape=(size, size, 3), pad_shape=(size, size, 3), ori_shape=(size, size, 3),
+        scale_factor=1.0, flip=False, batch_input_shape=(size, size),
+    )  # fmt: skip
+    return dict(
+        img=torch.randn(images, 3, size, size, generator=generator),
+        img_metas=[dict(meta) for _ in range(images)],
+        gt_bboxes=[boxes.clone() for _ in range(images)],
+        gt_labels=[torch.tensor([0, num_classes - 1]) for _ in range(images)],
     )

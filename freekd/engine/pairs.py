@@ -98,6 +98,14 @@ def expand(cfg: Any) -> None:
         cfg.algorithm = _finetune(_read(Prompt, cfg.prompt, "prompt"))
 
 
+def open_reference(cfg: Any, key: str) -> None:
+    """Make a model that is named by a string a dict, so that options can change parts of it."""
+    holder, _, name = key.rpartition(".")
+    node = cfg.get(holder) if holder else cfg
+    if node is not None and isinstance(node.get(name), str):
+        node[name] = dict(config=node[name])
+
+
 def _read(kind: Any, given: Any, key: str) -> Any:
     if not isinstance(given, Mapping):
         raise ConfigError(f"{key}: expected a dict, got {given!r}.")

@@ -9,6 +9,7 @@ import importlib
 import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
+from urllib.error import URLError
 
 import mmcv
 import torch
@@ -65,12 +66,32 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
     if cfg.get("pair") is not None or cfg.get("prompt") is not None:  # these make the algorithm
         late = {k: v for k, v in (options or {}).items() if k.split(".")[0] == "algorithm"}
     early = {k: v for k, v in (options or {}).items() if k not in late}
+    for key in ("model", "pair.student", "pair.teacher", "prompt.teacher"):
+        if any(name.startswith(f"{key}.") for name in early):
+            pairs.open_reference(cfg, key)
     with building("--cfg-options"):
         cfg.merge_from_dict(early)
     pairs.expand(cfg)
     with building("--cfg-options"):
         cfg.merge_from_dict(late)
     return cfg
+
+
+def keep_student_only(cfg: Any) -> None:
+    """Turn a distillation config into its baseline: the student alone, all else as it is.
+
+    Raises:
+        ConfigError: it is no distillation config.
+    """
+    architecture = (cfg.get("algorithm") or {}).get("architecture") or {}
+    if not (cfg.get("algorithm") or {}).get("distiller") or "model" not in architecture:
+        raise ConfigError(
+            "--student-only: expected a distillation config (with 'pair', or an algorithm with a "
+            "distiller). A plain model's config trains alone as it is."
+        )
+    cfg.model, cfg.algorithm, cfg.pair = architecture.model, None, None
+    if cfg.get("work_dir"):
+        cfg.work_dir = cfg.work_dir.rstrip("/") + "_student_only"
 
 
 def check_config(cfg: Any, splits: Tuple[str, ...] = ("train",)) -> str:
@@ -246,6 +267,28 @@ def build_model(cfg: Any, task: str) -> torch.nn.Module:
         return build_segmentor(model, **options)
 
 
+def init_weights(model: torch.nn.Module, cfg: Any) -> None:
+    """The model's first weights, as its config says: pretrained backbones, teachers, inheriting.
+
+    Raises:
+        ConfigError: a checkpoint is missing or cannot be downloaded; says where to put the file.
+    """
+    from freekd.models.download import where_to_put
+
+    with building("The model's initial weights"):
+        try:
+            model.init_weights()
+        except URLError as error:
+            wanted = where_to_put(cfg.get("model") or cfg.get("algorithm"))
+            key = "pair.student" if cfg.get("pair") is not None else "model"
+            raise ConfigError(
+                f"Weights of a pretrained backbone could not be downloaded ({error.reason}). On a "
+                "machine without network, fetch them elsewhere and put them here: "
+                f"{'; '.join(wanted) or 'see the init_cfg of the models'}. Or start from random "
+                f"weights: --cfg-options {key}.backbone.init_cfg=None {key}.pretrained=None"
+            ) from error
+
+
 def build_optimizer(model: torch.nn.Module, cfg: Any) -> torch.optim.Optimizer:
     """The config's optimizer over the parameters that require a gradient, and no others."""
     if not any(p.requires_grad for p in model.parameters()):
@@ -285,6 +328,32 @@ def build_eval_loader(cfg: Any, split: str, task: str, distributed: bool) -> Any
     options.setdefault("persistent_workers", False)
     dataset = build_dataset(dataset_cfg, task, test_mode=True)
     return _datasets_of(task).build_dataloader(dataset, dist=distributed, shuffle=False, **options)
+
+
+def check_classes(model: torch.nn.Module, dataset: Any) -> None:
+    """The heads of the model that learns must have the dataset's number of classes.
+
+    Raises:
+        ConfigError: names the head and both numbers.
+    """
+    names = getattr(dataset, "CLASSES", None)
+    if names is None:
+        return
+    learns = getattr(getattr(model, "architecture", model), "model", model)
+    for path, module in learns.named_modules():
+        kind, count = type(module).__name__, getattr(module, "num_classes", None)
+        other = any(
+            word in kind for word in ("RPN", "Semantic", "Panoptic")
+        )  # classes of their own
+        if not kind.endswith("Head") or other or not isinstance(count, int):
+            continue
+        if count != len(names):
+            raise ConfigError(
+                f"{path}.num_classes: {kind} has {count} classes, the training dataset "
+                f"{len(names)} ({', '.join(map(str, names[:4]))}, ...). Set num_classes in the "
+                "model (pair.student=dict(config=..., bbox_head=dict(num_classes=...))), or the "
+                "dataset's classes."
+            )
 
 
 def name_classes(model: torch.nn.Module, dataset: Any) -> Dict[str, Any]:

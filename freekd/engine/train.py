@@ -30,6 +30,12 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         action="store_true",
         help="continue from the newest complete checkpoint of the work dir, if there is one",
     )
+    parser.add_argument(
+        "--student-only",
+        action="store_true",
+        help="train the student of a distillation config alone: the baseline to beat, with the "
+        "same data, schedule and, for one seed, first weights",
+    )
     parser.add_argument("--seed", type=int, help="default: the config's, else random")
     parser.add_argument("--deterministic", action="store_true", help="deterministic cuDNN")
     parser.add_argument("--no-validate", action="store_true", help="no evaluation during training")
@@ -52,6 +58,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     with launch.friendly_errors() as outcome, launch.process_group(args.launcher) as distributed:
         cfg = setup.load_config(args.config, args.cfg_options)
+        if args.student_only:
+            setup.keep_student_only(cfg)
         cfg.device = launch.choose_device(args.device or cfg.get("device"))
         cfg.work_dir = (
             args.work_dir
@@ -129,8 +137,7 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
     model = setup.build_model(cfg, task)
     # Again: that a teacher was built must not change the student's first weights.
     launch.set_random_seed(cfg.seed)
-    with setup.building("The model's initial weights"):
-        model.init_weights()
+    setup.init_weights(model, cfg)
     teacher = getattr(getattr(model, "distiller", None), "teacher", None)
     if teacher is not None:
         meta["teacher_fingerprint"] = fingerprint(teacher)
@@ -140,6 +147,7 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
             logger.warning("%d SyncBN layers run as BN: SyncBN needs a GPU", replaced)
 
     dataset = setup.build_dataset(cfg.data.train, task)
+    setup.check_classes(model, dataset)
     names = setup.name_classes(model, dataset)
     if cfg.checkpoint_config is not None:
         cfg.checkpoint_config.meta = dict(freekd_version=freekd.__version__, task=task, **names)

@@ -13,6 +13,7 @@ from mmrazor.models.builder import DISTILLERS
 from mmrazor.models.distillers import SingleTeacherDistiller
 from torch import Tensor, nn
 
+from freekd import compat
 from freekd.prompt_file import MAKE_COMMAND, fingerprint
 
 from .components import (
@@ -97,7 +98,7 @@ class FreeKDDistiller(SingleTeacherDistiller):
             self.teacher_share = load_teacher_weights(
                 self.teacher,
                 self.teacher_checkpoint,
-                "distiller.teacher_checkpoint",
+                "algorithm.distiller.teacher_checkpoint",
                 self.min_share,
             )
         self.teacher.requires_grad_(False)
@@ -251,8 +252,7 @@ class FreeKDDistiller(SingleTeacherDistiller):
     @contextmanager
     def _as_teacher(self, device: torch.device) -> Iterator[None]:
         """No gradient, and the precision that ``fp16`` asked for."""
-        half = bool(getattr(self.teacher, "fp16_enabled", False))
-        with torch.no_grad(), torch.autocast(device.type, enabled=half):
+        with torch.no_grad(), compat.autocast_of(self.teacher, device.type):
             yield
 
     def exec_teacher_forward(self, data: Dict[str, Any]) -> Any:

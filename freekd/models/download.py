@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Optional
+from typing import Any, Iterator, List, Optional
 from urllib.parse import unquote, urlparse
 
 import torch
@@ -74,3 +74,53 @@ def _fetch(url: str, target: Path) -> Optional[str]:
     except (OSError, RuntimeError, ValueError) as error:  # URLError is an OSError
         return f"{type(error).__name__}: {error}"
     return None
+
+
+def where_to_put(cfg: Any) -> List[str]:
+    """For every pretrained checkpoint that a config names: its address and its local place.
+
+    Args:
+        cfg: a model or algorithm config; references to other configs are followed.
+    """
+    lines = []
+    for name in dict.fromkeys(_pretrained(dict(model=cfg))):
+        url = _address(name)
+        place = cache_folder() / Path(urlparse(url).path).name
+        if is_url(url) and not place.is_file():
+            lines.append(f"{url} -> {place}")
+    return lines
+
+
+def _pretrained(node: Any) -> Iterator[str]:
+    from .stock import read_model
+
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            yield from _pretrained(item)
+    if not hasattr(node, "items"):
+        return
+    for key, value in node.items():
+        if key == "teacher" and node.get("teacher_checkpoint") is not None:
+            continue  # its own checkpoint replaces all
+        if key in ("model", "teacher") and isinstance(value, str):
+            yield from _pretrained(read_model(value, key))
+        elif key == "config" and isinstance(value, str):
+            changes = {name: item for name, item in node.items() if name != "config"}
+            if "init_cfg" not in changes.get("backbone", {}):
+                yield from _pretrained(read_model(value, key))
+        elif key in ("pretrained", "checkpoint") and isinstance(value, str):
+            yield value
+        else:
+            yield from _pretrained(value)
+
+
+def _address(name: str) -> str:
+    """The address behind mmcv's short names ``torchvision://`` and ``open-mmlab://``."""
+    from mmcv.runner import checkpoint as mmcv_checkpoint
+
+    scheme, _, short = name.partition("://")
+    if scheme == "torchvision":
+        return str(mmcv_checkpoint.get_torchvision_models().get(short, name))
+    if scheme in ("open-mmlab", "openmmlab"):
+        return str(mmcv_checkpoint.get_external_models().get(short, name))
+    return name

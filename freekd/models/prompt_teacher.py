@@ -118,7 +118,7 @@ class FrequencyPromptTeacher(BaseArchitecture):
             super().init_weights()
         else:
             load_teacher_weights(
-                self.model, self.checkpoint, "architecture.checkpoint", self.min_share
+                self.model, self.checkpoint, "algorithm.architecture.checkpoint", self.min_share
             )
             self._is_init = True
         self.model.requires_grad_(False)

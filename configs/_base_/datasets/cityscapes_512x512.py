@@ -4,7 +4,7 @@ from freekd.models.stock import stock_path
 
 _base_ = [stock_path("mmseg::_base_/datasets/cityscapes.py")]
 task = "seg"
-data_help = "Put Cityscapes into data/cityscapes/ (docs/new_pair.md), or set data_root"
+data_help = "Put Cityscapes (with *labelTrainIds.png) there: ln -s /path/to/cityscapes data/"
 crop_size = (512, 512)
 train_pipeline = [
     dict(type="LoadImageFromFile"),

@@ -6,4 +6,4 @@ data, evaluation = stock(
     "mmdet::fcos/fcos_r50_caffe_fpn_gn-head_mstrain_640-800_2x_coco.py", "data", "evaluation"
 )
 task = "det"
-data_help = "Put COCO 2017 into data/coco/ (docs/new_pair.md), or set data_root"
+data_help = "Put COCO 2017 there: ln -s /path/to/coco data/coco"

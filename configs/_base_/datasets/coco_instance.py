@@ -4,4 +4,4 @@ from freekd.models.stock import stock_path
 
 _base_ = [stock_path("mmdet::_base_/datasets/coco_instance.py")]
 task = "det"
-data_help = "Put COCO 2017 into data/coco/ (docs/new_pair.md), or set data_root"
+data_help = "Put COCO 2017 there: ln -s /path/to/coco data/coco"
