@@ -31,7 +31,8 @@ from freekd.engine.export_compare import Agreement, compare_with_torch
 from freekd.fileio import atomic_path, load_checkpoint_file
 from freekd.state_dict import state_dict_of, strip_module
 
-INSTALL = "python -m pip install onnx onnxruntime"
+# constrained, as onnx alone would replace numpy by a newer one than the stack is pinned to
+INSTALL = "python -m pip install -c requirements/pinned.txt onnx onnxruntime"
 STOCK_TOOLS = {
     "det": ("mmdet", ".mim/tools/deployment/pytorch2onnx.py"),
     "seg": ("mmseg", ".mim/tools/pytorch2onnx.py"),
@@ -83,9 +84,8 @@ def _quiet() -> Iterator[None]:
     try:
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
-        sink = io.StringIO()
-        redirect = contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink)
-        with redirect[0], redirect[1], warnings.catch_warnings():
+        redirect = contextlib.redirect_stdout, contextlib.redirect_stderr
+        with redirect[0](io.StringIO()), redirect[1](io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -1,7 +1,7 @@
 """ONNX export by the stock tool: compared with torch here, and torch put back as it was.
 
 The exporting tests need onnx and onnxruntime, which nothing else of freekd does:
-``python -m pip install onnx onnxruntime``.
+``python -m pip install -c requirements/pinned.txt onnx onnxruntime``.
 """
 
 import importlib.util
@@ -86,7 +86,7 @@ def test_without_the_packages(student, tmp_path, capsys, monkeypatch):
         importlib.util, "find_spec", lambda name, *a: None if "onnx" in name else find(name, *a)
     )
     assert main([*student, "--out-path", str(tmp_path / "a.onnx")]) == 1
-    assert "python -m pip install onnx onnxruntime" in capsys.readouterr().err
+    assert "pip install -c requirements/pinned.txt onnx onnxruntime" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
 
