@@ -7,6 +7,7 @@ refuse prompts of another teacher. The authors' released files are read too, as 
 """
 
 import hashlib
+from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
@@ -19,6 +20,16 @@ from .release_prompts import read_release
 FORMAT = "freekd.prompts"
 VERSION = 1
 MAKE_COMMAND = "python tools/train.py configs/prompt/<your teacher>.py"
+
+
+def make_command(path: str) -> str:
+    """The command that makes the prompt file ``path``, as our configs name theirs.
+
+    >>> make_command("elsewhere/prompts.pth")
+    'python tools/train.py configs/prompt/<your teacher>.py'
+    """
+    config = Path("configs") / "prompt" / f"{Path(path).parent.name}.py"
+    return f"python tools/train.py {config}" if config.is_file() else MAKE_COMMAND
 
 
 class PromptFile(NamedTuple):
@@ -85,7 +96,7 @@ def load_prompts(path: str, expected: Optional[PromptSpec] = None) -> PromptFile
         RuntimeError: truncated, or not a prompt file.
         ValueError: made for something else; lists each key with both values.
     """
-    remedy = f"Prompts are made by stage 1: {MAKE_COMMAND} (it writes prompts.pth)."
+    remedy = f"Prompts are made by stage 1: {make_command(path)} (it writes prompts.pth)."
     try:
         content = load_checkpoint_file(path, what="prompt file")
     except (FileNotFoundError, RuntimeError) as error:

@@ -143,6 +143,14 @@ def test_there_are_configs():
 
 
 @pytest.mark.parametrize("config", CONFIGS)
+def test_a_pair_is_short(config):
+    text = (ROOT / config).read_text()
+    if "pair = dict(" in text or "prompt = dict(" in text:
+        assert len(text.splitlines()) <= (30 if "peers" in config else 15)
+        assert "model = dict(" not in text
+
+
+@pytest.mark.parametrize("config", CONFIGS)
 def test_one_step(config, data_root, tmp_path, monkeypatch, no_downloads):
     from freekd.engine.setup import load_config
     from freekd.engine.train import train
