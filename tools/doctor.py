@@ -1,0 +1,14 @@
+"""Check a config before hours of training: shapes, weights, data, losses, time, memory.
+
+python tools/doctor.py CONFIG [--batches N] [--target R] [--json FILE] [--cfg-options k=v ...]
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from freekd.engine.doctor import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main())
