@@ -102,7 +102,10 @@ def distill_step(algorithm: Any, data: Dict[str, Any]) -> Step:
                 )
             )
     losses = {**_losses(log), **{ratio.name: ratio.loss for ratio in ratios}}
-    return Step(task, losses, ratios, _shapes(distiller))
+    shapes = _shapes(distiller)
+    for recorded in (*distiller.student_outputs.values(), *distiller.teacher_outputs.values()):
+        recorded.clear()  # they hold the step's whole graph
+    return Step(task, losses, ratios, shapes)
 
 
 def prompt_step(algorithm: Any, data: Dict[str, Any]) -> Step:
@@ -122,6 +125,7 @@ def prompt_step(algorithm: Any, data: Dict[str, Any]) -> Step:
         of_term / of_task if of_task else None,
         float(algorithm.dissimilarity_weight),
     )
+    algorithm.architecture.masks = []  # they hold the step's graph
     named = {name.replace("teacher.", "", 1): v for name, v in _losses(log).items()}
     return Step(task, {**named, "loss_dissimilarity": value}, [ratio], [])
 

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -22,6 +23,7 @@ from freekd.engine.doctor import build, examine, main  # noqa: E402
 from freekd.engine.doctor_checks import Pixels  # noqa: E402
 from freekd.engine.setup import load_config  # noqa: E402
 from freekd.engine.train import train  # noqa: E402
+from freekd.functional import freekd_loss  # noqa: E402
 
 PAIR = """
 model = None
@@ -197,6 +199,37 @@ def test_gradients_by_hand():
     assert ratio.suggested(0.5) == pytest.approx(2 * 0.5 * 27 / 25)
     assert step.shapes == [("head", "head", [((2,), (2,)), ((2,), (2,))])]
     assert ratio._replace(ratio=1e-5).suggested(1.0) is None  # an inherited head's, say
+
+
+def test_the_step_leaves_no_graph_behind(pair):
+    """Or the memory of a training step would be measured with a second one beside it."""
+    cfg = load_config(pair.stage2)
+    cfg.device, cfg.seed = "cpu", 0
+    subject = build(cfg)
+    measure.distill_step(
+        subject.model, measure.on_device(subject.wrapped, next(iter(subject.loader)))
+    )
+    distiller = subject.model.distiller
+    assert not any(distiller.student_outputs.values()) and not any(
+        distiller.teacher_outputs.values()
+    )
+
+
+def test_the_release_and_the_paper_give_terms_of_other_sizes():
+    """docs/loss_weights.md: the nine detail bands are three times the release's sum of levels'
+    means over orientations, to rounding; LL comes on top of that."""
+    path = Path(__file__).resolve().parents[1] / "golden" / "freekd_official_t2.npz"
+    with np.load(path) as file:
+        maps = {name: torch.from_numpy(np.array(file[name])) for name in file.files}
+
+    def size(granularity, bands):
+        pairs = [(maps[f"student_{i}"], maps[f"teacher_{i}"]) for i in range(5)]
+        return sum(float(freekd_loss(s, t, granularity=granularity, bands=bands)) for s, t in pairs)
+
+    release = size("level", "high")
+    assert size("band", "high") / release == pytest.approx(3, rel=1e-5)
+    assert size("band", "all") / release == pytest.approx(3.28, abs=0.005)
+    assert size("level", "all") / release == pytest.approx(1.28, abs=0.005)
 
 
 # --------------------------------------------------------------------------- what is wrong
