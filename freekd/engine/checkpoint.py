@@ -1,7 +1,5 @@
 """Checkpoints of a run: resuming exactly, loading all weights."""
 
-import re
-from collections import OrderedDict
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
@@ -9,6 +7,7 @@ import torch
 from freekd import compat
 from freekd.engine.hooks import unwrap
 from freekd.fileio import load_checkpoint_file
+from freekd.state_dict import strip_module
 
 
 class CheckpointError(RuntimeError):
@@ -37,9 +36,7 @@ def load_weights(
     Raises:
         CheckpointError: Shapes differ, or weights are missing; with the share that was found.
     """
-    clean = OrderedDict((re.sub(r"^module\.", "", key), value) for key, value in state_dict.items())
-    if hasattr(state_dict, "_metadata"):
-        clean._metadata = state_dict._metadata  # type: ignore[attr-defined]
+    clean = strip_module(state_dict)
     try:
         result = model.load_state_dict(clean, strict=False)
     except RuntimeError as error:

@@ -88,11 +88,12 @@ def train(cfg: Any, validate: bool = True, distributed: bool = False) -> Any:
         FloatingPointError: The loss is not finite.
     """
     compat.apply()
-    from freekd.engine import launch, setup
+    from freekd.engine import launch, precision, setup
 
     by_epoch = setup.check_schedule(cfg)
     validate = validate and cfg.get("evaluation") is not None and "val" in (cfg.get("data") or {})
     task = setup.check_config(cfg, ("train", "val") if validate else ("train",))
+    precision.read_precision(cfg, cfg.device)
     cfg.work_dir = os.path.abspath(cfg.work_dir)
     with launch.own_work_dir(cfg.work_dir):
         return _train(cfg, task, by_epoch, validate, distributed)

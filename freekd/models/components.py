@@ -7,6 +7,7 @@ import torch
 from mmcv import ConfigDict
 from torch import Tensor, nn
 
+from freekd.compat import to_float32
 from freekd.functional import FeatureError
 
 from .taps import as_levels
@@ -153,7 +154,8 @@ def _check_plain(s_out: Any, t_out: Any, component: Any, where: str) -> List[str
 
 
 def apply_loss(loss: nn.Module, s_out: Any, t_out: Any, align: Any, where: str) -> Tensor:
-    """One loss on one call's outputs, each (output, spatial sizes or None)."""
+    """One loss, in float32, on one call's outputs, each (output, spatial sizes or None)."""
+    s_out, t_out = to_float32(s_out), to_float32(t_out)
     if torch.is_tensor(s_out[0]) and torch.is_tensor(t_out[0]) and s_out[1] is None:
         result: Tensor = loss(_aligned(s_out[0], align), t_out[0])
         return result

@@ -5,11 +5,17 @@ from difflib import get_close_matches
 from typing import Any, Mapping, Sequence
 
 from mmcv import ConfigDict
-from mmcv.runner import load_state_dict
 from mmcv.utils import print_log
 from torch import nn
 
 from freekd.fileio import load_checkpoint_file
+from freekd.state_dict import (
+    STUDENT_PREFIX,
+    has_prefix,
+    state_dict_of,
+    strip_module,
+    strip_prefix,
+)
 
 from .download import local_checkpoint
 from .stock import read_model as resolve_model
@@ -87,41 +93,28 @@ def load_teacher_weights(
     except (FileNotFoundError, RuntimeError) as error:
         remedy = "must name a checkpoint of the teacher; train one with tools/train.py."
         raise type(error)(f"{error} {key} {remedy}") from error
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
-    for prefix in ("module.", "architecture.model."):
-        if any(str(name).startswith(prefix) for name in state):
-            state = {
-                name[len(prefix) :]: value
-                for name, value in state.items()
-                if str(name).startswith(prefix)
-            }
-    own = {
-        name: value
-        for name, value in teacher.state_dict().items()
-        if not name.endswith("num_batches_tracked")
+    state = strip_module(state_dict_of(content))
+    if has_prefix(state, STUDENT_PREFIX):
+        state = strip_prefix(state, STUDENT_PREFIX)
+    own = teacher.state_dict()
+    other_shape = {
+        name for name, value in own.items() if name in state and state[name].shape != value.shape
     }
-    fitting = {
-        name for name, value in own.items() if name in state and state[name].shape == value.shape
-    }
-    total = sum(value.numel() for value in own.values())
-    share = sum(own[name].numel() for name in fitting) / max(total, 1)
-    lacking = sorted(set(own) - fitting)
+    for name in other_shape:
+        del state[name]
+    # torch asks each module for what is missing: some know older names of their weights
+    missing = set(teacher.load_state_dict(state, strict=False).missing_keys)
+    counted = [name for name in own if not name.endswith("num_batches_tracked")]
+    lacking = sorted((missing | other_shape) & set(counted))
+    total = sum(own[name].numel() for name in counted)
+    share = 1 - sum(own[name].numel() for name in lacking) / max(total, 1)
     if share < min_share:
         raise RuntimeError(
             f"{key}={checkpoint!r} fills {share:.1%} of the teacher's weights (at least "
-            f"{min_share:.0%} expected): {len(lacking)} of {len(own)} are missing or of another "
-            f"shape, first {_first(lacking)}; the file has {_first(sorted(map(str, state)))}. "
+            f"{min_share:.0%} expected): {len(lacking)} of {len(counted)} are missing or of "
+            f"another shape, first {_first(lacking)}; the file has {_first(sorted(map(str, state)))}. "
             "Is it the checkpoint of this teacher's config?"
         )
-    load_state_dict(
-        teacher,
-        {
-            name: state[name]
-            for name in state
-            if name in fitting or str(name).endswith("num_batches_tracked")
-        },
-        strict=False,
-    )
     note = "" if not lacking else f"; left as they were: {_first(lacking)}"
     print_log(f"teacher: {share:.1%} of the weights from {checkpoint}{note}", logger="root")
     return share

@@ -220,3 +220,24 @@ def test_class_maps_of_other_classes():
     teacher["bbox_head"]["num_classes"] = 5
     with pytest.raises(ValueError, match="3 classes.*of 5"):
         algorithm(tiny.detector(), teacher, [component("bbox_head.retina_cls")])
+
+
+# --------------------------------------------------------------------------- teachers of 2020
+def test_older_names_of_deformable_convolutions_are_known(tmp_path):
+    from freekd.models.utils import load_teacher_weights
+
+    cfg = tiny.detector(depth=50)
+    cfg["neck"]["in_channels"] = [16, 32, 64, 128]
+    cfg["backbone"].update(dcn=dict(type="DCN", deform_groups=1), stage_with_dcn=(False, True) * 2)
+    torch.manual_seed(0)
+    trained, teacher = tiny.build(cfg), tiny.build(cfg)
+    torch.nn.init.normal_(trained.backbone.layer2[0].conv2.conv_offset.weight)
+    old = {
+        name.replace("conv2.conv_offset.", "conv2_offset."): value
+        for name, value in trained.state_dict().items()
+    }
+    assert any("conv2_offset" in name for name in old)
+    torch.save(dict(state_dict=old), str(tmp_path / "old.pth"))
+    assert load_teacher_weights(teacher, str(tmp_path / "old.pth"), "key") == 1.0
+    for name, value in trained.state_dict().items():
+        assert torch.equal(teacher.state_dict()[name], value), name
