@@ -79,6 +79,7 @@ def test_resume_continues_exactly(config, half, end, files, tmp_path, monkeypatc
     assert any(not torch.equal(value, one["state_dict"][name]) for name, value in middle.items())
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_student(files, tmp_path):
     """``dist_train.sh`` over gloo: batch 4 in each of two processes is the batch of 8 in one."""
     options = {**files[DISTILL], "data.samples_per_gpu": 4, "runner.max_epochs": 1}

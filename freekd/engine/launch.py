@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 import time
+import traceback
 from types import SimpleNamespace
 from typing import Any, Iterator, Mapping, Optional, Tuple
 
@@ -41,6 +42,7 @@ def friendly_errors() -> Iterator[SimpleNamespace]:
     ``code``. ``FREEKD_DEBUG=1`` shows every traceback.
     """
     outcome = SimpleNamespace(code=0)
+    rank, world_size = _place()
     try:
         yield outcome
     except _HELPFUL + (FloatingPointError,) as error:
@@ -51,22 +53,28 @@ def friendly_errors() -> Iterator[SimpleNamespace]:
         print(f"error: {error}\n(FREEKD_DEBUG=1 shows where it came from)", file=sys.stderr)
     except KeyboardInterrupt:
         outcome.code = 130
-        if _place()[0] == 0:
+        if rank == 0:
             print("interrupted; --auto-resume continues from the last checkpoint", file=sys.stderr)
     except Exception as error:
-        if os.environ.get("FREEKD_DEBUG") or _place()[1] == 1:
+        if world_size == 1:
             raise
-        if not _LOST.search(str(error)):
-            _let_first_process_speak()
-            raise
-        time.sleep(2 * _PAUSE)  # the one that ended speaks first, and the launcher ends this one
         outcome.code = 1
-        text = (str(error).splitlines() or [""])[-1]
-        print(
-            f"error: process {_place()[0]} lost the connection to another one, which has ended "
-            f"or was killed: see its message, if it left one ({text})",
-            file=sys.stderr,
-        )
+        lost = _LOST.search(str(error)) and not os.environ.get("FREEKD_DEBUG")
+        if not lost:
+            _let_first_process_speak()
+            traceback.print_exc()
+        else:
+            time.sleep(2 * _PAUSE)  # the launcher ends this process before it complains
+            print(
+                f"error: process {rank} lost the connection to another one, which has ended or was "
+                f"killed: see its message, if it left one ({str(error).splitlines()[-1]})",
+                file=sys.stderr,
+            )
+    if outcome.code and torch.distributed.is_initialized():
+        # Leaving the group now could wait for the others, or abort: end here.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(outcome.code)
 
 
 _PAUSE = 5.0  # seconds; a launcher notices within one that a process failed, and ends the others
@@ -95,7 +103,7 @@ def process_group(launcher: str) -> Iterator[bool]:
     """
     distributed = _init_processes(launcher)
     yield distributed
-    # Not after an error: others may wait for this process in a collective, and it for them.
+    # Not after an error, see friendly_errors.
     if distributed and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

@@ -16,7 +16,7 @@ import torch
 from mmcv.runner import get_dist_info
 
 from freekd.engine.checkpoint import CheckpointError, training_checkpoint_problem
-from freekd.fileio import load_checkpoint_file
+from freekd.fileio import atomic_symlink, load_checkpoint_file
 
 # The keys that decide what is learned (a config file has helpers, such as train_pipeline, too) ...
 _SETTINGS = (
@@ -53,10 +53,12 @@ def find_earlier_run(cfg: Any, by_epoch: bool, logger: logging.Logger) -> Option
             found = [_earlier_run(str(cfg.resume_from), meta)]
         elif cfg.get("auto_resume"):
             found = [find_resumable(cfg.work_dir, by_epoch, logger)]
-            path = found[0].path if found[0] is not None else None
-            logger.info(
-                "auto-resume: %s", path or "no checkpoint found, starting from the beginning"
-            )
+            if found[0] is None:
+                logger.info("auto-resume: no checkpoint found, starting from the beginning")
+            else:
+                logger.info("auto-resume: %s", found[0].path)
+                if (cfg.get("checkpoint_config") or {}).get("create_symlink", True):
+                    _point_latest_to(Path(found[0].path))
     if world_size > 1:
         torch.distributed.broadcast_object_list(found, src=0)
     return found[0]
@@ -91,6 +93,13 @@ def find_resumable(work_dir: str, by_epoch: bool, logger: logging.Logger) -> Opt
             f"{units[by_epoch]}. Give this run its own --work-dir."
         )
     return None
+
+
+def _point_latest_to(path: Path) -> None:
+    """A run killed between its last checkpoint and this link left an older one there."""
+    link = path.with_name("latest.pth")
+    if link.is_symlink() or not link.exists():
+        atomic_symlink(path.name, link)
 
 
 def _numbered(work_dir: str, unit: str) -> List[Path]:

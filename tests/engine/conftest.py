@@ -236,6 +236,7 @@ def stage(tiny, tmp_path_factory):
         text = text.replace("{folder}", str(folder / norm))
         return tiny.config(f"{name}_{number}", "iterations", norm=norm, extra=text + extra)
 
+    write.folder = folder
     return write
 
 

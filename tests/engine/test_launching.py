@@ -23,29 +23,36 @@ from freekd.engine.train import main  # noqa: E402
 REPO = Path(__file__).resolve().parents[2]
 
 
-def bash(*args, **variables):
-    """Run a launcher as a user does; returns the completed process, stderr within stdout."""
+def start(*args, **variables):
+    """Start a launcher as a user does; its stderr goes into its stdout."""
     path = f"{Path(__file__).parent}"
     environment = {
         **os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable,
         "PYTHONWARNINGS": "ignore", **variables,
     }  # fmt: skip
-    return subprocess.run(
-        ["bash", *map(str, args)], cwd=str(REPO), env=environment, timeout=300,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, check=False,
+    return subprocess.Popen(
+        ["bash", *map(str, args)], cwd=str(REPO), env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True,
     )  # fmt: skip
 
 
+def bash(*args, **variables):
+    """Run a launcher to its end; returns the completed process."""
+    with start(*args, **variables) as process:
+        stdout, _ = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout)
+
+
 def processes_with(word):
-    """The command lines of the processes that name ``word``."""
-    found = []
+    """Of the processes that name ``word`` in their command: pid and command."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:  # it has just ended
             continue
         if str(word) in line:
-            found.append(line)
+            found[int(path.parent.name)] = line
     return found
 
 
@@ -166,14 +173,12 @@ def test_error_of_all_processes_is_printed_once(monkeypatch, capsys):
         monkeypatch.setenv("RANK", rank)
         for error in (setup.ConfigError("no such key"), ZeroDivisionError("one / zero")):
             pauses.clear()
-            try:
-                with launch.friendly_errors() as outcome:
-                    raise error
-            except ZeroDivisionError:
-                assert isinstance(error, ZeroDivisionError)
-            else:
-                assert outcome.code == 1
-            assert pauses == expected
+            with launch.friendly_errors() as outcome:
+                raise error
+            assert outcome.code == 1 and pauses == expected
+            said = capsys.readouterr().err
+            assert ("Traceback" in said) == isinstance(error, ZeroDivisionError)
+            assert str(error) in said
     # what another's end looks like to a process that waits for it comes last, as one line
     monkeypatch.setenv("RANK", "0")
     pauses.clear()
@@ -290,6 +295,57 @@ def test_processes_end_with_a_killed_launcher(tmp_path):
         env={**os.environ, "FREEKD_LAUNCHER_PID": str(gone.pid)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1 and "has ended" in done.stderr and "up" not in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [1, 2])
+def test_two_processes_killed_and_resumed(number, stage, tmp_path):
+    """kill -9 of one process, of the launcher, of all: resumed, the weights of no interruption."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    options = ["--seed", "7", "--device", "cpu", "--no-validate", "--cfg-options"]
+    options += ["runner.max_iters=8", "optimizer.lr=0.001", "optimizer.momentum=0.9"]
+
+    def train(work, name, hook):
+        config = stage(number, name, f"custom_hooks = [dict({hook})]\n", norm="BN")
+        command = ["tools/dist_train.sh", config, 2, "--work-dir", work, "--auto-resume", *options]
+        return start(*command)
+
+    def wait_for(path, process):
+        end = time.monotonic() + 120
+        while not path.exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        assert path.exists(), process.communicate()[0]
+
+    with train(whole, "whole", f"type='Probe', folder='{whole}'") as process:
+        said = process.communicate()[0]
+    assert process.returncode == 0, said
+    # one process: the launcher notices, says so, and ends the other
+    with train(parts, "one_dies", "type='Fail', rank=1, at=1, how='kill'") as process:
+        said = process.communicate()[0]
+    assert process.returncode == 128 + 9
+    assert "error: process 1 of 2 (numbered from 0) was killed by SIGKILL" in said
+    assert "Traceback" not in said
+    assert_all_ended(parts)
+    # the launcher alone, then all at once
+    for name, whom in (("iter_3.pth", "launcher"), ("iter_5.pth", "all")):
+        with train(parts, "paused", "type='Fail', pause=0.3") as process:
+            wait_for(parts / name, process)
+            for pid in [process.pid] if whom == "launcher" else list(processes_with(parts)):
+                os.kill(pid, signal.SIGKILL)
+        assert process.returncode == -9
+        assert_all_ended(parts)
+        assert not (parts / "iter_8.pth").exists()
+    with train(parts, "rest", f"type='Probe', folder='{parts}'") as process:
+        said = process.communicate()[0]
+    assert process.returncode == 0, said
+    assert weights(whole / "iter_8.pth").keys() == weights(parts / "iter_8.pth").keys()
+    for key, value in weights(whole / "iter_8.pth").items():
+        assert torch.equal(value, weights(parts / "iter_8.pth")[key]), key
+    for rank in (0, 1):
+        one, two = (
+            torch.load(str(f / f"rank{rank}.pth"), weights_only=True) for f in (whole, parts)
+        )
+        assert all(torch.equal(value, two["end"][key]) for key, value in one["end"].items())
 
 
 def test_a_work_dir_has_one_run(tmp_path):
