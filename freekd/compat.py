@@ -280,6 +280,21 @@ def iterations_done(meta: Dict[str, Any], by_epoch: bool) -> int:
     return int(meta["iter"]) + (0 if by_epoch else 1)
 
 
+def rename_old_offsets(model: torch.nn.Module, state: Dict[str, Any]) -> None:
+    """Deformable convolutions of 2020: ``conv2_offset.weight`` is ``conv2.conv_offset.weight`` now.
+
+    mmcv's modules rename it while they load, but torch >= 1.13 shows a module only the names below
+    its own, so they find nothing and the offsets would silently stay zero. Changes ``state``.
+    """
+    for prefix, module in model.named_modules():
+        if not hasattr(module, "conv_offset"):
+            continue
+        for kind in ("weight", "bias"):
+            old, new = f"{prefix}_offset.{kind}", f"{prefix}.conv_offset.{kind}"
+            if old in state and new not in state:
+                state[new] = state.pop(old)
+
+
 # --------------------------------------------------------------------------- distributed
 def _fix_init_dist() -> None:
     """mmcv's ``init_dist`` divides by the number of GPUs: gloo where there are none (stack 10)."""

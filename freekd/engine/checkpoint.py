@@ -37,6 +37,7 @@ def load_weights(
         CheckpointError: Shapes differ, or weights are missing; with the share that was found.
     """
     clean = strip_module(state_dict)
+    compat.rename_old_offsets(model, clean)
     try:
         result = model.load_state_dict(clean, strict=False)
     except RuntimeError as error:

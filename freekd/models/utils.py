@@ -8,6 +8,7 @@ from mmcv import ConfigDict
 from mmcv.utils import print_log
 from torch import nn
 
+from freekd import compat
 from freekd.fileio import load_checkpoint_file
 from freekd.state_dict import (
     STUDENT_PREFIX,
@@ -96,13 +97,13 @@ def load_teacher_weights(
     state = strip_module(state_dict_of(content))
     if has_prefix(state, STUDENT_PREFIX):
         state = strip_prefix(state, STUDENT_PREFIX)
+    compat.rename_old_offsets(teacher, state)
     own = teacher.state_dict()
     other_shape = {
         name for name, value in own.items() if name in state and state[name].shape != value.shape
     }
     for name in other_shape:
         del state[name]
-    # torch asks each module for what is missing: some know older names of their weights
     missing = set(teacher.load_state_dict(state, strict=False).missing_keys)
     counted = [name for name in own if not name.endswith("num_batches_tracked")]
     lacking = sorted((missing | other_shape) & set(counted))
@@ -112,8 +113,8 @@ def load_teacher_weights(
         raise RuntimeError(
             f"{key}={checkpoint!r} fills {share:.1%} of the teacher's weights (at least "
             f"{min_share:.0%} expected): {len(lacking)} of {len(counted)} are missing or of "
-            f"another shape, first {_first(lacking)}; the file has {_first(sorted(map(str, state)))}. "
-            "Is it the checkpoint of this teacher's config?"
+            f"another shape, first {_first(lacking)}; the file has "
+            f"{_first(sorted(map(str, state)))}. Is it the checkpoint of this teacher's config?"
         )
     note = "" if not lacking else f"; left as they were: {_first(lacking)}"
     print_log(f"teacher: {share:.1%} of the weights from {checkpoint}{note}", logger="root")
