@@ -28,14 +28,15 @@ def data(subject: Any, report: Report, batch: Dict[str, Any]) -> None:
         )
     ours = checks.pixels_of(cfg.data.train)
     lines.append(f"Normalize: {'; '.join(map(str, ours))}")
-    for split in ("val", "test"):
-        if cfg.data.get(split) is not None:
-            others = checks.pixels_of(cfg.data[split])
-            if not checks.same_pixels(others, ours):
-                report.problem(
-                    f"data.{split} has other pixels than data.train: Normalize {others[0]}.",
-                    "Give both pipelines the same mean, std and to_rgb.",
-                )
+    splits = [split for split in ("val", "test") if cfg.data.get(split) is not None]
+    others = {f"data.{split}": checks.pixels_of(cfg.data[split]) for split in splits}
+    strange = {name: them for name, them in others.items() if not checks.same_pixels(them, ours)}
+    if strange:
+        told = "; ".join(f"{name}: {them[0]}" for name, them in strange.items())
+        report.problem(
+            f"Evaluation has other pixels than data.train. Normalize in {told}.",
+            "Give all pipelines the same mean, std and to_rgb.",
+        )
     if subject.teacher is None:
         return
     sources = {

@@ -271,7 +271,9 @@ def test_other_pixels_than_the_teachers(pair, change):
 
 def test_other_pixels_in_validation(pair):
     report = look(pair.plain, data__val__pipeline__1__transforms__2__to_rgb=False)
-    assert only_problem(report).startswith("data.val has other pixels than data.train")
+    problem = only_problem(report)
+    assert problem.startswith("Evaluation has other pixels than data.train. Normalize in data.val")
+    assert "data.test" not in problem
 
 
 def test_pixels():
@@ -395,6 +397,14 @@ def test_plain_model(pair):
     assert not report.problems and "terms" not in report.record
     assert report.record["losses"]["task"] > 0 and report.record["cost"]["batch"] == 2
     assert "random at the start: backbone, neck, bbox_head" in report.text()
+
+
+def test_mmrazors_own_distiller(tiny):
+    report = look(tiny.config("stock", distill=True))
+    assert "The teacher is not trained" in report.text()  # it has no key for a checkpoint
+    (term,) = report.record["terms"].values()
+    assert term["gradient"] > 0 and term["suggested"] * term["ratio"] == pytest.approx(1.0)
+    assert term["key"] == "algorithm.distiller.components.0.losses.0.loss_weight"
 
 
 def test_segmentor(tmp_path):
