@@ -63,6 +63,12 @@ def friendly_errors() -> Iterator[SimpleNamespace]:
         if not lost:
             _let_first_process_speak()
             traceback.print_exc()
+            if "finished reduction" in str(error):  # torch's words for it are long
+                print(
+                    "hint: some trainable parameters take no part in the loss. Set "
+                    "find_unused_parameters=True in the config, or freeze them",
+                    file=sys.stderr,
+                )
         else:
             time.sleep(2 * _PAUSE)  # the launcher ends this process before it complains
             print(
@@ -216,13 +222,25 @@ def choose_device(device: Optional[str]) -> str:
 
 
 def wrap_for_training(
-    model: torch.nn.Module, device: str, distributed: bool, find_unused_parameters: bool = False
+    model: torch.nn.Module,
+    device: str,
+    distributed: bool,
+    find_unused_parameters: Optional[bool] = None,
 ) -> torch.nn.Module:
-    """Put the model on its device, into mmcv's (distributed) data-parallel wrapper."""
+    """Put the model on its device, into mmcv's (distributed) data-parallel wrapper.
+
+    ``find_unused_parameters`` costs a little time in each step; by default it is on only where
+    parameters are bound to get no gradient: MMRazor's own distiller leaves its teacher trainable.
+    """
     from mmcv.parallel import MMDistributedDataParallel
 
     if not distributed:
         return wrap_for_test(model, device)
+    if find_unused_parameters is None:
+        teacher = getattr(getattr(model, "distiller", None), "teacher", None)
+        find_unused_parameters = teacher is not None and any(
+            parameter.requires_grad for parameter in teacher.parameters()
+        )
     on_gpu = device == "cuda"
     return MMDistributedDataParallel(
         model.cuda() if on_gpu else model,

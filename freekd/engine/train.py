@@ -159,7 +159,7 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
         compat.shorten_epoch_pause()
 
     model = launch.wrap_for_training(
-        model, cfg.device, distributed, cfg.get("find_unused_parameters", False)
+        model, cfg.device, distributed, cfg.get("find_unused_parameters")
     )
     optimizer = setup.build_optimizer(
         hooks.unwrap(model), compat.usable_optimizer(cfg.optimizer, cfg.device)

@@ -63,6 +63,13 @@ def assert_all_ended(word, seconds=10):
     assert not processes_with(word)
 
 
+def wait_for(path, process):
+    end = time.monotonic() + 120
+    while not path.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert path.exists(), process.communicate()[0]
+
+
 def weights(path):
     return torch.load(str(path), weights_only=True)["state_dict"]
 
@@ -81,7 +88,7 @@ def probe(folder):
 
 # --------------------------------------------------------------------------- two processes
 @pytest.mark.parametrize("number", [1, 2])
-def test_two_processes_learn_as_one(number, stage, tmp_path):
+def test_two_processes_learn_as_one(number, stage, tmp_path, capsys):
     """``dist_train.sh CONFIG 2`` over gloo, against one process with the whole batch."""
     one, two = tmp_path / "one", tmp_path / "two"
     options = ["--seed", "7", "--device", "cpu"]
@@ -108,6 +115,17 @@ def test_two_processes_learn_as_one(number, stage, tmp_path):
     assert all(torch.equal(ranks[0]["end"][k], ranks[1]["end"][k]) for k in single["end"])
     assert any(not torch.equal(single["end"][k], single["start"][k]) for k in single["end"])
     torch.testing.assert_close(ranks[0]["end"], single["end"], rtol=1e-4, atol=1e-6)
+
+    # the run of two is continued by one with the whole batch: the same data, and a warning
+    capsys.readouterr()
+    args = [config, *options, "--work-dir", str(one), "--no-validate", "--resume-from"]
+    assert main([*args, str(two / "iter_2.pth"), "--cfg-options", "data.samples_per_gpu=4"]) == 0
+    goes_on = torch.load(str(one / "rank0.pth"), weights_only=True)
+    assert len(goes_on["losses"]) == 1
+    assert_equal_to_rounding(goes_on["gradients"][0], single["gradients"][2])
+    assert "resumed with 1 processes of 4 images (whole batch 4), started with 2 of 2" in (
+        capsys.readouterr().err
+    )
 
     # evaluation: each image in one process (7 images in 2 processes: one twice), gathered once
     assert [rank["evaluated"] for rank in ranks] == [[7], []]
@@ -298,6 +316,24 @@ def test_processes_end_with_a_killed_launcher(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_ended_by_a_signal(name, stage, tmp_path):
+    """As slurm and Ctrl-C do: all end, without tracebacks."""
+    config = stage(1, "ended", "custom_hooks = [dict(type='Fail', pause=0.3)]\n")
+    work = tmp_path / "work"
+    with start("tools/dist_train.sh", config, 2, "--work-dir", work, "--device", "cpu",
+               "--no-validate", "--cfg-options", "runner.max_iters=1000") as process:  # fmt: skip
+        wait_for(work / "iter_2.pth", process)
+        process.send_signal(getattr(signal, name))
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + getattr(signal, name)
+    assert said.count(f"{name}: all processes of this run were ended") == 1
+    assert "Traceback" not in said, said
+    assert said.count("interrupted; --auto-resume") == (name == "SIGINT")
+    assert_all_ended(work)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2])
 def test_two_processes_killed_and_resumed(number, stage, tmp_path):
     """kill -9 of one process, of the launcher, of all: resumed, the weights of no interruption."""
@@ -309,12 +345,6 @@ def test_two_processes_killed_and_resumed(number, stage, tmp_path):
         config = stage(number, name, f"custom_hooks = [dict({hook})]\n", norm="BN")
         command = ["tools/dist_train.sh", config, 2, "--work-dir", work, "--auto-resume", *options]
         return start(*command)
-
-    def wait_for(path, process):
-        end = time.monotonic() + 120
-        while not path.exists() and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.01)
-        assert path.exists(), process.communicate()[0]
 
     with train(whole, "whole", f"type='Probe', folder='{whole}'") as process:
         said = process.communicate()[0]
@@ -353,10 +383,12 @@ def test_a_work_dir_has_one_run(tmp_path):
     other = os.fork()
     if other == 0:  # another run, which holds the folder until it is killed
         with launch.own_work_dir(str(tmp_path)):
-            os.write(tell, b"in")
+            worker = os.fork()  # of its data loader, which outlives it for a moment
+            if worker != 0:
+                os.write(tell, str(worker).encode())
             time.sleep(60)
         os._exit(0)
-    assert os.read(ready, 2) == b"in"
+    worker = int(os.read(ready, 20))
     refused = pytest.raises(setup.ConfigError, match=f"runs process {other} of .*--work-dir")
     with refused, launch.own_work_dir(str(tmp_path), patience=0.3):
         pass
@@ -364,6 +396,7 @@ def test_a_work_dir_has_one_run(tmp_path):
     with launch.own_work_dir(str(tmp_path), patience=5):
         pass
     os.waitpid(other, 0)
+    os.kill(worker, signal.SIGKILL)  # it was still there
     with launch.own_work_dir(str(tmp_path), patience=0):  # and with the end of the block
         pass
 

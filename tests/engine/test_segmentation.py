@@ -1,6 +1,9 @@
 """The same entries train, resume, test and convert a segmentation pair."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -120,3 +123,27 @@ def test_segmentation_pair(seg, tmp_path, capsys):
     assert scores[0] == scores[1] and 0 < scores[0]["mIoU"] < 1
     assert evaluate([str(seg / "distill.py"), str(best[0])]) == 0
     assert "mIoU:" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_evaluate(seg, tmp_path):
+    """``dist_train.sh`` and ``dist_test.sh``: 5 images in 2 processes score as in one."""
+    root = Path(__file__).resolve().parents[2]
+    variables = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    work, config = tmp_path / "work", str(seg / "distill.py")
+    options = ["--seed", "1", "--device", "cpu", "--work-dir", str(work)]
+    checkpoint, files = work / "latest.pth", [str(tmp_path / f"{n}.json") for n in (1, 2)]
+    test = ["tools/dist_test.sh", config, str(checkpoint), "2", "--device", "cpu"]
+    for command in (
+        ["tools/dist_train.sh", config, "2", *options],
+        [*test, "--json", files[1]],
+    ):
+        done = subprocess.run(
+            ["bash", *command], cwd=str(root), env=variables, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert len(list(work.glob("best_mIoU_*.pth"))) == 1  # evaluated in training
+    assert evaluate([config, str(checkpoint), "--device", "cpu", "--json", files[0]]) == 0
+    one, two = (json.loads(Path(file).read_text()) for file in files)
+    assert one["metrics"] == two["metrics"] and one["images"] == two["images"] == 5
