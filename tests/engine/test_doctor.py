@@ -17,10 +17,10 @@ from freekd import compat
 
 compat.apply()
 
-from freekd.engine import doctor_checks as checks  # noqa: E402
-from freekd.engine import doctor_measure as measure  # noqa: E402
+from freekd.engine.doctor import checks as checks  # noqa: E402
+from freekd.engine.doctor import measure as measure  # noqa: E402
 from freekd.engine.doctor import build, examine, main  # noqa: E402
-from freekd.engine.doctor_checks import Pixels  # noqa: E402
+from freekd.engine.doctor.checks import Pixels  # noqa: E402
 from freekd.engine.setup import load_config  # noqa: E402
 from freekd.engine.train import train  # noqa: E402
 from freekd.functional import freekd_loss  # noqa: E402
@@ -103,8 +103,8 @@ def test_healthy_pair(pair, tmp_path, monkeypatch, capsys):
 
 
 def test_nothing_is_trained(pair):
-    from freekd.engine import doctor_steps
-    from freekd.engine.doctor_report import Report
+    from freekd.engine.doctor import steps
+    from freekd.engine.doctor.report import Report
 
     cfg = load_config(pair.stage2)
     cfg.device, cfg.seed = "cpu", 0
@@ -113,9 +113,9 @@ def test_nothing_is_trained(pair):
     batch = next(iter(subject.loader))
     inputs = measure.on_device(subject.wrapped, batch)
     report = Report("")
-    doctor_steps.losses(subject, report, [inputs], 1.0)
-    doctor_steps.costs(subject, report, [batch], 0.0, 2)
-    doctor_steps.teacher_loss(subject, report, inputs)
+    steps.losses(subject, report, [inputs], 1.0)
+    steps.costs(subject, report, [batch], 0.0, 2)
+    steps.teacher_loss(subject, report, inputs)
     assert all(torch.equal(a, b) for a, b in zip(before, subject.model.parameters()))
     assert all(parameter.grad is None for parameter in subject.model.parameters())
 

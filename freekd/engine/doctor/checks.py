@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 
 import torch
 
-from freekd.engine.doctor_measure import seed_iteration
+from freekd.engine.doctor.measure import seed_iteration
 from freekd.models.stock import find_config
 from freekd.models.utils import set_frozen_mode
 

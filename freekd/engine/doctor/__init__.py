@@ -16,7 +16,7 @@ import torch
 
 import freekd
 from freekd import compat
-from freekd.engine.doctor_report import Report
+from freekd.engine.doctor.report import Report
 from freekd.engine.errors import ConfigError
 
 
@@ -116,8 +116,8 @@ def examine(cfg: Any, batches: int = 1, target: float = 1.0) -> Report:
         ConfigError, CheckpointError, ...: What stops training from starting, as training says it.
     """
     compat.apply()
-    from freekd.engine import doctor_static, doctor_steps
-    from freekd.engine.doctor_measure import on_device
+    from freekd.engine.doctor import static, steps
+    from freekd.engine.doctor.measure import on_device
 
     start = time.monotonic()
     subject = build(cfg)
@@ -131,15 +131,15 @@ def examine(cfg: Any, batches: int = 1, target: float = 1.0) -> Report:
     )  # fmt: skip
     loaded, loading = take(subject.loader, batches)
     inputs = [on_device(subject.wrapped, batch) for batch in loaded]
-    doctor_static.data(subject, report, inputs[0])
-    doctor_static.weights(subject, report)
+    static.data(subject, report, inputs[0])
+    static.weights(subject, report)
     with enough_memory(report, cfg):
-        if doctor_static.classes(subject, report, inputs[0]):
-            if doctor_static.ready(subject, report):
-                doctor_steps.losses(subject, report, inputs, target)
-                doctor_steps.costs(subject, report, loaded, loading, len(inputs[0]["img"]))
+        if static.classes(subject, report, inputs[0]):
+            if static.ready(subject, report):
+                steps.losses(subject, report, inputs, target)
+                steps.costs(subject, report, loaded, loading, len(inputs[0]["img"]))
             if subject.teacher is not None:
-                doctor_steps.teacher_loss(subject, report, inputs[0])
+                steps.teacher_loss(subject, report, inputs[0])
     report.record["seconds"] = round(time.monotonic() - start, 1)
     return report
 

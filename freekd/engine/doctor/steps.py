@@ -6,9 +6,9 @@ from typing import Any, Dict, List, Sequence
 import torch
 
 from freekd import compat
-from freekd.engine import doctor_checks as checks
-from freekd.engine import doctor_measure as measure
-from freekd.engine.doctor_report import Report, amount, duration, number, table
+from freekd.engine.doctor import checks
+from freekd.engine.doctor import measure
+from freekd.engine.doctor.report import Report, amount, duration, number, table
 
 # An unloaded teacher has .97 to 1.05 of the loss of random weights, one trained for an epoch half
 # of it (docs/loss_weights.md).

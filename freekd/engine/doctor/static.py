@@ -4,8 +4,8 @@ from typing import Any, Dict, List, Sequence
 
 import torch
 
-from freekd.engine import doctor_checks as checks
-from freekd.engine.doctor_report import Report
+from freekd.engine.doctor import checks
+from freekd.engine.doctor.report import Report
 from freekd.prompt_file import fingerprint
 
 
