@@ -17,9 +17,9 @@ from freekd import compat
 
 compat.apply()
 
+from freekd.engine.doctor import build, examine, main  # noqa: E402
 from freekd.engine.doctor import checks as checks  # noqa: E402
 from freekd.engine.doctor import measure as measure  # noqa: E402
-from freekd.engine.doctor import build, examine, main  # noqa: E402
 from freekd.engine.doctor.checks import Pixels  # noqa: E402
 from freekd.engine.setup import load_config  # noqa: E402
 from freekd.engine.train import train  # noqa: E402
@@ -451,9 +451,9 @@ def test_segmentor(tmp_path):
     assert "which Normalize it was trained with: compare it yourself" in report.text()
 
 
-@pytest.mark.parametrize("name", ["doctor_checks", "doctor_report", "doctor_steps"])
+@pytest.mark.parametrize("name", ["checks", "report", "steps"])
 def test_examples(name):
-    result = doctest.testmod(importlib.import_module(f"freekd.engine.{name}"))
+    result = doctest.testmod(importlib.import_module(f"freekd.engine.doctor.{name}"))
     assert result.attempted > 0 and result.failed == 0
 
 

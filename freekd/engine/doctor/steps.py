@@ -6,8 +6,7 @@ from typing import Any, Dict, List, Sequence
 import torch
 
 from freekd import compat
-from freekd.engine.doctor import checks
-from freekd.engine.doctor import measure
+from freekd.engine.doctor import checks, measure
 from freekd.engine.doctor.report import Report, amount, duration, number, table
 
 # An unloaded teacher has .97 to 1.05 of the loss of random weights, one trained for an epoch half
