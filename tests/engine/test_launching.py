@@ -138,6 +138,7 @@ def test_two_processes_learn_as_one(number, stage, tmp_path, capsys):
     assert (two / "prompts.pth").exists() == (number == 1)
 
 
+@pytest.mark.slow
 def test_dist_test_gathers_what_one_process_finds(stage, tmp_path):
     """``dist_test.sh``: 7 images in 2 processes, the same boxes in the dataset's order."""
     from freekd.engine.test import main as test_main

@@ -115,49 +115,41 @@ def test_epochs_of_another_batch_size_count_their_own_iterations(tiny, tmp_path)
     assert (runner.epoch, runner.iter, runner.max_iters) == (2, 4, 4)
 
 
-@pytest.mark.parametrize("saved", [False, True])
-def test_another_teacher_is_refused(saved, stage, tmp_path, capsys):
-    """A checkpoint without the teacher is of the student's size, and knows its teacher."""
-    options = f"algorithm['distiller']['save_teacher'] = {saved}\n"
-    options += "algorithm['distiller']['components'][0]['losses'][0]['prompts'] = None\n"
-    name = f"teacher_{saved}"
-    common = [stage(2, name, options), "--no-validate", "--device", "cpu", "--work-dir"]
-    assert main([*common, str(tmp_path)]) == 0
-    content = load_checkpoint_file(tmp_path / "iter_3.pth")
-    assert any(key.startswith("distiller.teacher.") for key in content["state_dict"]) == saved
-    teacher = load_checkpoint_file(stage.folder / "GN" / "teacher.pth")["state_dict"]
+def test_checkpoints_leave_the_teacher_out_but_know_it(stage, tmp_path, capsys):
+    """By default of the student's size, and refused with another teacher; or with the teacher."""
+    stage(2, "makes_the_teacher")
+    teacher_file = stage.folder / "GN" / "teacher.pth"
+    teacher = load_checkpoint_file(teacher_file)["state_dict"]
     teacher["neck.fpn_convs.0.conv.bias"] += 1
     torch.save(dict(state_dict=teacher), str(tmp_path / "other.pth"))
-    capsys.readouterr()
-    more = ["--auto-resume", "--cfg-options", "runner.max_iters=4"]
-    more.append(f"algorithm.distiller.teacher_checkpoint={tmp_path / 'other.pth'}")
-    code = main([*common, str(tmp_path), *more])
-    error = capsys.readouterr().err
-    assert "algorithm.distiller.teacher_checkpoint: was" in error
-    if saved:  # the checkpoint brings its own
-        assert code == 0
-        end = load_checkpoint_file(tmp_path / "iter_4.pth")["state_dict"]
-        key = "distiller.teacher.neck.fpn_convs.0.conv.bias"
-        assert torch.equal(end[key], content["state_dict"][key])
-    else:
-        assert code == 1
-        assert "expected the teacher that the run was started with" in error
-        assert not (tmp_path / "iter_4.pth").exists()
+    sizes = {}
+    for saved in (False, True):
+        extra = f"algorithm['distiller']['save_teacher'] = {saved}\nlr_config = None\n"
+        extra += "algorithm['distiller']['components'][0]['losses'][0]['prompts'] = None\n"
+        work = tmp_path / str(saved)
+        args = [stage(2, f"teacher_{saved}", extra), "--no-validate", "--device", "cpu"]
+        args += ["--work-dir", str(work), "--auto-resume", "--cfg-options"]
+        assert main([*args, "runner.max_iters=1"]) == 0
+        sizes[saved] = (work / "iter_1.pth").stat().st_size
+        state = load_checkpoint_file(work / "iter_1.pth")["state_dict"]
+        assert any(key.startswith("distiller.teacher.") for key in state) == saved
+        student = {key for key in state if key.startswith("architecture.model.")}
+        aligned = [k for k in state if "distiller.losses.loss_freekd.align." in k]
+        if not saved:  # the student, the alignment of 3 levels, and no more
+            assert set(state) == student | set(aligned) and len(aligned) == 6
 
-
-def test_checkpoints_of_stage_2_have_the_students_size(stage, tmp_path):
-    """The teacher's file is as large as its weights; the student's checkpoint has none of them."""
-    options = "optimizer = dict(type='SGD', lr=0.01)\n"
-    for name in ("without", "with"):
-        extra = options + f"algorithm['distiller']['save_teacher'] = {name == 'with'}\n"
-        config = stage(2, f"size_{name}", extra)
-        args = [config, "--no-validate", "--device", "cpu", "--cfg-options", "runner.max_iters=1"]
-        assert main([*args, "--work-dir", str(tmp_path / name)]) == 0
-    without, whole = (tmp_path / n / "iter_1.pth" for n in ("without", "with"))
-    teacher = (stage.folder / "GN" / "teacher.pth").stat().st_size
-    assert whole.stat().st_size - without.stat().st_size == pytest.approx(teacher, rel=0.05)
-    state = load_checkpoint_file(without)["state_dict"]
-    student = {key for key in state if key.startswith("architecture.model.")}
-    assert {key.split(".")[0] for key in set(state) - student} == {"distiller"}
-    extra = sum(value.numel() for key, value in state.items() if key not in student)
-    assert extra < 0.1 * sum(state[key].numel() for key in student)  # alignment and prompts
+        capsys.readouterr()
+        changed = f"algorithm.distiller.teacher_checkpoint={tmp_path / 'other.pth'}"
+        code = main([*args, "runner.max_iters=2", changed])
+        error = capsys.readouterr().err
+        assert "algorithm.distiller.teacher_checkpoint: was" in error
+        if saved:  # the checkpoint brings its own
+            end = load_checkpoint_file(work / "iter_2.pth")["state_dict"]
+            key = "distiller.teacher.neck.fpn_convs.0.conv.bias"
+            assert code == 0 and torch.equal(end[key], state[key])
+        else:
+            assert code == 1 and "expected the teacher that the run was started with" in error
+            assert not (work / "iter_2.pth").exists()
+            assert main([*args, "runner.max_iters=2"]) == 0  # with its own teacher it goes on
+            assert (work / "iter_2.pth").exists()
+    assert sizes[True] - sizes[False] == pytest.approx(teacher_file.stat().st_size, rel=0.05)
