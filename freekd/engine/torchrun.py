@@ -69,8 +69,8 @@ def read_group(processes: str, environment: Mapping[str, str]) -> Group:
                     f"with NNODES={nnodes} NODE_RANK=<0 to {nnodes - 1}> MASTER_ADDR=<name or "
                     "address of machine 0> [PORT=<the same on all>]."
                 )
-        port = port or DEFAULT_PORT
-    return Group(count, nnodes, node_rank, given.get("MASTER_ADDR", "127.0.0.1"), port)
+        return Group(count, nnodes, node_rank, given["MASTER_ADDR"], port or DEFAULT_PORT)
+    return Group(count, port=port)  # whatever a cluster's own MASTER_ADDR says
 
 
 def free_port() -> int:

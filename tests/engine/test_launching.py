@@ -250,6 +250,8 @@ def test_more_processes_than_gpus(monkeypatch):
 def test_ports():
     group = torchrun.read_group("2", {"PORT": "", "NNODES": ""})
     assert group == torchrun.Group(2) and group.port is None  # found when needed
+    assert torchrun.read_group("2", {"MASTER_ADDR": "elsewhere", "PORT": "7"}).port == 7
+    assert torchrun.read_group("2", {"MASTER_ADDR": "elsewhere"}).master_addr == "127.0.0.1"
     several = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "node0"}
     assert torchrun.read_group("8", several) == torchrun.Group(8, 2, 1, "node0", 29500)
     assert len({torchrun.free_port() for _ in range(20)}) > 10
@@ -400,6 +402,49 @@ def test_a_work_dir_has_one_run(tmp_path):
     os.kill(worker, signal.SIGKILL)  # it was still there
     with launch.own_work_dir(str(tmp_path), patience=0):  # and with the end of the block
         pass
+
+
+@pytest.mark.slow
+def test_two_launches_at_once(stage, tmp_path):
+    """On one machine, of one config: nothing but the work dir tells them apart."""
+    config = stage(1, "at_once")
+    runs = [
+        start("tools/dist_train.sh", config, 2, "--work-dir", tmp_path / name, "--device", "cpu",
+              "--no-validate", "--seed", "1")
+        for name in ("one", "two")
+    ]  # fmt: skip
+    for run in runs:
+        with run:
+            said = run.communicate(timeout=300)[0]
+        assert run.returncode == 0, said
+    one, two = (weights(tmp_path / name / "latest.pth") for name in ("one", "two"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dies", [False, True])
+def test_two_machines(dies, stage, tmp_path):
+    """Two launchers of one process each, as on two machines; then with one that is killed."""
+    port, work = str(torchrun.free_port()), tmp_path / "work"
+    hook = f"type='Probe', folder='{work}'"
+    if dies:
+        hook = "type='Fail', rank=1, at=1, how='kill'"
+    config = stage(2, "machines", f"custom_hooks = [dict({hook})]\n")
+    runs = [
+        start("tools/dist_train.sh", config, 1, "--work-dir", work, "--device", "cpu", "--seed",
+              "1", NNODES="2", NODE_RANK=str(node), MASTER_ADDR="127.0.0.1", PORT=port)
+        for node in (0, 1)
+    ]  # fmt: skip
+    for run in runs:
+        with run:
+            said = run.communicate(timeout=120)[0]
+        assert (run.returncode != 0) == dies, said
+        assert "Traceback" not in said
+    assert_all_ended(work)
+    if not dies:
+        ranks = [torch.load(str(work / f"rank{rank}.pth"), weights_only=True) for rank in (0, 1)]
+        assert all(torch.equal(ranks[0]["end"][k], v) for k, v in ranks[1]["end"].items())
+        assert [rank["evaluated"] for rank in ranks] == [[7], []]
 
 
 # --------------------------------------------------------------------------- slurm
