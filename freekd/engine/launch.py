@@ -83,7 +83,7 @@ def friendly_errors() -> Iterator[SimpleNamespace]:
         os._exit(outcome.code)
 
 
-_PAUSE = 5.0  # seconds; a launcher notices within one that a process failed, and ends the others
+_PAUSE = 3.0  # seconds; a launcher notices within one that a process failed, and ends the others
 
 
 def _place() -> Tuple[int, int]:

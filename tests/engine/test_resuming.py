@@ -2,6 +2,7 @@
 
 import json
 import logging
+import types
 
 import pytest
 import torch
@@ -13,6 +14,16 @@ compat.apply()
 from freekd.engine import checkpoint, resuming, setup  # noqa: E402
 from freekd.engine.train import main, train  # noqa: E402
 from freekd.fileio import load_checkpoint_file  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    """mmcv's runner waits a second for nothing at its end."""
+    from mmcv.runner import iter_based_runner
+
+    time = types.SimpleNamespace(sleep=lambda _: None, time=iter_based_runner.time.time)
+    monkeypatch.setattr(iter_based_runner, "time", time)
+
 
 NOW = dict(seed=1, world_size=2, samples_per_gpu=4, by_epoch=True, settings="{}")
 
