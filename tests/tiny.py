@@ -68,7 +68,11 @@ def build(cfg):
 
     from freekd.models.stock import read_model
 
-    return MODELS.build(read_model(copy.deepcopy(cfg), "model"))
+    model = MODELS.build(read_model(copy.deepcopy(cfg), "model"))
+    for module in model.modules():
+        if hasattr(module, "level_embeds"):  # Deformable DETR leaves it as the memory was
+            module.level_embeds.data.zero_()
+    return model
 
 
 def prompt_teacher(**kwargs):

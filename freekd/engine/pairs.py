@@ -6,6 +6,7 @@ it. The keys are those of :class:`Pair` and :class:`Prompt` below; anything else
 """
 
 import difflib
+import inspect
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from mmcv import ConfigDict
@@ -13,8 +14,6 @@ from mmcv import ConfigDict
 from freekd.engine.errors import ConfigError
 
 Model = Union[str, Mapping[str, Any]]
-
-_PAPER = dict(num_prompts=2)
 
 
 class Pair(NamedTuple):
@@ -83,9 +82,13 @@ class Prompt(NamedTuple):
 def expand(cfg: Any) -> None:
     """Set ``cfg.algorithm`` from ``cfg.pair`` or ``cfg.prompt``, if it has one of them.
 
+    The short form is then gone, so that what a run writes down can be read again;
+    ``cfg.spelled_out`` says which it was.
+
     Raises:
         ConfigError: unknown or missing keys, no such config, or channels that cannot be told.
     """
+    cfg.pop("spelled_out", None)
     given = [key for key in ("pair", "prompt", "algorithm") if cfg.get(key) is not None]
     if len(given) > 1:
         raise ConfigError(
@@ -96,13 +99,19 @@ def expand(cfg: Any) -> None:
         cfg.algorithm = _distill(_read(Pair, cfg.pair, "pair"))
     elif given == ["prompt"]:
         cfg.algorithm = _finetune(_read(Prompt, cfg.prompt, "prompt"))
+    else:
+        return
+    cfg.pop(given[0])
+    cfg.spelled_out = given[0]
 
 
 def open_reference(cfg: Any, key: str) -> None:
     """Make a model that is named by a string a dict, so that options can change parts of it."""
-    holder, _, name = key.rpartition(".")
-    node = cfg.get(holder) if holder else cfg
-    if node is not None and isinstance(node.get(name), str):
+    *holders, name = key.split(".")
+    node = cfg
+    for holder in holders:
+        node = node.get(holder) or {}
+    if isinstance(node.get(name), str):
         node[name] = dict(config=node[name])
 
 
@@ -192,6 +201,8 @@ def _distill(pair: Pair) -> ConfigDict:
 def _feature_losses(
     pair: Pair, teacher: ConfigDict, student: ConfigDict, taps: Tuple[str, str]
 ) -> List[Dict[str, Any]]:
+    from freekd.models import FeatureMSELoss, FreeKDLoss
+
     if pair.freekd is None and pair.mse is None:
         return []
     channels, num_levels = _maps(teacher, taps[1], pair.channels, pair.num_levels, "pair")
@@ -201,14 +212,18 @@ def _feature_losses(
     maps = dict(student_channels=student_channels, teacher_channels=channels, num_levels=num_levels)
     losses = []
     if pair.freekd is not None:
+        _check_options(FreeKDLoss, pair.freekd, "pair.freekd")
         options = {**maps, "prompts": pair.prompts, **pair.freekd}
         losses.append(dict(type="FreeKDLoss", name="loss_freekd", **options))
     if pair.mse is not None:
+        _check_options(FeatureMSELoss, pair.mse, "pair.mse")
         losses.append(dict(type="FeatureMSELoss", name="loss_mse", **{**maps, **pair.mse}))
     return losses
 
 
 def _regression(term: Mapping[str, Any], index: int) -> Dict[str, Any]:
+    from mmdet.models.losses import SmoothL1Loss
+
     key = f"pair.regression[{index}]"
     if not isinstance(term, Mapping):
         raise ConfigError(f"{key}: expected a dict, got {term!r}.")
@@ -217,12 +232,30 @@ def _regression(term: Mapping[str, Any], index: int) -> Dict[str, Any]:
         taps = _both(options.pop("module"), f"{key}.module")
     else:
         taps = _both({k: options.pop(k) for k in ("student", "teacher") if k in options}, key)
+    _check_options(SmoothL1Loss, options, key)
     name = "loss_regression" + (f"_{index}" if index else "")
     return dict(
         student_module=taps[0],
         teacher_module=taps[1],
         losses=[{"type": "mmdet.SmoothL1Loss", "name": name, **options}],
     )
+
+
+def _check_options(loss: Any, options: Any, key: str) -> None:
+    """Every option must be an argument of the loss (``type`` replaces it, and its arguments)."""
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"{key}: expected a dict, got {options!r}.")
+    if "type" in options:
+        return
+    known = [*inspect.signature(loss).parameters, "name"]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        near = [hit for name in unknown for hit in difflib.get_close_matches(name, known, n=1)]
+        raise ConfigError(
+            f"{key}: {loss.__name__} has no options {unknown}"
+            + (f"; did you mean {', '.join(near)}?" if near else "")
+            + f" It knows {known}."
+        )
 
 
 def _both(module: Any, key: str) -> Tuple[str, str]:

@@ -52,7 +52,8 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
         )
         hint = f"; the nearest names in {folder} are {', '.join(near)}" if near else ""
         raise ConfigError(f"Expected a config file at {path}, found none{hint}. Correct the path.")
-    cfg = mmcv.Config.fromfile(path)
+    with building(f"{path}"):
+        cfg = mmcv.Config.fromfile(path)
     for key in options or {}:
         first = key.split(".")[0]
         known = [*cfg.keys(), *_OPTIONAL_KEYS]
@@ -64,17 +65,31 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
             )
     late = {}
     if cfg.get("pair") is not None or cfg.get("prompt") is not None:  # these make the algorithm
-        late = {k: v for k, v in (options or {}).items() if k.split(".")[0] == "algorithm"}
-    early = {k: v for k, v in (options or {}).items() if k not in late}
-    for key in ("model", "pair.student", "pair.teacher", "prompt.teacher"):
-        if any(name.startswith(f"{key}.") for name in early):
+        late = {k: v for k, v in (options or {}).items() if k.startswith("algorithm.")}
+    _merge(cfg, {k: v for k, v in (options or {}).items() if k not in late})
+    pairs.expand(cfg)
+    _merge(cfg, late)
+    return cfg
+
+
+# where a config may name a model by a string, whose parts --cfg-options may change all the same
+_MODELS = (
+    "model pair.student pair.teacher prompt.teacher algorithm.architecture.model "
+    "algorithm.distiller.teacher"
+).split()
+
+
+def _merge(cfg: Any, options: Dict[str, Any]) -> None:
+    """Merge options: whole values first, then parts of models that are named by a string."""
+    whole = {k: v for k, v in options.items() if k in _MODELS}
+    parts = {k: v for k, v in options.items() if k not in whole}
+    with building("--cfg-options"):
+        cfg.merge_from_dict(whole)
+    for key in _MODELS:
+        if any(name.startswith(f"{key}.") for name in parts):
             pairs.open_reference(cfg, key)
     with building("--cfg-options"):
-        cfg.merge_from_dict(early)
-    pairs.expand(cfg)
-    with building("--cfg-options"):
-        cfg.merge_from_dict(late)
-    return cfg
+        cfg.merge_from_dict(parts)
 
 
 def keep_student_only(cfg: Any) -> None:
@@ -89,7 +104,7 @@ def keep_student_only(cfg: Any) -> None:
             "--student-only: expected a distillation config (with 'pair', or an algorithm with a "
             "distiller). A plain model's config trains alone as it is."
         )
-    cfg.model, cfg.algorithm, cfg.pair = architecture.model, None, None
+    cfg.model, cfg.algorithm = architecture.model, None
     if cfg.get("work_dir"):
         cfg.work_dir = cfg.work_dir.rstrip("/") + "_student_only"
 
@@ -280,7 +295,7 @@ def init_weights(model: torch.nn.Module, cfg: Any) -> None:
             model.init_weights()
         except URLError as error:
             wanted = where_to_put(cfg.get("model") or cfg.get("algorithm"))
-            key = "pair.student" if cfg.get("pair") is not None else "model"
+            key = "model" if cfg.get("model") is not None else "algorithm.architecture.model"
             raise ConfigError(
                 f"Weights of a pretrained backbone could not be downloaded ({error.reason}). On a "
                 "machine without network, fetch them elsewhere and put them here: "
@@ -342,17 +357,17 @@ def check_classes(model: torch.nn.Module, dataset: Any) -> None:
     learns = getattr(getattr(model, "architecture", model), "model", model)
     for path, module in learns.named_modules():
         kind, count = type(module).__name__, getattr(module, "num_classes", None)
-        other = any(
-            word in kind for word in ("RPN", "Semantic", "Panoptic")
-        )  # classes of their own
+        # classes of their own: objects, "stuff", boundaries
+        other = any(word in kind for word in ("RPN", "Semantic", "Panoptic", "STDC"))
         if not kind.endswith("Head") or other or not isinstance(count, int):
             continue
-        if count != len(names):
+        things = getattr(dataset, "THING_CLASSES", None)  # of a panoptic dataset
+        if count not in (len(names), len(things or names)):
             raise ConfigError(
                 f"{path}.num_classes: {kind} has {count} classes, the training dataset "
                 f"{len(names)} ({', '.join(map(str, names[:4]))}, ...). Set num_classes in the "
-                "model (pair.student=dict(config=..., bbox_head=dict(num_classes=...))), or the "
-                "dataset's classes."
+                "model (student=dict(config=..., bbox_head=dict(num_classes=...)) in a pair), or "
+                "the dataset's classes."
             )
 
 

@@ -42,7 +42,7 @@ def check_components(components: Any) -> List[ConfigDict]:
         if not isinstance(component["losses"], (list, tuple)) or not component["losses"]:
             raise ValueError(f"{where}.losses must be a list of loss dicts")
         for loss in component["losses"]:
-            name = loss.get("name")
+            name = loss.get("name") if isinstance(loss, Mapping) else None
             if not isinstance(name, str) or "loss" not in name or "." in name:
                 raise ValueError(
                     f"{where}.losses: name={name!r}; a name must contain 'loss' (only such terms "
@@ -114,6 +114,11 @@ def check_shapes(loss: nn.Module, s_out: Any, t_out: Any, component: Any, where:
     student = as_levels(*s_out, key=f"{where}.student_module={component.student_module!r}")
     teacher = as_levels(*t_out, key=f"{where}.teacher_module={component.teacher_module!r}")
     student, teacher = loss.check_feats(student, teacher)
+    _check_sizes(student, teacher, component, where)
+    return [f"{tuple(s.shape)} {tuple(t.shape)}" for s, t in zip(student, teacher)]
+
+
+def _check_sizes(student: List[Tensor], teacher: List[Tensor], component: Any, where: str) -> None:
     for level, (s, t) in enumerate(zip(student, teacher)):
         if s.shape[-2:] != t.shape[-2:] and not component.get("resize", False):
             raise FeatureError(
@@ -122,7 +127,6 @@ def check_shapes(loss: nn.Module, s_out: Any, t_out: Any, component: Any, where:
                 "strides differ. If the pyramids start at different levels, tap or configure them "
                 "alike; if it is meant, resize=True resizes the student's maps"
             )
-    return [f"{tuple(s.shape)} {tuple(t.shape)}" for s, t in zip(student, teacher)]
 
 
 def _check_plain(s_out: Any, t_out: Any, component: Any, where: str) -> List[str]:
@@ -144,8 +148,8 @@ def _check_plain(s_out: Any, t_out: Any, component: Any, where: str) -> List[str
                 f"{where}: {component.student_module!r} gives {s_shape}, the teacher's "
                 f"{component.teacher_module!r} {t_shape}; "
                 + (
-                    "box regression of all classes against one for each: set "
-                    "reg_class_agnostic alike in both bbox heads"
+                    "box regression of all classes against one for each, or other classes: set "
+                    "reg_class_agnostic (and num_classes) alike in both bbox heads"
                     if "fc_reg" in component.student_module
                     else "add an align_module, or tap modules of one shape"
                 )
@@ -153,16 +157,25 @@ def _check_plain(s_out: Any, t_out: Any, component: Any, where: str) -> List[str
     return [f"{s} {t}" for s, t in pairs]
 
 
-def apply_loss(loss: nn.Module, s_out: Any, t_out: Any, align: Any, where: str) -> Tensor:
-    """One loss, in float32, on one call's outputs, each (output, spatial sizes or None)."""
+def apply_loss(
+    loss: nn.Module, s_out: Any, t_out: Any, align: Any, component: Any, where: str
+) -> Tensor:
+    """One loss, in float32, on one call's outputs, each (output, spatial sizes or None).
+
+    Raises:
+        ValueError: numbers of levels differ, or sizes without ``resize=True``.
+    """
     s_out, t_out = to_float32(s_out), to_float32(t_out)
     if torch.is_tensor(s_out[0]) and torch.is_tensor(t_out[0]) and s_out[1] is None:
+        if getattr(loss, "takes_levels", False):
+            _check_sizes([s_out[0]], [t_out[0]], component, where)
         result: Tensor = loss(_aligned(s_out[0], align), t_out[0])
         return result
     student = as_levels(*s_out, key=f"{where}.student_module")
     teacher = as_levels(*t_out, key=f"{where}.teacher_module")
     student = [_aligned(level, align) for level in student]
     if getattr(loss, "takes_levels", False):
+        _check_sizes(student, teacher, component, where)
         result = loss(student, teacher)
         return result
     if len(student) != len(teacher):

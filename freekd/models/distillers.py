@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
+from mmcv.utils import print_log
 from mmrazor.models.builder import DISTILLERS
 from mmrazor.models.distillers import SingleTeacherDistiller
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from .components import (
     check_components,
     check_shapes,
 )
-from .partial import PartialRun, roi_stage
+from .partial import PartialRun, roi_stage, why_no_rois
 from .taps import hook_output
 from .utils import (
     find_module,
@@ -150,6 +151,11 @@ class FreeKDDistiller(SingleTeacherDistiller):
         found: Dict[str, List[str]] = {}
         runs = self._partial(student, "student_module"), self._partial_teacher
         if not all(run.possible for run in runs):
+            print_log(
+                "the tapped parts of student or teacher cannot be run alone: the whole teacher "
+                "runs in each step, and shapes are checked in the first one",
+                logger="root",
+            )
             return found
         parameter = next(student.parameters())
         img = parameter.new_zeros((1, 3, size, size))
@@ -198,36 +204,82 @@ class FreeKDDistiller(SingleTeacherDistiller):
             find_module(student.model, component.student_module, f"{key}.student_module")
             find_module(self.teacher, component.teacher_module, f"{key}.teacher_module")
             check_classes(student.model, self.teacher, component, key)
+            self._check_roi_head(student.model, component, key)
+        for model, who in ((student.model, "student"), (self.teacher, "teacher")):
+            sizes = getattr(model, "_random_size_range", None)
+            if sizes is not None and sizes[0] != sizes[-1]:
+                raise ValueError(
+                    f"the {who} {type(model).__name__} resizes each batch by chance on its own, so "
+                    "teacher and student would see images of different sizes; set "
+                    "random_size_range to one size, (20, 20), in both models"
+                )
         self.remove_hooks()
         for model, outputs in (
             (student.model, self.student_outputs),
             (self.teacher, self.teacher_outputs),
         ):
             modules = dict(model.named_modules())
-            for name in outputs:
-                self.handles.append(hook_output(modules[name], self._record(outputs[name])))
+            for name, calls in outputs.items():
+                self.handles.append(hook_output(modules[name], self._record(calls, name)))
         self._partial_teacher = self._partial(self.teacher, "teacher_module")
         of_student = self._partial(student.model, "student_module")
-        if self._partial_teacher.possible and self._partial_teacher.stages:
-            for stage in of_student.stages:
-                self.handles.append(
-                    of_student.extractor(stage).register_forward_pre_hook(self._keep_rois(stage))
-                )
+        for stage in of_student.stages:
+            seen: List[Tensor] = []  # by the extractor in its last call
+            extractor, box_head = of_student.extractor(stage), of_student.box_head(stage)
+            self.handles += [
+                extractor.register_forward_pre_hook(self._see_rois(seen)),
+                box_head.register_forward_pre_hook(self._keep_rois(seen, stage)),
+            ]
+
+    def _check_roi_head(self, student: nn.Module, component: Any, key: str) -> None:
+        """Parts of RoI heads can be compared on the same boxes only."""
+        paths = component.student_module, component.teacher_module
+        if not any(path.split(".")[0] == "roi_head" for path in paths):
+            return
+        reasons = [
+            None if roi_stage(path) is not None else f"{path!r} lies in no box head"
+            for path in paths
+        ] + [why_no_rois(self.teacher)]
+        reason = next((text for text in reasons if text), None)
+        if reason is None and not self._partial(self.teacher, "teacher_module").possible:
+            reason = "another component taps a part of the teacher that cannot be run alone"
+        if reason is not None:
+            raise ValueError(
+                f"{key}: the teacher's RoI head must be run on the student's proposals, but "
+                f"{reason}. Tap roi_head.bbox_head.* (a cascade: roi_head.bbox_head.0.*) on both "
+                "sides, or the neck"
+            )
 
     def _partial(self, model: nn.Module, key: str) -> PartialRun:
         return PartialRun(model, [component[key] for component in self.components])
 
-    def _record(self, outputs: List[Any]) -> Any:
+    def _record(self, outputs: List[Any], name: str) -> Any:
+        root = name.split(".")[0]
+
         def record(output: Any, sizes: Any) -> None:
-            if self.training or self.recording:
-                outputs.append((output, sizes))
+            if not (self.training or self.recording):
+                return
+            if (
+                root == "roi_head"
+            ):  # samplers such as OHEM run the head before: the last call counts
+                outputs.clear()
+            elif root == "decode_head" and outputs:  # cascades run a head again for the next one
+                return
+            outputs.append((output, sizes))
 
         return record
 
-    def _keep_rois(self, stage: int) -> Any:
-        def keep(_: nn.Module, args: Tuple[Any, ...]) -> None:
+    def _see_rois(self, seen: List[Tensor]) -> Any:
+        def see(_: nn.Module, args: Tuple[Any, ...]) -> None:
             if self.training:
-                self._rois[stage] = args[1].detach()
+                seen[:] = [args[1].detach()]
+
+        return see
+
+    def _keep_rois(self, seen: List[Tensor], stage: int) -> Any:
+        def keep(_: nn.Module, __: Tuple[Any, ...]) -> None:
+            if self.training and seen:
+                self._rois[stage] = seen[0]
 
         return keep
 
@@ -274,7 +326,7 @@ class FreeKDDistiller(SingleTeacherDistiller):
         done = set()
         for i, component in enumerate(self.components):
             stage = roi_stage(component.teacher_module)
-            if stage is None or stage in done or not self._partial_teacher.possible:
+            if stage is None or stage in done:
                 continue
             done.add(stage)
             student_stage = roi_stage(component.student_module)
@@ -307,7 +359,9 @@ class FreeKDDistiller(SingleTeacherDistiller):
                 for loss in component.losses:
                     module = self.losses[loss.name]
                     module.current_data = data
-                    terms[f"{loss.name}.{call}"] = apply_loss(module, s_out, t_out, align, where)
+                    terms[f"{loss.name}.{call}"] = apply_loss(
+                        module, s_out, t_out, align, component, where
+                    )
                     module.current_data = None
         self._rois, self._teacher_feats = {}, None
         return terms

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Iterator, List, Optional
+from typing import Any, Iterator, List, Optional, Tuple
 from urllib.parse import unquote, urlparse
 
 import torch
@@ -45,26 +45,41 @@ def local_checkpoint(checkpoint: str, key: str) -> str:
     """
     if not is_url(checkpoint):
         return checkpoint
-    quoted = Path(urlparse(checkpoint).path).name
-    folder = cache_folder()
-    for name in (quoted, unquote(quoted)):
-        if (folder / name).is_file():
-            return str(folder / name)
     rank, world_size = get_dist_info()
-    problem = [_fetch(checkpoint, folder / quoted) if rank == 0 else None]
-    if world_size > 1:
-        torch.distributed.broadcast_object_list(problem, src=0)
-    if problem[0] is not None:
+    problems = [_fetch(checkpoint) if rank == 0 else None]
+    if world_size > 1:  # every rank takes part, whether it has the file or not
+        torch.distributed.broadcast_object_list(problems, src=0)
+        if problems[0] is None:  # a machine whose cache is its own may lack what rank 0 has
+            problems = [None] * world_size
+            missing = None if _cached(checkpoint) else f"process {rank} does not see the file"
+            torch.distributed.all_gather_object(problems, missing)
+    found = next((problem for problem in problems if problem is not None), None)
+    if found is not None:
+        place = cache_folder() / _names(checkpoint)[0]
         raise DownloadError(
-            f"{key}={checkpoint!r} could not be downloaded: {problem[0]}. On a machine without "
-            f"network, fetch that file elsewhere and put it at {folder / quoted}, or give its own "
-            f"place: --cfg-options {key}=/path/to/{unquote(quoted)}"
+            f"{key}={checkpoint!r} could not be downloaded: {found}. On a machine without "
+            f"network, fetch that file elsewhere and put it at {place}, or give its own "
+            f"place: --cfg-options {key}=/path/to/{_names(checkpoint)[-1]}"
         )
-    return str(folder / quoted)
+    return str(_cached(checkpoint))
 
 
-def _fetch(url: str, target: Path) -> Optional[str]:
-    """Download ``url`` to ``target`` (torch moves the complete file there); what went wrong."""
+def _names(url: str) -> Tuple[str, str]:
+    """The file's name as in the address (so torch and mmcv keep it), and unquoted."""
+    quoted = Path(urlparse(url).path).name
+    return quoted, unquote(quoted)
+
+
+def _cached(url: str) -> Optional[Path]:
+    places = [cache_folder() / name for name in _names(url)]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _fetch(url: str) -> Optional[str]:
+    """Download ``url`` unless it is there (torch moves the complete file); what went wrong."""
+    if _cached(url) is not None:
+        return None
+    target = cache_folder() / _names(url)[0]
     found = _HASH.search(target.name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

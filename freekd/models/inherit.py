@@ -1,5 +1,6 @@
 """The inheriting strategy: the student starts with the teacher's neck and head (below Eq. 14)."""
 
+import logging
 from difflib import get_close_matches
 from typing import Dict, List, Mapping, NamedTuple, Sequence, Union
 
@@ -63,7 +64,9 @@ def inherit_weights(
                 "student the teacher's widths"
             )
     result = Inherited(taken, other_shape, missing)
-    print_log(_report(result, names, ours), logger="root")
+    few = len(taken) < len(other_shape) + len(missing)
+    level = logging.WARNING if few else logging.INFO
+    print_log(_report(result, names, ours), logger="root", level=level)
     return result
 
 

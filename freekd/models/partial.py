@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 from torch import Tensor, nn
 
 _ROI = re.compile(r"^roi_head\.bbox_head(?:\.(\d+))?(?:\.|$)")
+_HEADS = ("bbox_head", "rpn_head", "decode_head", "auxiliary_head")  # each takes all levels
 SINGLE = -1  # the stage of a RoI head that is no cascade
 
 
@@ -51,8 +52,10 @@ class PartialRun:
                     self.possible = False
                 elif stage not in self.stages:
                     self.stages.append(stage)
-            elif root not in ("backbone", "neck"):
+            elif root in _HEADS:
                 heads.add(root)
+            elif root not in ("backbone", "neck"):
+                self.possible = False
         self.heads: List[Tuple[nn.Module, bool]] = []
         for root in sorted(heads):
             head = getattr(model, root, None)
@@ -76,12 +79,14 @@ class PartialRun:
 
     def extractor(self, stage: int) -> nn.Module:
         """The RoI extractor of a stage."""
-        extractor: Any = self.model.roi_head.bbox_roi_extractor  # type: ignore[union-attr]
-        found: nn.Module = extractor if stage == SINGLE else extractor[stage]
-        return found
+        return _of_stage(self.model.roi_head.bbox_roi_extractor, stage)  # type: ignore
+
+    def box_head(self, stage: int) -> nn.Module:
+        """The box head of a stage."""
+        return _of_stage(self.model.roi_head.bbox_head, stage)  # type: ignore
 
     def roi_head(self, feats: Any, rois: Tensor, stage: int) -> None:
-        """One RoI head on the given proposals.
+        """One RoI head on the given proposals, by the model's own code.
 
         Args:
             feats: what :meth:`features` gave.
@@ -89,12 +94,26 @@ class PartialRun:
             stage: see :func:`roi_stage`.
         """
         head: Any = self.model.roi_head
-        extractor: Any = self.extractor(stage)
-        pooled = extractor(feats[: extractor.num_inputs], rois)
-        if head.with_shared_head:
-            pooled = head.shared_head(pooled)
-        bbox_head = head.bbox_head if stage == SINGLE else head.bbox_head[stage]
-        bbox_head(pooled)
+        head._bbox_forward(*(() if stage == SINGLE else (stage,)), feats, rois)
+
+
+def _of_stage(modules: Any, stage: int) -> nn.Module:
+    found: nn.Module = modules if stage == SINGLE else modules[stage]
+    return found
+
+
+def why_no_rois(model: nn.Module) -> Optional[str]:
+    """None if the model's RoI head can be run on given boxes alone, else what it also needs."""
+    head: Any = getattr(model, "roi_head", None)
+    forward = getattr(head, "_bbox_forward", None)
+    if forward is None:
+        return "it has no RoI head of boxes"
+    names = [name for name in inspect.signature(forward).parameters if name != "stage"]
+    for name, flag in (("semantic_feat", "with_semantic"), ("glbctx_feat", "with_glbctx")):
+        if name in names and not getattr(head, flag, False):
+            names.remove(name)
+    needs = [name for name in names if name not in ("x", "rois")]
+    return f"{type(head).__name__} also needs {', '.join(needs)}" if needs else None
 
 
 def _forward_takes(head: Any) -> Optional[bool]:

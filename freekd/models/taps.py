@@ -48,7 +48,7 @@ def as_levels(output: Any, sizes: Optional[Sizes], key: str) -> List[Tensor]:
         return list(levels)
     raise FeatureError(
         f"{key}: expected a module that gives a tensor or a tuple of tensors, it gives "
-        f"{type(output).__name__}; tap another module"
+        f"{_described(output)}; tap another module, such as 'neck' or a head's last layer"
     )
 
 
@@ -90,3 +90,9 @@ def maps_to_output(maps: Sequence[Tensor], output: Any) -> Any:
         first = output.shape[0] == tokens.shape[2]
         return tokens.permute(2, 0, 1) if first else tokens.permute(0, 2, 1)
     return type(output)(maps)
+
+
+def _described(output: Any) -> str:
+    if isinstance(output, (tuple, list)):
+        return f"a {type(output).__name__} of {', '.join(type(item).__name__ for item in output)}"
+    return type(output).__name__

@@ -102,22 +102,27 @@ def load_teacher_weights(
     other_shape = {
         name for name, value in own.items() if name in state and state[name].shape != value.shape
     }
-    for name in other_shape:
-        del state[name]
-    missing = set(teacher.load_state_dict(state, strict=False).missing_keys)
+    shapes = {name: tuple(state.pop(name).shape) for name in other_shape}
+    missing = set(teacher.load_state_dict(state, strict=False).missing_keys) - other_shape
     counted = [name for name in own if not name.endswith("num_batches_tracked")]
     lacking = sorted((missing | other_shape) & set(counted))
     total = sum(own[name].numel() for name in counted)
     share = 1 - sum(own[name].numel() for name in lacking) / max(total, 1)
-    if share < min_share:
+    if other_shape or share < min_share:
+        told = [
+            f"{n} is {shapes[n]}, the teacher's {tuple(own[n].shape)}" for n in sorted(other_shape)
+        ]
         raise RuntimeError(
             f"{key}={checkpoint!r} fills {share:.1%} of the teacher's weights (at least "
-            f"{min_share:.0%} expected): {len(lacking)} of {len(counted)} are missing or of "
-            f"another shape, first {_first(lacking)}; the file has "
-            f"{_first(sorted(map(str, state)))}. Is it the checkpoint of this teacher's config?"
+            f"{min_share:.0%} expected, and none of another shape): {len(missing)} of {len(own)} "
+            f"are missing{': ' if missing else ''}{_first(sorted(missing))}; {len(told)} of another shape"
+            f"{': ' if told else ''}{_first(told)}. The file has {_first(sorted(map(str, state)))}. "
+            "Is it the checkpoint of this teacher's config, num_classes included?"
         )
     note = "" if not lacking else f"; left as they were: {_first(lacking)}"
-    print_log(f"teacher: {share:.1%} of the weights from {checkpoint}{note}", logger="root")
+    level = logging.WARNING if lacking else logging.INFO
+    text = f"teacher: {share:.1%} of the weights from {checkpoint}{note}"
+    print_log(text, logger="root", level=level)
     return share
 
 

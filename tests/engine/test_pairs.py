@@ -1,5 +1,7 @@
 """``pair`` and ``prompt``, spelled out. Oracle: the algorithm written by hand; stock mmdet."""
 
+import subprocess
+import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -94,6 +96,12 @@ def test_segmentors_get_their_architecture(tmp_path):
         (dict(pair=dict(PAIR, techer=TEACHER)), ["'techer'", "techer -> teacher"]),
         (dict(pair=dict(PAIR, teacher=None)), ["pair", "['teacher']", "missing"]),
         (dict(pair=dict(PAIR, freekd=None)), ["no distillation term"]),
+        (dict(pair=dict(PAIR, freekd=dict(los_weight=3))), ["pair.freekd", "loss_weight?"]),
+        (dict(pair=dict(PAIR, mse=dict(wavelet="haar"))), ["pair.mse", "['wavelet']"]),
+        (
+            dict(pair=dict(PAIR, regression=[dict(module="neck", bta=1)])),
+            ["regression[0]", "beta?"],
+        ),
         (dict(pair=dict(PAIR, regression=dict(module="a"))), ["pair.regression", "list"]),
         (
             dict(pair=dict(PAIR, regression=[dict(student="a")])),
@@ -125,6 +133,51 @@ def test_options_reach_into_a_stock_model_and_into_the_algorithm(tmp_path):
     assert (model.roi_head.bbox_head.num_classes, model.backbone.depth) == (10, 50)
 
 
+def test_a_whole_model_and_a_part_of_it_by_options(tmp_path):
+    options = {
+        "pair.student.bbox_head.num_classes": 10,
+        "pair.student": "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py",
+        "algorithm.distiller.teacher.backbone.depth": 50,
+    }
+    cfg = print_config.resolved(load(tmp_path, options, pair=dict(PAIR, inherit=["neck"])))
+    student = cfg.algorithm.architecture.model
+    assert (student.type, student.backbone.depth) == ("mmdet.RetinaNet", 18)
+    assert student.bbox_head.num_classes == 10
+    assert cfg.algorithm.distiller.teacher.backbone.depth == 50
+
+
+def test_every_key_of_a_pair_arrives(tmp_path):
+    neck = dict(student_module="a", teacher_module="b", losses=[dict(name="loss_x", type="X")])
+    pair = dict(
+        PAIR, module=dict(student="x", teacher="y"), channels=7, student_channels=[1, 2],
+        num_levels=2, resize=True, min_share=0.5, components=[neck],
+    )  # fmt: skip
+    distiller = load(tmp_path, pair=pair).algorithm.distiller
+    first, second = distiller.components
+    assert (first.student_module, first.teacher_module, first.resize) == ("x", "y", True)
+    loss = first.losses[0]
+    assert (loss.student_channels, loss.teacher_channels, loss.num_levels) == ([1, 2], 7, 2)
+    assert second == neck and distiller.min_share == 0.5
+
+
+def test_what_a_run_writes_down_can_be_read_again(tmp_path):
+    cfg = load(tmp_path, {"algorithm.inherit": ["backbone"]}, pair=PAIR)
+    (tmp_path / "dumped.py").write_text(cfg.pretty_text)
+    again = setup.load_config(str(tmp_path / "dumped.py"), {"algorithm.min_iters": 3})
+    assert again.algorithm.pop("min_iters") == 3
+    assert again.algorithm == cfg.algorithm
+
+
+def test_a_wrong_merge_over_a_base_is_told(tmp_path):
+    load(tmp_path, pair=PAIR)
+    child = tmp_path / "child.py"
+    child.write_text(
+        "_base_ = ['config.py']\npair = dict(student=dict(config='a', backbone=dict(depth=18)))\n"
+    )
+    with pytest.raises(ConfigError, match="child.py.*_delete_=True"):
+        setup.load_config(str(child))
+
+
 def test_print_config(tmp_path, capsys):
     load(tmp_path, pair=PAIR)
     config = str(tmp_path / "config.py")
@@ -144,7 +197,7 @@ def test_print_config(tmp_path, capsys):
 def test_the_student_alone(tmp_path):
     cfg = load(tmp_path, pair=PAIR, work_dir="work_dirs/a")
     setup.keep_student_only(cfg)
-    assert (cfg.model, cfg.algorithm, cfg.pair) == (STUDENT, None, None)
+    assert (cfg.model, cfg.algorithm) == (STUDENT, None)
     assert cfg.work_dir == "work_dirs/a_student_only"
     with pytest.raises(ConfigError, match="--student-only"):
         setup.keep_student_only(load(tmp_path, prompt=dict(teacher=TEACHER)))
@@ -177,11 +230,33 @@ def test_class_counts(monkeypatch):
         CLASSES = tuple("0123456789")
 
     setup.check_classes(model, Data)
+    Data.CLASSES, Data.THING_CLASSES = tuple("0123456789ab"), tuple("0123456789")
+    setup.check_classes(model, Data)  # the things of a panoptic dataset
+    del Data.THING_CLASSES
     Data.CLASSES = ("car", "cat")
     with pytest.raises(
         ConfigError, match=r"bbox_head.num_classes: RetinaHead has 10.* 2 \(car, cat"
     ):
         setup.check_classes(model, Data)
+
+
+@pytest.mark.parametrize(
+    "reference, dataset",
+    [
+        ("mmseg::stdc/stdc1_512x1024_80k_cityscapes.py", "CityscapesDataset"),
+        ("mmdet::htc/htc_r50_fpn_1x_coco.py", "CocoDataset"),
+        ("mmdet::panoptic_fpn/panoptic_fpn_r50_fpn_1x_coco.py", "CocoPanopticDataset"),
+    ],
+)
+def test_heads_with_classes_of_their_own(reference, dataset):
+    import mmdet.datasets
+    import mmseg.datasets
+
+    task = "seg" if reference.startswith("mmseg") else "det"
+    cfg = setup.load_config(reference)
+    cfg.model.backbone.update(init_cfg=None)
+    package = mmseg.datasets if task == "seg" else mmdet.datasets
+    setup.check_classes(setup.build_model(cfg, task), getattr(package, dataset))
 
 
 # --------------------------------------------------------------------------- without a network
@@ -241,5 +316,42 @@ def test_offline_names_the_backbones_file(hub, monkeypatch, tmp_path):
         def init_weights(self):
             raise URLError("Name or service not known")
 
-    with pytest.raises(ConfigError, match="resnet50.*pair.student.backbone.init_cfg=None"):
+    with pytest.raises(ConfigError, match="resnet50.*architecture.model.backbone.init_cfg=None"):
         setup.init_weights(Offline(), cfg)
+
+
+PROCESSES = """
+import sys, torch
+from pathlib import Path
+import freekd.models
+from freekd.models import download
+rank, here = int(sys.argv[1]), Path(sys.argv[2])
+torch.hub.get_dir = lambda: str(here / (str(rank) if sys.argv[3] == "own" else "shared"))
+def fetch(url, dst, **kwargs):
+    assert rank == 0
+    Path(dst).write_bytes(b"x")
+torch.hub.download_url_to_file = fetch
+torch.distributed.init_process_group(
+    "gloo", init_method=f"file://{here}/store", rank=rank, world_size=2)
+try:
+    print(download.local_checkpoint("https://example.org/a-0123abcd.pth", "key"))
+except download.DownloadError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("cache", ["shared", "own"])
+def test_two_processes_agree_on_a_download(tmp_path, cache):
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESSES, str(rank), str(tmp_path), cache],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    out = [run.communicate(timeout=100) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], out
+    if cache == "shared":
+        assert all(text.strip().endswith("shared/checkpoints/a-0123abcd.pth") for text, _ in out)
+    else:
+        assert all("process 1 does not see the file" in text for text, _ in out)

@@ -62,6 +62,94 @@ def test_the_teachers_roi_head_sees_the_students_proposals(cascade):
     assert expected > 1e-4
 
 
+def test_a_sampler_that_runs_the_head_first():
+    """OHEM: the box head runs for each image before; only the last run is the training's."""
+    torch.manual_seed(0)
+    name = "roi_head.bbox_head.fc_reg"
+    student = tiny.faster_rcnn()
+    student["train_cfg"]["rcnn"] = dict(
+        sampler=dict(
+            _delete_=True, type="OHEMSampler", num=16, pos_fraction=0.25, neg_pos_ub=-1,
+            add_gt_as_proposals=True,
+        )
+    )  # fmt: skip
+    model = algorithm(student, tiny.faster_rcnn(8), [component(name)])
+    seen = []
+    head = model.architecture.model.roi_head
+    head.bbox_head.fc_reg.register_forward_hook(lambda m, args, out: seen.append(out))
+    head.bbox_roi_extractor.register_forward_hook(lambda m, args, out: seen.append(args[1]))
+    log = step(model)["log_vars"]
+    assert len(seen) == 2 * 3
+    rois, deltas = seen[-2:]
+    bare = model.distiller.teacher
+    with torch.no_grad():
+        target = bare.roi_head._bbox_forward(bare.extract_feat(tiny.batch()["img"]), rois)
+    expected = 2.0 * torch.nn.functional.smooth_l1_loss(deltas, target["bbox_pred"])
+    assert log["distiller.loss_regression.0"] == pytest.approx(float(expected), rel=1e-5)
+    assert "distiller.loss_regression.1" not in log
+
+
+def test_a_mask_branch_that_shares_the_extractor():
+    """The mask branch's boxes come last, but the box head's count: an equal teacher gives 0."""
+    import numpy as np
+    from mmdet.core import BitmapMasks
+
+    torch.manual_seed(0)
+    cfg = tiny.cascade_mask_rcnn()
+    cfg["roi_head"]["mask_roi_extractor"] = None
+    cfg["train_cfg"]["rcnn"] = {
+        i: dict(rcnn, mask_size=14) for i, rcnn in cfg["train_cfg"]["rcnn"].items()
+    }
+    model = algorithm(cfg, cfg, [component("roi_head.bbox_head.1.fc_reg")])
+    model.distiller.teacher.load_state_dict(model.architecture.model.state_dict())
+    masks = BitmapMasks(np.ones((2, 64, 64), dtype=np.uint8), 64, 64)
+    data = dict(tiny.batch(), gt_masks=[masks, masks])
+    assert step(model, data)["log_vars"]["distiller.loss_regression.0"] == 0.0
+
+
+@pytest.mark.parametrize(
+    "teacher, paths, words",
+    [
+        ("mask", ["roi_head.mask_head.0.conv_logits"], "lies in no box head"),
+        ("mask", ["roi_head.bbox_head.0.fc_reg", "bbox_head.0"], "another component taps"),
+        ("mask", ["roi_head.bbox_roi_extractor.0"], "lies in no box head"),
+        ("htc", ["roi_head.bbox_head.0.fc_reg"], "HybridTaskCascadeRoIHead also needs semantic"),
+    ],
+)
+def test_roi_parts_that_cannot_be_compared_on_the_same_boxes(teacher, paths, words):
+    cfg = tiny.cascade_mask_rcnn()
+    if teacher == "htc":
+        cfg = "mmdet::htc/htc_r50_fpn_1x_coco.py"
+    with pytest.raises(ValueError, match=words):
+        algorithm(
+            tiny.cascade_mask_rcnn(),
+            cfg,
+            [
+                component(path, losses=[dict(REGRESSION, name=f"loss_{i}")])
+                for i, path in enumerate(paths)
+            ],
+        )
+
+
+def test_a_teacher_that_resizes_its_images_by_chance():
+    yolox = "mmdet::yolox/yolox_tiny_8x8_300e_coco.py"
+    loss = tiny.freekd_loss(student_channels=96, teacher_channels=96)
+    with pytest.raises(ValueError, match="YOLOX resizes each batch by chance.*random_size_range"):
+        algorithm(yolox, yolox, [component("neck", losses=[loss])])
+
+
+def test_a_teachers_class_layer_of_another_shape_is_refused(tmp_path):
+    from freekd.models.utils import load_teacher_weights
+
+    other = tiny.detector()
+    other["bbox_head"]["num_classes"] = 5
+    torch.save(tiny.build(other).state_dict(), str(tmp_path / "five.pth"))
+    with pytest.raises(
+        RuntimeError, match=r"bbox_head.retina_cls.bias is \(5,\), the teacher's \(3,\)"
+    ):
+        load_teacher_weights(tiny.build(tiny.detector()), str(tmp_path / "five.pth"), "key", 0.5)
+
+
 def test_a_teacher_equal_to_the_student_teaches_nothing():
     torch.manual_seed(0)
     name = "roi_head.bbox_head.fc_reg"
@@ -190,6 +278,8 @@ def test_strides_that_differ_are_refused_unless_meant():
         model.check_ready()
     meant = algorithm(levels_from(0), tiny.detector(base_channels=8), [dict(parts, resize=True)])
     meant.check_ready()
+    with pytest.raises(FeatureError, match="resize=True"):
+        step(model)  # also where nothing could be checked before
     assert step(meant)["log_vars"]["distiller.loss_freekd.0"] > 0
 
 
@@ -204,6 +294,9 @@ def test_checking_leaves_the_student_as_it_was():
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(model.distiller.student_outputs.values())
+    model.eval()
+    model.architecture.model.extract_feat(tiny.batch()["img"])
+    assert not any(model.distiller.student_outputs.values())  # evaluation keeps nothing
 
 
 def test_regression_of_all_classes_against_each():

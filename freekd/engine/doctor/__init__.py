@@ -224,7 +224,7 @@ def build(cfg: Any) -> Subject:
 
 def _parts(cfg: Any, model: torch.nn.Module) -> Dict[str, Any]:
     """Which of the three kinds it is, and where teacher and student are."""
-    short = next((key for key in ("pair", "prompt") if cfg.get(key) is not None), None)
+    short = cfg.get("spelled_out")  # the config was written as pair or prompt
     if hasattr(model, "save_prompts"):
         part = cfg.algorithm.architecture
         key = f"{short}.teacher_checkpoint" if short else "algorithm.architecture.checkpoint"

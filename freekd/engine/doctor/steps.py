@@ -1,6 +1,7 @@
 """The doctor's report on the first batches: losses, ratios, the teacher's own loss, cost."""
 
 import math
+import re
 from typing import Any, Dict, List, Sequence
 
 import torch
@@ -136,16 +137,14 @@ def _ratios(subject: Any, report: Report, step: measure.Step, target: float) -> 
 def _weight_key(subject: Any, name: str) -> str:
     """How ``--cfg-options`` calls the weight of a term."""
     cfg = subject.cfg
+    short = cfg.get("spelled_out")  # the config was written as pair or prompt
     if name == "dissimilarity":
-        short = "prompt" if cfg.get("prompt") is not None else "algorithm"
-        return f"{short}.dissimilarity_weight"
-    pair = cfg.get("pair") or {}
-    for short in ("freekd", "mse"):
-        if pair.get(short) is not None and name == f"loss_{short}":
-            return f"pair.{short}.loss_weight"
-    for i, term in enumerate(pair.get("regression") or ()):
-        if name == term.get("name", "loss_regression" + (f"_{i}" if i else "")):
-            return f"pair.regression.{i}.loss_weight"
+        return f"{short or 'algorithm'}.dissimilarity_weight"
+    if short == "pair" and name in ("loss_freekd", "loss_mse"):
+        return f"pair.{name[len('loss_') :]}.loss_weight"
+    term = re.fullmatch(r"loss_regression(?:_(\d+))?", name) if short == "pair" else None
+    if term:
+        return f"pair.regression.{term.group(1) or 0}.loss_weight"
     for i, component in enumerate(cfg.algorithm.distiller.components):
         for j, loss in enumerate(component.losses):
             if loss.name == name:
