@@ -112,14 +112,15 @@ def load_teacher_weights(
         told = [
             f"{n} is {shapes[n]}, the teacher's {tuple(own[n].shape)}" for n in sorted(other_shape)
         ]
-        what = [f"{len(missing)} of {len(own)} are missing"] + [_first(sorted(missing))] * any(
-            missing
-        )
-        what += [f"{len(told)} are of another shape"] + [_first(told)] * any(told)
+        what = []
+        if missing:
+            what.append(f"{len(missing)} of {len(own)} are missing: {_first(sorted(missing))}")
+        if told:
+            what.append(f"{len(told)} are of another shape: {_first(told)}")
         raise RuntimeError(
             f"{key}={checkpoint!r} fills {share:.1%} of the teacher's weights (at least "
-            f"{min_share:.0%} expected, and none of another shape): {', '.join(what)}. The file has "
-            f"{_first(sorted(map(str, state)))}. Is it the checkpoint of this teacher's config, "
+            f"{min_share:.0%} expected, and none of another shape): {'; '.join(what)}. The file "
+            f"has {_first(sorted(map(str, state)))}. Is it the checkpoint of this teacher's config, "
             "num_classes included?"
         )
     note = "" if not lacking else f"; left as they were: {_first(lacking)}"
