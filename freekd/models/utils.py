@@ -120,8 +120,8 @@ def load_teacher_weights(
         raise RuntimeError(
             f"{key}={checkpoint!r} fills {share:.1%} of the teacher's weights (at least "
             f"{min_share:.0%} expected, and none of another shape): {'; '.join(what)}. The file "
-            f"has {_first(sorted(map(str, state)))}. Is it the checkpoint of this teacher's config, "
-            "num_classes included?"
+            f"has {_first(sorted(map(str, state)))}. Is it the checkpoint of this teacher's config "
+            "and num_classes?"
         )
     note = "" if not lacking else f"; left as they were: {_first(lacking)}"
     level = logging.WARNING if lacking else logging.INFO
