@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from freekd.compat import to_float32
 from freekd.functional import FeatureError
 
+from .partial import PartialRun, roi_stage, why_no_rois
 from .taps import as_levels
 
 REQUIRED = {"student_module", "teacher_module", "losses"}
@@ -83,6 +84,49 @@ def _num_classes(model: nn.Module, path: str) -> Any:
         if isinstance(found, int):
             return found
     return None
+
+
+def check_roi_head(teacher: nn.Module, run: PartialRun, component: Any, where: str) -> None:
+    """Parts of RoI heads can be compared on the same boxes only, which are the student's.
+
+    Args:
+        teacher: the bare teacher.
+        run: all its tapped parts.
+
+    Raises:
+        ValueError: the teacher's RoI head cannot be run on given boxes, or the tap is elsewhere.
+    """
+    paths = component.student_module, component.teacher_module
+    if not any(path.split(".")[0] == "roi_head" for path in paths):
+        return
+    reason = why_no_rois(teacher)
+    for path in paths:
+        if roi_stage(path) is None:
+            reason = f"{path!r} lies in no box head"
+    if reason is None and not run.possible:
+        reason = "another component taps a part of the teacher that cannot be run alone"
+    if reason is not None:
+        raise ValueError(
+            f"{where}: the teacher's RoI head must be run on the student's proposals, but "
+            f"{reason}. Tap roi_head.bbox_head.* (a cascade: roi_head.bbox_head.0.*) on both sides, "
+            "or the neck"
+        )
+
+
+def check_same_images(student: nn.Module, teacher: nn.Module) -> None:
+    """Student and teacher must see the same pixels.
+
+    Raises:
+        ValueError: one of them (YOLOX) resizes its batches by chance.
+    """
+    for model, who in ((student, "student"), (teacher, "teacher")):
+        sizes = getattr(model, "_random_size_range", None)
+        if sizes is not None and sizes[0] != sizes[-1]:
+            raise ValueError(
+                f"the {who} {type(model).__name__} resizes each batch by chance on its own, so "
+                "teacher and student would see images of different sizes; set random_size_range to "
+                "one size, (20, 20), in both models"
+            )
 
 
 def check_calls(students: List[Any], teachers: List[Any], component: Any, where: str) -> None:

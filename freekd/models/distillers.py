@@ -6,10 +6,9 @@ fed with the student's proposals; and checkpoints hold the student, not the teac
 """
 
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
 import torch
-from mmcv.utils import print_log
 from mmrazor.models.builder import DISTILLERS
 from mmrazor.models.distillers import SingleTeacherDistiller
 from torch import Tensor, nn
@@ -22,9 +21,11 @@ from .components import (
     check_calls,
     check_classes,
     check_components,
-    check_shapes,
+    check_roi_head,
+    check_same_images,
 )
-from .partial import PartialRun, roi_stage, why_no_rois
+from .dry_run import dry_run
+from .partial import PartialRun, Proposals, roi_stage
 from .taps import hook_output
 from .utils import (
     find_module,
@@ -77,7 +78,6 @@ class FreeKDDistiller(SingleTeacherDistiller):
         self.teacher_share: Optional[float] = None  # of the weights that the checkpoint filled
         self.handles: List[Any] = []
         self.recording = False
-        self._rois: Dict[int, Tensor] = {}  # the student's, by its stage
         self._teacher_feats: Any = None
         self.teacher.requires_grad_(False)
         self.teacher.eval()
@@ -133,64 +133,9 @@ class FreeKDDistiller(SingleTeacherDistiller):
                         f"teacher_checkpoint to the former, or make new prompts: {MAKE_COMMAND}"
                     )
 
-    @torch.no_grad()
-    def check_shapes(self, student: nn.Module, size: int = 128) -> Dict[str, List[str]]:
-        """Send one blank image through both models and check what the taps give.
-
-        Args:
-            student: the bare student.
-            size: of the image, in pixels.
-
-        Returns:
-            For each loss a line per level with the student's and the teacher's shape; nothing where
-            a model cannot be run in parts.
-
-        Raises:
-            ValueError: levels, channels, sizes or classes do not match; names the component.
-        """
-        found: Dict[str, List[str]] = {}
-        runs = self._partial(student, "student_module"), self._partial_teacher
-        if not all(run.possible for run in runs):
-            print_log(
-                "the tapped parts of student or teacher cannot be run alone: the whole teacher "
-                "runs in each step, and shapes are checked in the first one",
-                logger="root",
-            )
-            return found
-        parameter = next(student.parameters())
-        img = parameter.new_zeros((1, 3, size, size))
-        rois = img.new_tensor([[0.0, 0.0, 0.0, size / 2, size / 2]])
-        before = [(module, module.training) for module in student.modules()]
-        self.reset_outputs(self.student_outputs)
-        self.reset_outputs(self.teacher_outputs)
-        student.eval()
-        self.recording = True
-        try:
-            for run in runs:
-                metas = [dict(img_shape=(size, size, 3), pad_shape=(size, size, 3))]
-                feats = run.features(img, metas)
-                for stage in run.stages:
-                    run.roi_head(feats, rois, stage)
-            for i, component in enumerate(self.components):
-                where = f"distiller.components[{i}]"
-                students = self.student_outputs[component.student_module]
-                teachers = self.teacher_outputs[component.teacher_module]
-                check_calls(students, teachers, component, where)
-                for loss in component.losses:
-                    found[loss.name] = [
-                        line
-                        for s_out, t_out in zip(students, teachers)
-                        for line in check_shapes(
-                            self.losses[loss.name], s_out, t_out, component, where
-                        )
-                    ]
-        finally:
-            self.recording = False
-            for module, mode in before:
-                module.training = mode
-            self.reset_outputs(self.student_outputs)
-            self.reset_outputs(self.teacher_outputs)
-        return found
+    def check_shapes(self, student: nn.Module) -> Dict[str, List[str]]:
+        """Send one blank image through both models, see :func:`freekd.models.dry_run.dry_run`."""
+        return dry_run(self, student, self._partial(student, "student_module"))
 
     # ----------------------------------------------------------------- hooks
     def prepare_from_student(self, student: nn.Module) -> None:
@@ -199,20 +144,14 @@ class FreeKDDistiller(SingleTeacherDistiller):
         Raises:
             ValueError: no such module, with the nearest names; or class maps of other classes.
         """
+        self.partial_teacher = self._partial(self.teacher, "teacher_module")
         for i, component in enumerate(self.components):
             key = f"distiller.components[{i}]"
             find_module(student.model, component.student_module, f"{key}.student_module")
             find_module(self.teacher, component.teacher_module, f"{key}.teacher_module")
             check_classes(student.model, self.teacher, component, key)
-            self._check_roi_head(student.model, component, key)
-        for model, who in ((student.model, "student"), (self.teacher, "teacher")):
-            sizes = getattr(model, "_random_size_range", None)
-            if sizes is not None and sizes[0] != sizes[-1]:
-                raise ValueError(
-                    f"the {who} {type(model).__name__} resizes each batch by chance on its own, so "
-                    "teacher and student would see images of different sizes; set "
-                    "random_size_range to one size, (20, 20), in both models"
-                )
+            check_roi_head(self.teacher, self.partial_teacher, component, key)
+        check_same_images(student.model, self.teacher)
         self.remove_hooks()
         for model, outputs in (
             (student.model, self.student_outputs),
@@ -221,34 +160,8 @@ class FreeKDDistiller(SingleTeacherDistiller):
             modules = dict(model.named_modules())
             for name, calls in outputs.items():
                 self.handles.append(hook_output(modules[name], self._record(calls, name)))
-        self._partial_teacher = self._partial(self.teacher, "teacher_module")
-        of_student = self._partial(student.model, "student_module")
-        for stage in of_student.stages:
-            seen: List[Tensor] = []  # by the extractor in its last call
-            extractor, box_head = of_student.extractor(stage), of_student.box_head(stage)
-            self.handles += [
-                extractor.register_forward_pre_hook(self._see_rois(seen)),
-                box_head.register_forward_pre_hook(self._keep_rois(seen, stage)),
-            ]
-
-    def _check_roi_head(self, student: nn.Module, component: Any, key: str) -> None:
-        """Parts of RoI heads can be compared on the same boxes only."""
-        paths = component.student_module, component.teacher_module
-        if not any(path.split(".")[0] == "roi_head" for path in paths):
-            return
-        reasons = [
-            None if roi_stage(path) is not None else f"{path!r} lies in no box head"
-            for path in paths
-        ] + [why_no_rois(self.teacher)]
-        reason = next((text for text in reasons if text), None)
-        if reason is None and not self._partial(self.teacher, "teacher_module").possible:
-            reason = "another component taps a part of the teacher that cannot be run alone"
-        if reason is not None:
-            raise ValueError(
-                f"{key}: the teacher's RoI head must be run on the student's proposals, but "
-                f"{reason}. Tap roi_head.bbox_head.* (a cascade: roi_head.bbox_head.0.*) on both "
-                "sides, or the neck"
-            )
+        self._proposals = Proposals(self._partial(student.model, "student_module"))
+        self.handles += self._proposals.handles
 
     def _partial(self, model: nn.Module, key: str) -> PartialRun:
         return PartialRun(model, [component[key] for component in self.components])
@@ -259,29 +172,13 @@ class FreeKDDistiller(SingleTeacherDistiller):
         def record(output: Any, sizes: Any) -> None:
             if not (self.training or self.recording):
                 return
-            if (
-                root == "roi_head"
-            ):  # samplers such as OHEM run the head before: the last call counts
+            if root == "roi_head":  # OHEM and its like run the head before: the last call counts
                 outputs.clear()
             elif root == "decode_head" and outputs:  # cascades run a head again for the next one
                 return
             outputs.append((output, sizes))
 
         return record
-
-    def _see_rois(self, seen: List[Tensor]) -> Any:
-        def see(_: nn.Module, args: Tuple[Any, ...]) -> None:
-            if self.training:
-                seen[:] = [args[1].detach()]
-
-        return see
-
-    def _keep_rois(self, seen: List[Tensor], stage: int) -> Any:
-        def keep(_: nn.Module, __: Tuple[Any, ...]) -> None:
-            if self.training and seen:
-                self._rois[stage] = seen[0]
-
-        return keep
 
     def reset_outputs(self, outputs: Dict[str, List[Any]]) -> None:
         """Forget what the taps of student or teacher gave."""
@@ -312,13 +209,13 @@ class FreeKDDistiller(SingleTeacherDistiller):
 
         Its RoI heads wait for the student's proposals, see :meth:`compute_distill_loss`.
         """
-        self._rois, self._teacher_feats = {}, None
-        if not self._partial_teacher.possible:
+        self._teacher_feats = None
+        if not self.partial_teacher.possible:
             return super().exec_teacher_forward(data)
         self.reset_ctx_teacher_mode(True)
         self.reset_outputs(self.teacher_outputs)
         with self._as_teacher(data["img"].device):
-            self._teacher_feats = self._partial_teacher.features(data["img"], data["img_metas"])
+            self._teacher_feats = self.partial_teacher.features(data["img"], data["img_metas"])
         return self._teacher_feats
 
     def _run_roi_heads(self) -> None:
@@ -330,7 +227,7 @@ class FreeKDDistiller(SingleTeacherDistiller):
                 continue
             done.add(stage)
             student_stage = roi_stage(component.student_module)
-            rois = None if student_stage is None else self._rois.get(student_stage)
+            rois = None if student_stage is None else self._proposals.rois.get(student_stage)
             if rois is None:
                 raise RuntimeError(
                     f"distiller.components[{i}]: {component.teacher_module!r} wants the student's "
@@ -338,7 +235,7 @@ class FreeKDDistiller(SingleTeacherDistiller):
                     "tap the same part on both sides"
                 )
             with self._as_teacher(rois.device):
-                self._partial_teacher.roi_head(self._teacher_feats, rois, stage)
+                self.partial_teacher.roi_head(self._teacher_feats, rois, stage)
 
     def compute_distill_loss(self, data: Optional[Dict[str, Any]] = None) -> Dict[str, Tensor]:
         """Each term by name, after teacher and student have run.
@@ -363,7 +260,8 @@ class FreeKDDistiller(SingleTeacherDistiller):
                         module, s_out, t_out, align, component, where
                     )
                     module.current_data = None
-        self._rois, self._teacher_feats = {}, None
+        self._teacher_feats = None
+        self._proposals.forget()
         return terms
 
 

@@ -6,6 +6,7 @@ student's proposals, so that both speak of the same boxes.
 
 import inspect
 import re
+from functools import partial
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from torch import Tensor, nn
@@ -95,6 +96,45 @@ class PartialRun:
         """
         head: Any = self.model.roi_head
         head._bbox_forward(*(() if stage == SINGLE else (stage,)), feats, rois)
+
+
+class Proposals:
+    """The student's proposals of a training step, as its box heads saw them.
+
+    The extractor knows the boxes, the box head which of the extractor's calls were for it (a mask
+    branch may share the extractor) and which was the last (samplers such as OHEM run both before).
+
+    Args:
+        run: the student's tapped parts.
+
+    Attributes:
+        rois: (K, 5) per stage, see :func:`roi_stage`.
+        handles: of the hooks.
+    """
+
+    def __init__(self, run: PartialRun) -> None:
+        self.rois: Dict[int, Tensor] = {}
+        self._seen: Dict[int, Tensor] = {}
+        self.handles: List[Any] = []
+        for stage in run.stages:
+            extractor, box_head = run.extractor(stage), run.box_head(stage)
+            self.handles += [
+                extractor.register_forward_pre_hook(partial(self._see, stage)),
+                box_head.register_forward_pre_hook(partial(self._keep, stage)),
+            ]
+
+    def _see(self, stage: int, module: nn.Module, args: Tuple[Any, ...]) -> None:
+        if module.training:
+            self._seen[stage] = args[1].detach()
+
+    def _keep(self, stage: int, module: nn.Module, args: Tuple[Any, ...]) -> None:
+        if module.training and stage in self._seen:
+            self.rois[stage] = self._seen[stage]
+
+    def forget(self) -> None:
+        """At the end of a step."""
+        self.rois.clear()
+        self._seen.clear()
 
 
 def _of_stage(modules: Any, stage: int) -> nn.Module:
