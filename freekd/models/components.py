@@ -108,8 +108,8 @@ def check_roi_head(teacher: nn.Module, run: PartialRun, component: Any, where: s
     if reason is not None:
         raise ValueError(
             f"{where}: the teacher's RoI head must be run on the student's proposals, but "
-            f"{reason}. Tap roi_head.bbox_head.* (a cascade: roi_head.bbox_head.0.*) on both sides, "
-            "or the neck"
+            f"{reason}. Tap roi_head.bbox_head.* (a cascade: roi_head.bbox_head.0.*) on both "
+            "sides, or the neck"
         )
 
 
