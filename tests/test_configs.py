@@ -174,6 +174,8 @@ def test_one_step(config, data_root, tmp_path, monkeypatch, no_downloads):
     cfg.work_dir, cfg.device, cfg.seed = str(tmp_path / "run"), "cpu", 0
     runner = train(cfg, validate=False)
     log = runner.outputs["log_vars"]
+    learning = [(n, p) for n, p in runner.model.module.named_parameters() if p.requires_grad]
+    assert not [n for n, p in learning if p.grad is None]  # else several processes would wait
     assert runner.iter == (1 if "digits" in config or key == "max_iters" else 2)
     assert torch.isfinite(torch.tensor(log["loss"]))
     state = load_checkpoint_file(tmp_path / "run" / "latest.pth")["state_dict"]
