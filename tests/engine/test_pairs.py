@@ -337,6 +337,9 @@ try:
     print(download.local_checkpoint("https://example.org/a-0123abcd.pth", "key"))
 except download.DownloadError as error:
     print(error)
+sys.stdout.flush()
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
 """
 
 
