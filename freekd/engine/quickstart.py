@@ -28,6 +28,10 @@ ROOT = Path(__file__).resolve().parents[2]
 METHODS = {
     "baseline": ("configs/baseline/retinanet_r18_digits.py", "student alone"),
     "freekd": ("configs/freekd/retinanet_r34_r18_digits.py", "FreeKD, standardised, l2"),
+    "inherit": (
+        "configs/freekd/retinanet_r34_r18_digits_inherit.py",
+        "FreeKD, neck and head inherited",
+    ),
     "no_prompts": (
         "configs/freekd/retinanet_r34_r18_digits_no_prompts.py",
         "the same without prompts (Eq. 3)",
