@@ -175,16 +175,18 @@ def export_onnx(
     import mmcv
 
     from freekd.engine.convert_check import check_student
-    from freekd.engine.setup import decide_task
-    from freekd.models.stock import find_config
+    from freekd.engine.setup import decide_task, keep_student_only, load_config
+    from freekd.models.stock import find_config, read_model
 
-    path = find_config(config, "CONFIG")
-    cfg = mmcv.Config.fromfile(path)
+    cfg = load_config(find_config(config, "CONFIG"))
+    if (cfg.get("algorithm") or {}).get("distiller"):
+        keep_student_only(cfg)
     if cfg.get("model") is None or (cfg.get("data") or {}).get("test") is None:
         raise ConversionError(
-            f"CONFIG {config}: expected the student's own config, with 'model' and 'data.test' "
+            f"CONFIG {config}: expected the student's own config or its pair's, with 'data.test' "
             f"(whose means and deviations are used); its keys are {', '.join(list(cfg)[:8])}."
         )
+    cfg.model = read_model(cfg.model, "model")  # the stock tool knows plain models only
     content = load_checkpoint_file(checkpoint)
     with _quiet():
         check_student(strip_module(state_dict_of(content)), config, checkpoint, "CONFIG")
@@ -200,6 +202,8 @@ def export_onnx(
             mmcv.imwrite(noise, picture)
         elif not os.path.isfile(picture):
             raise ConversionError(f"--input-img {picture}: expected a picture, found no file.")
+        path = os.path.join(folder, "config.py")
+        cfg.dump(path)
         arguments = [path, *(["--checkpoint"] if task == "seg" else []), checkpoint]
         arguments += ["--shape", *map(str, size), "--output-file", str(temp)]
         arguments += ["--input-img", picture] if task == "det" else []

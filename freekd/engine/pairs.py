@@ -283,12 +283,24 @@ def _maps(
     channels = told[0] if channels is None else channels
     num_levels = told[1] if num_levels is None else num_levels
     if channels is None or num_levels is None:
+        _check_module(model, module, key)
         raise ConfigError(
             f"{key}: the channels and the number of maps of module {module!r} cannot be told from "
             f"the config of {model.get('type')}. Give {key}.{name} (a number, or one per level) "
             f"and {key}.num_levels."
         )
     return channels, num_levels
+
+
+def _check_module(model: ConfigDict, module: str, key: str) -> None:
+    """Is it only misspelt? The error then names the nearest."""
+    from mmrazor.models.builder import MODELS
+
+    from freekd.engine.setup import building
+    from freekd.models.utils import find_module, without_pretrained
+
+    with building(key):
+        find_module(MODELS.build(without_pretrained(model)), module, f"{key}.module")
 
 
 def _told(model: ConfigDict, module: str) -> Tuple[Any, Optional[int]]:

@@ -192,7 +192,9 @@ def _check_files(cfg: Any, dataset: Any, key: str) -> None:
                 continue
             path = value if os.path.isabs(value) else os.path.join(root, value)
             if not os.path.exists(path):
-                remedy = cfg.get("data_help") or (
+                about = os.path.abspath(cfg.get("data_root") or os.sep)  # what data_help speaks of
+                ours = os.path.abspath(path).startswith(about)
+                remedy = (ours and cfg.get("data_help")) or (
                     f"Prepare the dataset, or give its place with --cfg-options {key}.{name}=PATH"
                 )
                 raise ConfigError(
@@ -295,13 +297,29 @@ def init_weights(model: torch.nn.Module, cfg: Any) -> None:
             model.init_weights()
         except URLError as error:
             wanted = where_to_put(cfg.get("model") or cfg.get("algorithm"))
-            key = "model" if cfg.get("model") is not None else "algorithm.architecture.model"
+            options = " ".join(
+                f"{key}.backbone.init_cfg=None {key}.pretrained=None" for key in _untrained(cfg)
+            )
             raise ConfigError(
                 f"Weights of a pretrained backbone could not be downloaded ({error.reason}). On a "
                 "machine without network, fetch them elsewhere and put them here: "
                 f"{'; '.join(wanted) or 'see the init_cfg of the models'}. Or start from random "
-                f"weights: --cfg-options {key}.backbone.init_cfg=None {key}.pretrained=None"
+                f"weights: --cfg-options {options}"
             ) from error
+
+
+def _untrained(cfg: Any) -> List[str]:
+    """The keys of the models whose backbones start with pretrained weights, as written."""
+    short, algorithm = cfg.get("spelled_out"), cfg.get("algorithm") or {}
+    if not algorithm:
+        return ["pair.student" if short == "pair" else "model"]
+    distiller = algorithm.get("distiller")
+    if not distiller:
+        return ["prompt.teacher" if short == "prompt" else "algorithm.architecture.model"]
+    keys = ["pair.student" if short == "pair" else "algorithm.architecture.model"]
+    if distiller.get("teacher_checkpoint") is None:
+        keys.append("pair.teacher" if short == "pair" else "algorithm.distiller.teacher")
+    return keys
 
 
 def build_optimizer(model: torch.nn.Module, cfg: Any) -> torch.optim.Optimizer:
@@ -343,32 +361,6 @@ def build_eval_loader(cfg: Any, split: str, task: str, distributed: bool) -> Any
     options.setdefault("persistent_workers", False)
     dataset = build_dataset(dataset_cfg, task, test_mode=True)
     return _datasets_of(task).build_dataloader(dataset, dist=distributed, shuffle=False, **options)
-
-
-def check_classes(model: torch.nn.Module, dataset: Any) -> None:
-    """The heads of the model that learns must have the dataset's number of classes.
-
-    Raises:
-        ConfigError: names the head and both numbers.
-    """
-    names = getattr(dataset, "CLASSES", None)
-    if names is None:
-        return
-    learns = getattr(getattr(model, "architecture", model), "model", model)
-    for path, module in learns.named_modules():
-        kind, count = type(module).__name__, getattr(module, "num_classes", None)
-        # classes of their own: objects, "stuff", boundaries
-        other = any(word in kind for word in ("RPN", "Semantic", "Panoptic", "STDC"))
-        if not kind.endswith("Head") or other or not isinstance(count, int):
-            continue
-        things = getattr(dataset, "THING_CLASSES", None)  # of a panoptic dataset
-        if count not in (len(names), len(things or names)):
-            raise ConfigError(
-                f"{path}.num_classes: {kind} has {count} classes, the training dataset "
-                f"{len(names)} ({', '.join(map(str, names[:4]))}, ...). Set num_classes in the "
-                "model (student=dict(config=..., bbox_head=dict(num_classes=...)) in a pair), or "
-                "the dataset's classes."
-            )
 
 
 def name_classes(model: torch.nn.Module, dataset: Any) -> Dict[str, Any]:

@@ -72,6 +72,7 @@ def load_for_test(
     from freekd.engine import setup
     from freekd.engine.checkpoint import CheckpointError, load_weights
     from freekd.fileio import load_checkpoint_file
+    from freekd.state_dict import STUDENT_PREFIX, has_prefix, strip_module
 
     content = load_checkpoint_file(checkpoint)
     state = content.get("state_dict", content) if isinstance(content, dict) else None
@@ -82,7 +83,10 @@ def load_for_test(
         )
     algorithm = cfg.get("algorithm")
     if algorithm is not None and algorithm.get("distiller") is not None:
-        cfg.algorithm.distiller = None
+        if has_prefix(strip_module(state), STUDENT_PREFIX):
+            cfg.algorithm.distiller = None
+        else:  # of --student-only, or exported
+            setup.keep_student_only(cfg)
     model = setup.build_model(cfg, task)
     missing, _ = load_weights(
         model, state, str(checkpoint), optional=("distiller.",), allow_missing=allow_missing

@@ -102,7 +102,7 @@ def train(cfg: Any, validate: bool = True, distributed: bool = False) -> Any:
 def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: bool) -> Any:
     from mmcv.runner import build_runner, get_dist_info
 
-    from freekd.engine import checkpoint, data, hooks, launch, resuming, setup
+    from freekd.engine import check_data, checkpoint, data, hooks, launch, resuming, setup
     from freekd.fileio import remove_stale_temp_files
     from freekd.prompt_file import fingerprint
 
@@ -136,6 +136,9 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
     torch.backends.cudnn.benchmark = bool(cfg.get("cudnn_benchmark", False))
     launch.set_random_seed(cfg.seed, cfg.get("deterministic", False))
     model = setup.build_model(cfg, task)
+    dataset = setup.build_dataset(cfg.data.train, task)
+    check_data.check_images(dataset)
+    check_data.check_classes(model, dataset)
     # Again: that a teacher was built must not change the student's first weights.
     launch.set_random_seed(cfg.seed)
     setup.init_weights(model, cfg)
@@ -147,8 +150,6 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
         if replaced:
             logger.warning("%d SyncBN layers run as BN: SyncBN needs a GPU", replaced)
 
-    dataset = setup.build_dataset(cfg.data.train, task)
-    setup.check_classes(model, dataset)
     names = setup.name_classes(model, dataset)
     if cfg.checkpoint_config is not None:
         cfg.checkpoint_config.meta = dict(freekd_version=freekd.__version__, task=task, **names)

@@ -118,10 +118,10 @@ def load_teacher_weights(
         if told:
             what.append(f"{len(told)} are of another shape: {_first(told)}")
         raise RuntimeError(
-            f"{key}={checkpoint!r} fills {share:.1%} of the teacher's weights (at least "
-            f"{min_share:.0%} expected, and none of another shape): {'; '.join(what)}. The file "
-            f"has {_first(sorted(map(str, state)))}. Is it the checkpoint of this teacher's config "
-            "and num_classes?"
+            f"{key}={checkpoint!r} does not fit the teacher: {'; '.join(what)}. It fills "
+            f"{share:.1%} of the weights (expected: {min_share:.0%}, none of another shape). The "
+            f"file has {_first(sorted(map(str, state)))}. Is it the checkpoint of this teacher's "
+            "config and num_classes?"
         )
     note = "" if not lacking else f"; left as they were: {_first(lacking)}"
     level = logging.WARNING if lacking else logging.INFO

@@ -9,7 +9,7 @@ import mmcv
 import pytest
 import torch
 
-from freekd.engine import print_config, setup
+from freekd.engine import check_data, print_config, setup
 from freekd.engine.errors import ConfigError
 from freekd.models import download
 
@@ -109,6 +109,7 @@ def test_segmentors_get_their_architecture(tmp_path):
         ),
         (dict(pair=dict(PAIR, module=dict(student="neck"))), ["pair.module"]),
         (dict(pair=dict(PAIR, module="backbone")), ["'backbone'", "pair.channels"]),
+        (dict(pair=dict(PAIR, module="nek")), ["pair.module='nek'", "nearest: ['neck'"]),
         (dict(pair=PAIR, prompt=dict(teacher=TEACHER)), ["['pair', 'prompt']"]),
         (dict(pair=dict(PAIR, student="mmdet::faster_rcnn/r50.py")), ["pair.student", "nearest"]),
         (dict(pair=dict(PAIR, student="nowhere.py")), ["pair.student='nowhere.py'", "mmdet::"]),
@@ -229,15 +230,30 @@ def test_class_counts(monkeypatch):
     class Data:
         CLASSES = tuple("0123456789")
 
-    setup.check_classes(model, Data)
+    check_data.check_classes(model, Data)
     Data.CLASSES, Data.THING_CLASSES = tuple("0123456789ab"), tuple("0123456789")
-    setup.check_classes(model, Data)  # the things of a panoptic dataset
+    check_data.check_classes(model, Data)  # the things of a panoptic dataset
     del Data.THING_CLASSES
     Data.CLASSES = ("car", "cat")
     with pytest.raises(
         ConfigError, match=r"bbox_head.num_classes: RetinaHead has 10.* 2 \(car, cat"
     ):
-        setup.check_classes(model, Data)
+        check_data.check_classes(model, Data)
+
+
+def test_classes_that_the_annotations_do_not_know():
+    class Coco:
+        dataset = dict(categories=[dict(name="cat"), dict(name="dog")])
+
+    class Data(list):
+        coco, CLASSES = Coco, ("cat", "dog")
+
+    check_data.check_images(Data([0]))
+    with pytest.raises(ConfigError, match="found none that can be used"):
+        check_data.check_images(Data())
+    Data.CLASSES = ("Cat", "dog")
+    with pytest.raises(ConfigError, match=r"\['Cat'\].*which has cat, dog"):
+        check_data.check_images(Data([0]))
 
 
 @pytest.mark.parametrize(
@@ -256,7 +272,7 @@ def test_heads_with_classes_of_their_own(reference, dataset):
     cfg = setup.load_config(reference)
     cfg.model.backbone.update(init_cfg=None)
     package = mmseg.datasets if task == "seg" else mmdet.datasets
-    setup.check_classes(setup.build_model(cfg, task), getattr(package, dataset))
+    check_data.check_classes(setup.build_model(cfg, task), getattr(package, dataset))
 
 
 # --------------------------------------------------------------------------- without a network
@@ -316,7 +332,7 @@ def test_offline_names_the_backbones_file(hub, monkeypatch, tmp_path):
         def init_weights(self):
             raise URLError("Name or service not known")
 
-    with pytest.raises(ConfigError, match="resnet50.*architecture.model.backbone.init_cfg=None"):
+    with pytest.raises(ConfigError, match="resnet50.*pair.student.backbone.init_cfg=None"):
         setup.init_weights(Offline(), cfg)
 
 

@@ -199,7 +199,7 @@ def test_teacher_checkpoint(tmp_path, batch):
     torch.save(dict(state_dict=partial), path)
     with pytest.raises(RuntimeError) as error:
         finetune(checkpoint=path).init_weights()
-    for word in ("architecture.checkpoint", "% of the teacher's weights", "backbone."):
+    for word in ("architecture.checkpoint", "% of the weights", "backbone."):
         assert word in str(error.value)
     with pytest.raises(FileNotFoundError, match="architecture.checkpoint"):
         finetune(checkpoint=str(tmp_path / "none.pth")).init_weights()

@@ -174,7 +174,7 @@ def take(loader: Any, count: int) -> Tuple[List[Any], float]:
 
 def build(cfg: Any) -> Subject:
     """What :func:`freekd.engine.train.train` builds, in its order and with its seeds."""
-    from freekd.engine import data, launch, precision, setup
+    from freekd.engine import check_data, data, launch, precision, setup
     from freekd.fileio import load_checkpoint_file
     from freekd.models.download import local_checkpoint
 
@@ -189,11 +189,7 @@ def build(cfg: Any) -> Subject:
         model, _ = compat.plain_batch_norm(model)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints how it gets on
         dataset = setup.build_dataset(cfg.data.train, task)
-    if len(dataset) == 0:
-        raise setup.ConfigError(
-            "data.train: expected images, found none that can be used. Do the dataset's classes "
-            f"{getattr(dataset, 'CLASSES', None)} occur in its annotations?"
-        )
+    check_data.check_images(dataset)
     setup.name_classes(model, dataset)
     options = dict(cfg.data.get("train_dataloader", {}))
     options["workers_per_gpu"] = 0  # the batches are the same
