@@ -15,9 +15,8 @@ from .taps import as_levels
 
 REQUIRED = {"student_module", "teacher_module", "losses"}
 KNOWN = REQUIRED | {"align_module", "resize"}
-_CLASS_MAPS = re.compile(
-    r"cls|conv_seg|conf"
-)  # last names of the layers whose channels are classes
+# in the last names of the layers whose channels are classes
+_CLASS_MAPS = re.compile(r"cls|conv_seg|conf")
 
 
 def check_components(components: Any) -> List[ConfigDict]:
@@ -173,6 +172,14 @@ def _check_sizes(student: List[Tensor], teacher: List[Tensor], component: Any, w
             )
 
 
+def _check_counts(student: List[Tensor], teacher: List[Tensor], where: str) -> None:
+    if len(student) != len(teacher):
+        raise FeatureError(
+            f"{where}: the student module gives {len(student)} levels, the teacher module "
+            f"{len(teacher)}"
+        )
+
+
 def _check_plain(s_out: Any, t_out: Any, component: Any, where: str) -> List[str]:
     """MMRazor's and mmdet's own losses compare tensors of one shape (or after ``align_module``)."""
     student, teacher = s_out[0], t_out[0]
@@ -180,12 +187,8 @@ def _check_plain(s_out: Any, t_out: Any, component: Any, where: str) -> List[str
         student, teacher = as_levels(*s_out, key=where), as_levels(*t_out, key=where)
     else:
         student, teacher = [student], [teacher]
+    _check_counts(student, teacher, where)
     pairs = [(tuple(s.shape), tuple(t.shape)) for s, t in zip(student, teacher)]
-    if len(student) != len(teacher):
-        raise FeatureError(
-            f"{where}: the student module gives {len(student)} levels, the teacher module "
-            f"{len(teacher)}"
-        )
     for s_shape, t_shape in pairs:
         if s_shape != t_shape and "align_module" not in component:
             raise FeatureError(
@@ -222,11 +225,7 @@ def apply_loss(
         _check_sizes(student, teacher, component, where)
         result = loss(student, teacher)
         return result
-    if len(student) != len(teacher):
-        raise ValueError(
-            f"{where}: the student module gives {len(student)} levels, the teacher module "
-            f"{len(teacher)}"
-        )
+    _check_counts(student, teacher, where)
     return torch.stack([loss(s, t) for s, t in zip(student, teacher)]).sum()
 
 

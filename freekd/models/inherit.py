@@ -1,11 +1,12 @@
 """The inheriting strategy: the student starts with the teacher's neck and head (below Eq. 14)."""
 
 import logging
-from difflib import get_close_matches
 from typing import Dict, List, Mapping, NamedTuple, Sequence, Union
 
 from mmcv.utils import print_log
 from torch import nn
+
+from .utils import find_module
 
 Parts = Union[Sequence[str], Mapping[str, str]]
 
@@ -41,8 +42,8 @@ def inherit_weights(
     other_shape: List[str] = []
     missing: List[str] = []
     for mine, its in names.items():
-        _check_part(student, mine, f"{key}: student")
-        _check_part(teacher, its, f"{key}: teacher")
+        find_module(student, mine, f"{key} (student)")
+        find_module(teacher, its, f"{key} (teacher)")
         before = len(taken)
         for name, value in ours.items():
             if not name.startswith(f"{mine}."):
@@ -68,16 +69,6 @@ def inherit_weights(
     level = logging.WARNING if few else logging.INFO
     print_log(_report(result, names, ours), logger="root", level=level)
     return result
-
-
-def _check_part(model: nn.Module, part: str, who: str) -> None:
-    modules = dict(model.named_modules())
-    if part not in modules or not part:
-        near = get_close_matches(part, [name for name in modules if name], n=4, cutoff=0.4)
-        raise ValueError(
-            f"{who} {type(model).__name__} has no part {part!r}; nearest: {near}, top level: "
-            f"{[name for name, _ in model.named_children()]}"
-        )
 
 
 def _report(result: Inherited, names: Dict[str, str], ours: Mapping[str, object]) -> str:

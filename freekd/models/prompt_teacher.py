@@ -72,6 +72,7 @@ class FrequencyPromptTeacher(BaseArchitecture):
         super().__init__(model=model, init_cfg=init_cfg)
         self.checkpoint = checkpoint
         self.min_share = min_share
+        self.teacher_share: Optional[float] = None  # of the weights that the checkpoint filled
         self.module_path = module
         self.model.requires_grad_(False)
         self.prompts = FrequencyPrompts(spec)
@@ -117,7 +118,7 @@ class FrequencyPromptTeacher(BaseArchitecture):
             warn_untrained("architecture.checkpoint")
             super().init_weights()
         else:
-            load_teacher_weights(
+            self.teacher_share = load_teacher_weights(
                 self.model, self.checkpoint, "algorithm.architecture.checkpoint", self.min_share
             )
             self._is_init = True

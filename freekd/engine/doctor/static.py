@@ -112,17 +112,12 @@ def weights(subject: Any, report: Report) -> None:
 
 
 def _teacher_share(subject: Any) -> float:
-    known = getattr(getattr(subject.model, "distiller", None), "teacher_share", None)
-    if known is not None:
-        return float(known)
-    if subject.teacher_checkpoint is None:
-        names = [n for _, _, part in checks.pretrained_parts(subject.teacher) for n in part]
-        return checks.share(subject.teacher, names)
-    content = subject.teacher_file
-    state = content.get("state_dict", content)
-    prefixes = ("", "module.", "architecture.model.")
-    found = [checks.filled(subject.teacher, state, prefix) for prefix in prefixes]
-    return max(checks.share(subject.teacher, names) for names in found)
+    for part in ("distiller", "architecture"):  # of stage 2, of stage 1
+        known = getattr(getattr(subject.model, part, None), "teacher_share", None)
+        if known is not None:
+            return float(known)
+    names = [n for _, _, part in checks.pretrained_parts(subject.teacher) for n in part]
+    return checks.share(subject.teacher, names)
 
 
 def _student_weights(subject: Any, report: Report, lines: List[str]) -> None:
