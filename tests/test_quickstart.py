@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from freekd.engine.progress import Steps, clock
-from freekd.engine.quickstart import METHODS, last_evaluation
+from freekd.engine.quickstart import METHODS, PROMPTED, last_evaluation
 from freekd.engine.report import table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -164,3 +164,15 @@ def test_table_and_clock():
     text = table(dict(teacher=entry, prompted_teacher=entry, students=students))
     assert "0.500 +- 0.010" in text and "1.00 M" in text and "4.00 MB" in text
     assert clock(75) == "1:15"
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_methods_with_prompts_are_given_the_runs_own(method):
+    """Oracle: what the method's config says."""
+    from freekd.engine.setup import load_config
+
+    distiller = (load_config(str(ROOT / METHODS[method][0])).get("algorithm") or {}).get(
+        "distiller"
+    )
+    losses = distiller.components[0].losses if distiller else []
+    assert (method in PROMPTED) == any(loss.get("prompts") is not None for loss in losses)

@@ -41,6 +41,9 @@ METHODS = {
 }
 
 
+PROMPTED = ("freekd", "inherit", "paper")  # the methods whose configs read the prompt file
+
+
 class Plan(NamedTuple):
     """How long to train what."""
 
@@ -243,7 +246,7 @@ class Quickstart:
         if method != "baseline":
             options["algorithm.distiller.teacher_checkpoint"] = str(self.teacher_ckpt)
             inputs.append(self.teacher_ckpt)
-        if method in ("freekd", "paper"):
+        if method in PROMPTED:
             where = "algorithm.distiller.components.0.losses.0.prompts"
             options[where] = str(self.prompts)
             inputs.append(self.prompts)
