@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .frequency import WaveletBands, band_names, dwt2
+from .frequency.haar_distance import can_fuse, haar_distance, weighted_sum
+from .frequency.wavelet import band_sizes, haar_applies
 
 GRANULARITIES = ("band", "level")
 BAND_CHOICES = ("all", "high", "low")
@@ -78,8 +80,8 @@ def group_coefficients(bands: WaveletBands, granularity: str = "band") -> List[T
 def standardize(feat: Tensor, eps: float = 1e-6) -> Tensor:
     """Each channel of (N, C, H, W) to mean 0 and variance 1 over (N, H, W), in float32 at least."""
     feat = feat.float() if feat.dtype in (torch.float16, torch.bfloat16) else feat
-    var, mean = torch.var_mean(feat, dim=(0, 2, 3), unbiased=False, keepdim=True)
-    return (feat - mean) * torch.rsqrt(var + eps)
+    # torch's batch norm in training mode, without its own weights: one kernel each way
+    return torch.batch_norm(feat, None, None, None, None, True, 0.0, eps, False)
 
 
 def dissimilarity(masks: Tensor, kind: str = "jaccard", eps: float = 1e-12) -> Tensor:
@@ -167,29 +169,94 @@ def freekd_loss(
     >>> round(float(freekd_loss(torch.zeros_like(feat), feat)), 4)
     8.0
     """
-    if student.shape != teacher.shape:
-        raise ValueError(
-            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} must be aligned"
-        )
     check_choice("distance", distance, DISTANCES)
-    groups = selected_groups(dwt_levels, granularity, bands)
     if masks is not None and len(masks) != len(band_groups(dwt_levels, granularity)):
         raise ValueError(
             f"expected masks for {len(band_groups(dwt_levels, granularity))} groups "
             f"(dwt_levels={dwt_levels}, granularity={granularity!r}), got {len(masks)}"
         )
+    weights = None if masks is None else [mask_weight(mask, distance) for mask in masks]
+    return weighted_distance(
+        student,
+        teacher,
+        weights,
+        channel_weight,
+        wavelet,
+        dwt_levels,
+        dwt_mode,
+        granularity,
+        bands,
+        distance,
+    )
+
+
+def weighted_distance(
+    student: Tensor,
+    teacher: Tensor,
+    weights: Optional[Sequence[Tensor]] = None,
+    channel_weight: Optional[Tensor] = None,
+    wavelet: str = "haar",
+    dwt_levels: int = 3,
+    dwt_mode: str = "zero",
+    granularity: str = "band",
+    bands: str = "all",
+    distance: str = "l1",
+) -> Tensor:
+    """:func:`freekd_loss` with each group's T masks already reduced to one weight (N or 1, h, w).
+
+    With Haar the value and its gradient come from one pass over the maps, see
+    :mod:`freekd.frequency.haar_distance`; other wavelets, odd sizes with other modes than ``zero``,
+    weights that want a gradient, and second derivatives take the general way by themselves.
+
+    Raises:
+        ValueError: shapes differ, an unknown option, or weights of another size than the bands.
+    """
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} must be aligned"
+        )
+    check_choice("distance", distance, DISTANCES)
+    teacher = teacher.detach()
+    dtype = torch.float64 if torch.float64 in (student.dtype, teacher.dtype) else torch.float32
+    if channel_weight is not None:
+        channel_weight = channel_weight.to(dtype)
+    squared = distance == "l2"
     with torch.autocast(device_type=student.device.type, enabled=False):
-        wide = torch.float64 if torch.float64 in (student.dtype, teacher.dtype) else torch.float32
-        difference = student.to(wide) - teacher.detach().to(wide)
+        sizes = band_sizes(student.shape[-2:], wavelet, dwt_levels, dwt_mode)
+        band_weights = _band_weights(
+            weights, sizes, student, dtype, selected_groups(dwt_levels, granularity, bands)
+        )
+        if haar_applies(student.shape, wavelet, dwt_mode, dwt_levels) and can_fuse(
+            student, teacher, channel_weight, *band_weights
+        ):
+            return haar_distance(student, teacher, band_weights, channel_weight, squared)
+        difference = student.to(dtype) - teacher.to(dtype)
         flat = dwt2(difference, wavelet, dwt_levels, dwt_mode).flat()
-        total = difference.new_zeros(())
-        for position, (_, members) in groups:
-            weight = None if masks is None else mask_weight(masks[position], distance)
-            for member in members:
-                error = flat[member].abs() if distance == "l1" else flat[member].square()
-                if channel_weight is not None:
-                    error = error * channel_weight[:, :, None, None]
-                if weight is not None:
-                    error = error * weight.unsqueeze(1)
-                total = total + error.mean() / len(members)
-    return total
+        return weighted_sum(flat, band_weights, channel_weight, squared)
+
+
+def _band_weights(
+    weights: Optional[Sequence[Tensor]],
+    sizes: Sequence[Tuple[int, int]],
+    student: Tensor,
+    dtype: torch.dtype,
+    groups: Sequence[Tuple[int, BandGroup]],
+) -> List[Tensor]:
+    """Per band (N or 1, h, w): the group's weight over the number of its coefficients, or 0."""
+    out = [student.new_zeros((1, *size), dtype=dtype) for size in sizes]
+    count, channels = student.shape[:2]
+    for position, (name, members) in groups:
+        height, width = sizes[members[0]]
+        coefficients = count * channels * height * width * len(members)
+        if weights is None:
+            weight = student.new_full((1, height, width), 1 / coefficients, dtype=dtype)
+        else:
+            weight = weights[position].to(dtype) / coefficients
+            if weight.shape[0] not in (1, count) or weight.shape[1:] != (height, width):
+                raise ValueError(
+                    f"the mask of {name} has (N, h, w) = {tuple(weight.shape)}, the band of a map "
+                    f"{tuple(student.shape)} {(count, height, width)}"
+                )
+        for member in members:
+            out[member] = weight
+    return out

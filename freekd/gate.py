@@ -34,11 +34,27 @@ def channel_relation(feat: Tensor, context: Tensor) -> Tensor:
         )
     with torch.autocast(device_type=feat.device.type, enabled=False):
         feat, context = feat.float(), context.float()
-        size = feat.shape[-2:]
-        if context.shape[-2:] != size:
-            context = F.interpolate(context, size=size, mode="bilinear", align_corners=False)
+        size, coarse = feat.shape[-2:], context.shape[-2:]
+        if coarse != size:
+            if _adjoint_pays(feat, context):
+                feat = torch.ops.aten.upsample_bilinear2d_backward(
+                    feat.contiguous(), size, context.shape, False
+                )
+            else:
+                context = F.interpolate(context, size=size, mode="bilinear", align_corners=False)
         scores = context.flatten(2) @ feat.flatten(2).transpose(1, 2)
         return torch.softmax(scores / (size[0] * size[1]) ** 0.5, dim=-1)
+
+
+def _adjoint_pays(feat: Tensor, context: Tensor) -> bool:
+    """psi is linear: psi(F') F^T = F' (psi^T F)^T, a product of four times fewer positions.
+
+    psi^T is the backward pass of the resize. It pays on CPUs; on GPUs it adds atomically, in any
+    order, and the product is cheap. Autograd has no derivative for it, so stage 1 resizes.
+    """
+    learning = torch.is_grad_enabled() and (feat.requires_grad or context.requires_grad)
+    coarser = context.shape[-2:].numel() < feat.shape[-2:].numel()
+    return feat.device.type == "cpu" and coarser and not learning
 
 
 class PositionGate(nn.Module):

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from .frequency import MODES, WaveletBands, dwt2, idwt2
 from .frequency.filters import filter_bank
+from .frequency.haar import haar_analysis, haar_low
+from .frequency.wavelet import haar_applies
 from .functional import (
     GRANULARITIES,
     FeatureError,
@@ -18,6 +20,7 @@ from .functional import (
     check_choice,
     dissimilarity,
     group_coefficients,
+    mask_weight,
 )
 from .gate import PositionGate
 
@@ -136,6 +139,47 @@ def prompt_masks(prompt: Tensor, bands: WaveletBands, granularity: str = "band")
     return masks
 
 
+@torch.no_grad()
+def haar_masks(
+    prompt: Tensor, feat: Tensor, dwt_levels: int = 3, granularity: str = "band"
+) -> List[Tensor]:
+    """:func:`prompt_masks` of a Haar transform with zero extension, without making the bands.
+
+    The transform acts on each channel, the prompt across channels, so they commute (method.md,
+    identity 3): P_b xi_b(R) = xi_b(P_b R). The C channels are projected to T first, and T maps are
+    transformed; of the C channels only LL is needed, for the next level. No gradient.
+
+    Args:
+        prompt: P (G, T, C).
+        feat: R (N, C, H, W), any floating type.
+        dwt_levels, granularity: as for :func:`prompt_masks`.
+
+    Returns:
+        G masks (N, T, h, w), in float32, or float64 where ``feat`` is.
+    """
+    low = feat.to(torch.promote_types(feat.dtype, torch.float32))
+    prompt = prompt.to(low.dtype)
+    logits = []
+    with torch.autocast(device_type=feat.device.type, enabled=False):
+        for level in range(1, dwt_levels + 1):
+            if granularity == "band":
+                projected = _project(prompt[3 * level - 2 : 3 * level + 1], low)
+                _, *details = haar_analysis(projected)
+                logits += [band[:, i] for i, band in enumerate(details)]
+            else:
+                _, *details = haar_analysis(_project(prompt[level : level + 1], low)[:, 0])
+                logits.append(details[0] + details[1] + details[2])
+            low = haar_low(low)
+        logits.insert(0, _project(prompt[:1], low)[:, 0])
+    return [torch.sigmoid(logit) for logit in logits]
+
+
+def _project(prompt: Tensor, maps: Tensor) -> Tensor:
+    """(g, T, C) times (N, C, h, w): (N, g, T, h, w)."""
+    out = prompt.flatten(0, 1) @ maps.flatten(2)
+    return out.view(maps.shape[0], *prompt.shape[:2], *maps.shape[2:])
+
+
 def masked_reconstruction(
     feat: Tensor,
     prompt: Tensor,
@@ -215,11 +259,23 @@ class FrequencyPrompts(nn.Module):
 
     def masks(self, feats: Sequence[Tensor]) -> List[List[Tensor]]:
         """For each map (N, C, H, W), for each group, the masks (N, T, h, w)."""
-        spec = self.spec
+        return [self._masks(prompt, feat) for prompt, feat in zip(self.prompts, feats)]
+
+    def _masks(self, prompt: Tensor, feat: Tensor) -> List[Tensor]:
+        _, _, wavelet, levels, mode, granularity, _ = self.spec
+        learning = torch.is_grad_enabled() and (prompt.requires_grad or feat.requires_grad)
+        if haar_applies(feat.shape, wavelet, mode, levels) and not learning:
+            return haar_masks(prompt, feat, levels, granularity)
+        return prompt_masks(prompt, dwt2(feat, wavelet, levels, mode), granularity)
+
+    @torch.no_grad()
+    def weights(self, feats: Sequence[Tensor], distance: str = "l1") -> List[List[Tensor]]:
+        """Stage 2's: the masks of :meth:`masks` as one weight (N, h, w) each, without gradient.
+
+        See :func:`freekd.functional.mask_weight`.
+        """
         return [
-            prompt_masks(
-                prompt, dwt2(feat, spec.wavelet, spec.dwt_levels, spec.dwt_mode), spec.granularity
-            )
+            [mask_weight(mask, distance) for mask in self._masks(prompt, feat)]
             for prompt, feat in zip(self.prompts, feats)
         ]
 

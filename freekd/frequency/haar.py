@@ -5,78 +5,204 @@ Haar with zero extension is a 2x2 block transform: with a, b / c, d the samples 
     LL = (a + b + c + d) / 2    LH = (a + b - c - d) / 2
     HL = (a - b + c - d) / 2    HH = (a - b - c + d) / 2
 
-The 4x4 matrix is orthonormal and symmetric, so the same butterfly inverts it, and the adjoint of
-the transform is its inverse (method.md, identity 4): the backward pass of one is the other.
+The 4x4 matrix is orthonormal and symmetric, so the adjoint of the transform is its inverse
+(method.md, identity 4): the backward pass of one is the other.
+
+Along the height a butterfly adds and subtracts whole rows. Along the width neighbours would have to
+be read with a stride of two, which is slow on CPUs. So a pair of neighbours x, y is taken as the
+complex number x + iy: its product with (1 - i) / 2 is ((x + y) + i (y - x)) / 2, a butterfly in one
+multiplication of contiguous memory. What comes out is called *packed*: LL and -HL, LH and -HH,
+alternate along the width. Maps are taken a few at a time, so that they stay in the cache.
 """
 
 from typing import Any, List, Sequence, Tuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from . import haar_triton
+
+_SPLIT, _MERGE = 0.5 - 0.5j, 0.5 + 0.5j
+_CHUNK_BYTES = 2**21  # of the maps that are worked on at a time; see docs/performance.md
 
 
-def _butterfly(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-    top_sum, top_diff = a + b, a - b
-    bottom_sum, bottom_diff = c + d, c - d
-    return (
-        (top_sum + bottom_sum).mul_(0.5),
-        top_sum.sub_(bottom_sum).mul_(0.5),
-        (top_diff + bottom_diff).mul_(0.5),
-        top_diff.sub_(bottom_diff).mul_(0.5),
-    )
+def maps_at_a_time(height: int, width: int, like: Tensor) -> int:
+    """How many maps of this size stay in a CPU's cache; a GPU takes all at once."""
+    if like.device.type != "cpu":
+        return 2**31
+    return max(1, _CHUNK_BYTES // (height * width * like.element_size()))
 
 
-def _analyse(x: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+def as_pairs(packed: Tensor) -> Tensor:
+    """(..., W), W even, as complex numbers of neighbours (..., W / 2); shares the memory."""
+    return torch.view_as_complex(packed.unflatten(-1, (-1, 2)))
+
+
+def split_rows(x: Tensor, packed: Tensor) -> None:
+    """One level of analysis of x (M, H, W) into ``packed`` (M, 2, ceil(H/2), 2 ceil(W/2)).
+
+    ``packed[:, 0]`` gets LL at even and -HL at odd columns, ``packed[:, 1]`` LH and -HH.
+    """
     height, width = x.shape[-2:]
-    if height % 2 or width % 2:
-        x = F.pad(x, (0, width % 2, 0, height % 2))
-    even, odd = x[..., 0::2, :], x[..., 1::2, :]
-    return _butterfly(even[..., 0::2], even[..., 1::2], odd[..., 0::2], odd[..., 1::2])
+    upper, lower = x[:, 0::2], x[:, 1::2]
+    full = height // 2
+    torch.add(upper[:, :full], lower, out=packed[:, 0, :full, :width])
+    torch.sub(upper[:, :full], lower, out=packed[:, 1, :full, :width])
+    if height % 2:
+        packed[:, :, full, :width] = upper[:, full:]
+    if width % 2:
+        packed[..., width:] = 0
+    as_pairs(packed).mul_(_SPLIT)
 
 
-def _synthesise(low: Tensor, lh: Tensor, hl: Tensor, hh: Tensor, size: Sequence[int]) -> Tensor:
-    height, width = size
-    out = low.new_empty(low.shape[:-2] + (2 * low.shape[-2], 2 * low.shape[-1]))
-    even, odd = out[..., 0::2, :], out[..., 1::2, :]
-    even[..., 0::2], even[..., 1::2], odd[..., 0::2], odd[..., 1::2] = _butterfly(low, lh, hl, hh)
-    return out[..., :height, :width]
+def merge_rows(packed: Tensor, out: Tensor) -> None:
+    """The inverse of :func:`split_rows`, cut to ``out`` (M, H, W); changes ``packed``."""
+    height, width = out.shape[-2:]
+    as_pairs(packed).mul_(_MERGE)
+    cut = packed[..., :width]
+    upper, lower = (height + 1) // 2, height // 2
+    torch.add(cut[:, 0, :upper], cut[:, 1, :upper], out=out[:, 0::2])
+    torch.sub(cut[:, 0, :lower], cut[:, 1, :lower], out=out[:, 1::2])
+
+
+def halved(size: Sequence[int]) -> Tuple[int, int]:
+    """The size of a band of the next level: halves, rounded up."""
+    return (size[0] + 1) // 2, (size[1] + 1) // 2
+
+
+def _analyse(x: Tensor) -> List[Tensor]:
+    """One level of (M, H, W): LL, LH, HL, HH, each (M, ceil(H/2), ceil(W/2))."""
+    height, width = halved(x.shape[-2:])
+    bands = [x.new_empty(len(x), height, width) for _ in range(4)]
+    step = min(len(x), maps_at_a_time(2 * height, 2 * width, x))
+    buffer = x.new_empty(step, 2, height, 2 * width)
+    for first in range(0, len(x), step or 1):
+        part = slice(first, first + step)
+        packed = buffer[: len(x) - first]
+        split_rows(x[part], packed)
+        low, high = packed[..., 0::2], packed[..., 1::2]
+        ll, lh, hl, hh = (band[part] for band in bands)
+        ll.copy_(low[:, 0])
+        lh.copy_(low[:, 1])
+        torch.neg(high[:, 0], out=hl)
+        torch.neg(high[:, 1], out=hh)
+    return bands
+
+
+def haar_low(x: Tensor) -> Tensor:
+    """LL of one level alone: (..., H, W) to (..., ceil(H/2), ceil(W/2)). No gradient."""
+    lead, size = x.shape[:-2], x.shape[-2:]
+    height, width = halved(size)
+    maps = x.detach().reshape(-1, *size)
+    out = maps.new_empty(len(maps), height, width)
+    step = min(len(maps), maps_at_a_time(size[0], size[1], maps))
+    buffer = maps.new_zeros(step, height, 2 * width)  # a last, odd, column stays 0
+    for first in range(0, len(maps), step or 1):
+        part = maps[first : first + step]
+        rows, lower = buffer[: len(part)], part[:, 1::2]
+        torch.add(
+            part[:, 0 : 2 * lower.shape[1] : 2], lower, out=rows[:, : lower.shape[1], : size[1]]
+        )
+        if size[0] % 2:
+            rows[:, -1, : size[1]] = part[:, -1]
+        ll = out[first : first + step]
+        torch.add(rows[..., 0::2], rows[..., 1::2], out=ll).mul_(0.5)
+    return out.view(*lead, height, width)
+
+
+def _synthesise(bands: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    """The inverse of :func:`_analyse`, (M, H, W)."""
+    ll, lh, hl, hh = bands
+    count, height, width = lh.shape
+    out = lh.new_empty(count, *size)
+    step = min(count, maps_at_a_time(2 * height, 2 * width, lh))
+    buffer = lh.new_empty(step, 2, height, 2 * width)
+    for first in range(0, count, step or 1):
+        part = slice(first, first + step)
+        packed = buffer[: count - first]
+        low, high = packed[..., 0::2], packed[..., 1::2]
+        low[:, 0] = ll[part]
+        low[:, 1] = lh[part]
+        torch.neg(hl[part], out=high[:, 0])
+        torch.neg(hh[part], out=high[:, 1])
+        merge_rows(packed, out[part])
+    return out
 
 
 class _HaarAnalysis(torch.autograd.Function):
-    """One level of analysis; its adjoint is :class:`_HaarSynthesis`."""
+    """J levels of analysis; the adjoint is :class:`_HaarSynthesis`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, levels: int) -> Tuple[Tensor, ...]:
         ctx.size = tuple(x.shape[-2:])
-        return _analyse(x)
+        if haar_triton.available(x):
+            return tuple(haar_triton.analysis(x, levels))
+        lead = x.shape[:-2]
+        low = x.reshape(-1, *x.shape[-2:])
+        details: List[Tensor] = []
+        for _ in range(levels):
+            low, *bands = _analyse(low)
+            details += bands
+        return tuple(band.view(*lead, *band.shape[-2:]) for band in (low, *details))
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        low, lh, hl, hh = grads
-        return haar_synthesis(low, lh, hl, hh, ctx.size)
+    def backward(ctx: Any, *grads: Tensor) -> Tuple[Any, ...]:
+        return haar_synthesis(grads, ctx.size), None
 
 
 class _HaarSynthesis(torch.autograd.Function):
-    """One level of synthesis, cut to a size; its adjoint is :class:`_HaarAnalysis`."""
+    """J levels of synthesis, cut to a size; the adjoint is :class:`_HaarAnalysis`."""
 
     @staticmethod
-    def forward(
-        ctx: Any, low: Tensor, lh: Tensor, hl: Tensor, hh: Tensor, size: Tuple[int, int]
-    ) -> Tensor:
-        return _synthesise(low, lh, hl, hh, size)
+    def forward(ctx: Any, size: Tuple[int, int], *bands: Tensor) -> Tensor:
+        ctx.levels = len(bands) // 3
+        if haar_triton.available(bands[0]):
+            return haar_triton.synthesis(list(bands), size)
+        lead = bands[0].shape[:-2]
+        low, *details = (band.reshape(-1, *band.shape[-2:]) for band in bands)
+        for level in reversed(range(ctx.levels)):
+            target = details[3 * level - 3].shape[-2:] if level else size
+            low = _synthesise((low, *details[3 * level : 3 * level + 3]), target)
+        return low.view(*lead, *size)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tuple[Any, ...]:
-        return (*haar_analysis(grad), None)
+        return (None, *haar_analysis(grad, ctx.levels))
 
 
-def haar_analysis(x: Tensor) -> List[Tensor]:
-    """One Haar level, zero extension: (..., H, W) to [LL, LH, HL, HH], each half, rounded up."""
-    return list(_HaarAnalysis.apply(x))  # type: ignore[no-untyped-call]
+def haar_analysis(x: Tensor, levels: int = 1) -> List[Tensor]:
+    """J Haar levels with zero extension.
+
+    Args:
+        x: (..., H, W), float32 or float64.
+        levels: J >= 1.
+
+    Returns:
+        The 3J + 1 bands in the order of :meth:`WaveletBands.flat`; level j has the size
+        (..., ceil(H / 2^j), ceil(W / 2^j)).
+    """
+    return list(_HaarAnalysis.apply(x, levels))  # type: ignore[no-untyped-call]
 
 
-def haar_synthesis(low: Tensor, lh: Tensor, hl: Tensor, hh: Tensor, size: Sequence[int]) -> Tensor:
-    """The inverse of :func:`haar_analysis`, cut to ``size`` (H, W)."""
-    out: Tensor = _HaarSynthesis.apply(low, lh, hl, hh, tuple(size))  # type: ignore[no-untyped-call]
+def haar_synthesis(bands: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    """The inverse of :func:`haar_analysis`, cut to ``size`` (H, W).
+
+    Args:
+        bands: 3J + 1 of them, each level as large as half of the finer one, rounded up.
+        size: twice the size of level 1's bands, or one less.
+
+    Raises:
+        ValueError: sizes that do not belong together.
+    """
+    finer = tuple(size)
+    for level, band in enumerate((*bands[1::3], bands[0]), start=1):
+        coarser = tuple(band.shape[-2:])
+        expected = halved(finer) if 3 * level < len(bands) else finer  # LL has the last level's
+        if coarser != expected:
+            raise ValueError(
+                f"the bands of level {min(level, len(bands) // 3)} have the size {coarser}, "
+                f"expected {expected}"
+            )
+        finer = coarser
+    out: Tensor = _HaarSynthesis.apply(tuple(size), *bands)  # type: ignore[no-untyped-call]
     return out

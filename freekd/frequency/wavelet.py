@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .bands import DetailBands, WaveletBands
 from .filters import HAAR_NAMES, check_mode, extend, filter_bank
-from .haar import haar_analysis, haar_synthesis
+from .haar import haar_analysis, haar_synthesis, halved
 
 
 def _float_input(x: Tensor, what: str) -> Tensor:
@@ -27,10 +27,31 @@ def _float_input(x: Tensor, what: str) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-def _haar_applies(size: Sequence[int], wavelet: str, mode: str) -> bool:
-    """On an even size Haar never looks beyond the ends, so every mode gives the same."""
-    even = size[-2] % 2 == 0 and size[-1] % 2 == 0
+def haar_applies(size: Sequence[int], wavelet: str, mode: str, levels: int) -> bool:
+    """Whether J levels of (..., H, W) are those of :mod:`.haar`, which extends by zeros.
+
+    On an even size Haar never looks beyond the ends, so every mode gives the same.
+    """
+    even = size[-2] % 2**levels == 0 and size[-1] % 2**levels == 0
     return wavelet in HAAR_NAMES and (mode == "zero" or even)
+
+
+def band_sizes(
+    size: Sequence[int], wavelet: str = "haar", levels: int = 3, mode: str = "zero"
+) -> List[Tuple[int, int]]:
+    """(h, w) of the 3J + 1 bands of :func:`dwt2` of a map (..., H, W), without computing them.
+
+    >>> band_sizes((25, 42), levels=2)[:2]
+    [(7, 11), (13, 21)]
+    """
+    taps = 2 if wavelet in HAAR_NAMES else len(filter_bank(wavelet).dec_lo)
+    beyond = 1 if mode == "periodization" else taps - 1  # samples that a level adds, rounding incl.
+    sizes: List[Tuple[int, int]] = []
+    height, width = size[-2:]
+    for _ in range(levels):
+        height, width = (height + beyond) // 2, (width + beyond) // 2
+        sizes += [(height, width)] * 3
+    return [(height, width), *sizes]
 
 
 def _analyse_rows(x: Tensor, wavelet: str, mode: str) -> Tuple[Tensor, Tensor]:
@@ -71,7 +92,7 @@ def _along_height(x: Tensor) -> Tensor:
 
 def _analyse(x: Tensor, wavelet: str, mode: str) -> List[Tensor]:
     """One level of (..., H, W): [LL, LH, HL, HH]."""
-    if _haar_applies(x.shape, wavelet, mode):
+    if haar_applies(x.shape, wavelet, mode, 1):
         return haar_analysis(x)
     lead = x.shape[:-2]
 
@@ -91,10 +112,6 @@ def _analyse(x: Tensor, wavelet: str, mode: str) -> List[Tensor]:
 
 def _synthesise(bands: Sequence[Tensor], wavelet: str, mode: str) -> Tensor:
     """One level back to (..., H', W'), up to one larger than what was analysed."""
-    if wavelet in HAAR_NAMES:
-        height, width = bands[0].shape[-2:]
-        ll, lh, hl, hh = bands
-        return haar_synthesis(ll, lh, hl, hh, (2 * height, 2 * width))
     lead = bands[0].shape[:-2]
     ll, lh, hl, hh = (_along_height(band.reshape(-1, *band.shape[-2:])) for band in bands)
 
@@ -138,8 +155,10 @@ def dwt2(x: Tensor, wavelet: str = "haar", levels: int = 3, mode: str = "zero") 
         raise ValueError(f"dwt_levels must be an integer of at least 1, got {levels!r}")
     check_mode(mode)
     filter_bank(wavelet)
-    details = []
     with torch.autocast(device_type=low.device.type, enabled=False):
+        if haar_applies(low.shape, wavelet, mode, levels):
+            return WaveletBands.from_flat(haar_analysis(low, levels))
+        details = []
         for _ in range(levels):
             low, lh, hl, hh = _analyse(low, wavelet, mode)
             details.append(DetailBands(lh, hl, hh))
@@ -164,12 +183,18 @@ def idwt2(
     """
     check_mode(mode)
     filter_bank(wavelet)
-    low = _float_input(bands.low, "idwt2")
+    low, *flat = (_float_input(band, "idwt2") for band in bands.flat())
     with torch.autocast(device_type=low.device.type, enabled=False):
-        for details in reversed(bands.details):
-            lh, hl, hh = (_float_input(band, "idwt2") for band in details)
-            height, width = lh.shape[-2:]
-            low = _synthesise((low[..., :height, :width], lh, hl, hh), wavelet, mode)
+        if wavelet in HAAR_NAMES:
+            height, width = flat[0].shape[-2:]
+            fits = size is not None and halved(size) == (height, width)  # else cut below
+            largest = (2 * height, 2 * width)
+            low = haar_synthesis([low, *flat], size if size and fits else largest)
+        else:
+            for level in reversed(range(bands.levels)):
+                lh, hl, hh = flat[3 * level : 3 * level + 3]
+                height, width = lh.shape[-2:]
+                low = _synthesise((low[..., :height, :width], lh, hl, hh), wavelet, mode)
     if size is None:
         return low
     height, width = size

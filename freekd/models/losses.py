@@ -11,8 +11,8 @@ from freekd.functional import (
     DISTANCES,
     NORMALIZATIONS,
     check_choice,
-    freekd_loss,
     standardize,
+    weighted_distance,
 )
 from freekd.prompt import FrequencyPrompts, PromptSpec, expand_channels
 from freekd.prompt_file import load_prompts
@@ -148,13 +148,12 @@ class FreeKDLoss(nn.Module):
             weights = self.relation_weights(student, teacher)
             masks: Sequence = [None] * len(teacher)
             if self.prompts is not None:
-                with torch.no_grad():
-                    masks = self.prompts.masks(teacher)
+                masks = self.prompts.weights(teacher, self.distance)
             total = student[0].new_zeros(())
             for s, t, mask, weight in zip(student, teacher, masks, weights):
                 if self.normalize == "channel":
                     s, t = standardize(s), standardize(t)
-                total = total + freekd_loss(
+                total = total + weighted_distance(
                     s,
                     t,
                     mask,

@@ -1,0 +1,237 @@
+"""The weighted distance between the Haar bands of two maps, in one pass (Eq. 3 and 13).
+
+    D = sum_k sum_{n,c,y,x} w_k[n,y,x] omega[n,c] |xi_k(s - t)[n,c,y,x]|^p,    p = 1 or 2
+
+with xi J levels of the Haar transform with zero extension. Its gradient is known in closed form:
+the transform's adjoint is its inverse (method.md, identity 4), so
+
+    dD/ds = omega xi^-1( w_k sign(xi_k(s - t)) )    or    omega xi^-1( 2 w_k xi_k(s - t) ).
+
+On a CPU the maps are taken a few at a time, so that everything between reading s and t and writing
+the gradient stays in the cache; the bands never exist as a whole. On a GPU kernels do the same,
+see :mod:`.haar_triton`.
+"""
+
+from typing import Any, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from . import haar_triton
+from .haar import haar_analysis, halved, maps_at_a_time, merge_rows, split_rows
+
+Weights = Sequence[Tensor]
+
+
+def can_fuse(student: Tensor, *constants: Optional[Tensor]) -> bool:
+    """Whether :func:`haar_distance` has a fast way for these tensors.
+
+    Args:
+        student: the map that may want a gradient.
+        constants: teacher, weights: they are not differentiated here.
+    """
+    tensors = [student, *(tensor for tensor in constants if tensor is not None)]
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors[1:]):
+        return False
+    if any(tensor.device != student.device for tensor in tensors):
+        return False
+    if student.dim() != 4 or 0 in student.shape:
+        return False
+    return student.device.type == "cpu" or haar_triton.available(student)
+
+
+def haar_distance(
+    student: Tensor,
+    teacher: Tensor,
+    weights: Weights,
+    channel_weight: Optional[Tensor] = None,
+    squared: bool = False,
+) -> Tensor:
+    """D above.
+
+    Args:
+        student, teacher: s and t (N, C, H, W), any floating type each. No gradient flows into t.
+        weights: w, 3J + 1 tensors (N or 1, h, w) in the order of
+            :meth:`freekd.frequency.WaveletBands.flat`; without gradient.
+        channel_weight: omega (N, C), or None for 1; without gradient.
+        squared: p = 2 instead of 1.
+
+    Returns:
+        A scalar in float32, or float64 where a map is. It may be differentiated twice: the second
+        time :func:`plain_distance` is.
+    """
+    out: Tensor = _HaarDistance.apply(  # type: ignore[no-untyped-call]
+        student, teacher, channel_weight, squared, *weights
+    )
+    return out
+
+
+def plain_distance(
+    student: Tensor,
+    teacher: Tensor,
+    weights: Weights,
+    channel_weight: Optional[Tensor] = None,
+    squared: bool = False,
+) -> Tensor:
+    """The same as :func:`haar_distance`, from differentiable operations, whole bands at a time."""
+    dtype = _wide(student, teacher)
+    bands = haar_analysis(student.to(dtype) - teacher.to(dtype), len(weights) // 3)
+    return weighted_sum(bands, weights, channel_weight, squared)
+
+
+def weighted_sum(
+    bands: Sequence[Tensor],
+    weights: Weights,
+    channel_weight: Optional[Tensor] = None,
+    squared: bool = False,
+) -> Tensor:
+    """sum_k sum w_k omega |b_k|^p of the bands b (N, C, h, w) of any wavelet."""
+    total = bands[0].new_zeros(())
+    for band, weight in zip(bands, weights):
+        error = (band.square() if squared else band.abs()) * weight.unsqueeze(1)
+        if channel_weight is not None:
+            error = error * channel_weight[:, :, None, None]
+        total = total + error.sum()
+    return total
+
+
+def _wide(*maps: Tensor) -> torch.dtype:
+    return torch.float64 if any(x.dtype == torch.float64 for x in maps) else torch.float32
+
+
+class _HaarDistance(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        student: Tensor,
+        teacher: Tensor,
+        channel_weight: Optional[Tensor],
+        squared: bool,
+        *weights: Tensor,
+    ) -> Tensor:
+        ctx.squared, ctx.gradient = squared, None
+        ctx.save_for_backward(student, teacher, channel_weight, *weights)
+        if haar_triton.available(student):
+            return haar_triton.distance_value(
+                student, teacher, list(weights), channel_weight, len(weights) // 3, squared
+            )
+        value, ctx.gradient = _on_cpu(
+            student, teacher, weights, channel_weight, squared, ctx.needs_input_grad[0]
+        )
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor) -> Tuple[Optional[Tensor], ...]:
+        student, teacher, channel_weight, *weights = ctx.saved_tensors
+        gradient, ctx.gradient = ctx.gradient, None  # it becomes the result: good for one pass
+        if torch.is_grad_enabled():  # create_graph: somebody will differentiate what comes out
+            value = plain_distance(student, teacher, weights, channel_weight, ctx.squared)
+            (result,) = torch.autograd.grad(value, student, grad_out, create_graph=True)
+        elif haar_triton.available(student):
+            result = haar_triton.distance_gradient(
+                student,
+                teacher,
+                weights,
+                channel_weight,
+                len(weights) // 3,
+                ctx.squared,
+                grad_out,
+            )
+        else:
+            if gradient is None:  # a second backward through a kept graph
+                _, gradient = _on_cpu(student, teacher, weights, channel_weight, ctx.squared, True)
+            assert gradient is not None
+            result = gradient.mul_(grad_out * (2 if ctx.squared else 1)).to(student.dtype)
+        return (result, None, None, None, *(None for _ in weights))
+
+
+class _Workspace:
+    """Buffers for a few maps (M, H, W) at a time, small enough for the cache."""
+
+    def __init__(self, like: Tensor, count: int, size: Sequence[int], levels: int) -> None:
+        self.difference = like.new_empty(count, *size)
+        self.lows: List[Tensor] = [self.difference]  # what each level splits
+        self.packed: List[Tensor] = []  # and what comes out, see haar.py
+        for _ in range(levels):
+            height, width = halved(self.lows[-1].shape[-2:])
+            self.packed.append(like.new_empty(count, 2, height, 2 * width))
+            self.lows.append(like.new_empty(count, height, width))
+        self.scratch = like.new_empty(self.packed[0].numel())
+
+    def weighted_sums(
+        self, count: int, weights: Sequence[Tensor], squared: bool, want_gradient: bool
+    ) -> Tensor:
+        """sum w |xi(difference)|^p of each of the first ``count`` maps, (count,).
+
+        With ``want_gradient`` the bands are replaced by their derivatives, divided by p.
+        """
+        total = self.difference.new_zeros(count)
+        last = len(self.packed) - 1
+        for level, (buffer, weight) in enumerate(zip(self.packed, weights)):
+            packed = buffer[:count]
+            split_rows(self.lows[level][:count], packed)
+            if level < last:
+                self.lows[level + 1][:count] = packed[:, 0, :, 0::2]
+            flat = packed.view(count, -1)
+            error = self.scratch[: flat.numel()].view_as(flat)
+            torch.mul(flat, flat, out=error) if squared else torch.abs(flat, out=error)
+            total += torch.mv(error, weight)
+            if want_gradient:
+                (flat if squared else flat.sign_()).mul_(weight)
+        return total
+
+    def synthesise(self, out: Tensor) -> None:
+        """xi^-1 of what :meth:`weighted_sums` left, into ``out`` (count, H, W)."""
+        count = len(out)
+        for level in reversed(range(len(self.packed))):
+            packed = self.packed[level][:count]
+            if level + 1 < len(self.packed):
+                packed[:, 0, :, 0::2] = self.lows[level + 1][:count]
+            merge_rows(packed, self.lows[level][:count] if level else out)
+
+
+def _packed_weights(weights: Weights, level: int) -> Tensor:
+    """Level ``level``'s weights in the order of its packed bands, flat; LL counts in the last."""
+    lh, hl, hh = weights[3 * level - 2 : 3 * level + 1]
+    count = max(len(weight) for weight in weights)
+    packed = lh.new_zeros(count, 2, *lh.shape[-2:], 2)
+    if 3 * level + 1 == len(weights):
+        packed[:, 0, ..., 0] = weights[0]
+    packed[:, 0, ..., 1] = hl
+    packed[:, 1, ..., 0] = lh
+    packed[:, 1, ..., 1] = hh
+    return packed.flatten(1)
+
+
+def _on_cpu(
+    student: Tensor,
+    teacher: Tensor,
+    weights: Weights,
+    channel_weight: Optional[Tensor],
+    squared: bool,
+    want_gradient: bool,
+) -> Tuple[Tensor, Optional[Tensor]]:
+    """D and, where wanted, dD/ds divided by p, both in float32 at least."""
+    dtype, levels = _wide(student, teacher), len(weights) // 3
+    count, channels, height, width = student.shape
+    like = student.new_empty(0, dtype=dtype)
+    step = min(channels, maps_at_a_time(height, width, like))
+    work = _Workspace(like, step, (height, width), levels)
+    packed = [
+        _packed_weights([weight.to(dtype) for weight in weights], level)
+        for level in range(1, levels + 1)
+    ]
+    sums = like.new_zeros(count, channels)
+    gradient = like.new_empty(student.shape) if want_gradient else None
+    for n in range(count):
+        rows = [weight[n if len(weight) > 1 else 0] for weight in packed]
+        for first in range(0, channels, step):
+            part = slice(first, min(first + step, channels))
+            maps = work.difference[: part.stop - first]
+            maps.copy_(student[n, part]).sub_(teacher[n, part])
+            sums[n, part] = work.weighted_sums(len(maps), rows, squared, want_gradient)
+            if gradient is not None:
+                work.synthesise(gradient[n, part])
+                if channel_weight is not None:
+                    gradient[n, part].mul_(channel_weight[n, part, None, None])
+    return (sums if channel_weight is None else sums * channel_weight).sum(), gradient
