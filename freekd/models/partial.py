@@ -1,15 +1,18 @@
 """Running a detector or segmentor no further than its tapped modules need.
 
-A tapped neck needs no head, a tapped head no loss, and a RoI head of the teacher answers for the
-student's proposals, so that both speak of the same boxes.
+A tapped neck needs no head, a tapped head no loss, a tapped encoder no decoder, and a RoI head of
+the teacher answers for the student's proposals, so that both speak of the same boxes.
 """
 
 import inspect
 import re
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from torch import Tensor, nn
+
+from .leave_out import EndAfterTaps, left_out, untapped_layers
 
 _ROI = re.compile(r"^roi_head\.bbox_head(?:\.(\d+))?(?:\.|$)")
 _HEADS = ("bbox_head", "rpn_head", "decode_head", "auxiliary_head")  # each takes all levels
@@ -38,6 +41,9 @@ class PartialRun:
     Attributes:
         possible: False where the parts cannot be run alone (an unusual model): run it whole.
         stages: of the tapped RoI heads, see :func:`roi_stage`.
+        end: ends :meth:`features` after the last tap, see :class:`.leave_out.EndAfterTaps`; None
+            where RoI heads come after it.
+        untapped: layers of the dense heads that no tap depends on.
     """
 
     def __init__(self, model: nn.Module, paths: Sequence[str]) -> None:
@@ -58,6 +64,8 @@ class PartialRun:
             elif root not in ("backbone", "neck"):
                 self.possible = False
         self.heads: List[Tuple[nn.Module, bool]] = []
+        self.untapped: List[nn.Module] = []
+        self.end: Optional[EndAfterTaps] = None
         for root in sorted(heads):
             head = getattr(model, root, None)
             wants_metas = _forward_takes(head)
@@ -65,17 +73,28 @@ class PartialRun:
                 self.possible = False
             else:
                 self.heads.append((head, wants_metas))
+                self.untapped += untapped_layers(head, root, paths)
+        modules = dict(model.named_modules())
+        tapped = [modules[path] for path in dict.fromkeys(paths) if path in modules]
+        if self.possible and not self.stages:
+            self.end = EndAfterTaps(tapped)
 
     def features(self, img: Tensor, img_metas: Sequence[Dict[str, Any]]) -> Any:
-        """Backbone, neck and the tapped dense heads; returns the neck's features."""
-        feats = self.model.extract_feat(img)  # type: ignore[operator]
-        for head, wants_metas in self.heads:
-            if wants_metas:
-                for meta in img_metas:  # which mmdet sets at the start of forward_train
-                    meta.setdefault("batch_input_shape", tuple(img.shape[-2:]))
-                head(feats, img_metas)
-            else:
-                head(feats)
+        """Backbone, neck and the tapped dense heads, as far as a tap needs them.
+
+        Returns:
+            The neck's features; None where the last tap lies in backbone or neck.
+        """
+        feats = None
+        with left_out(self.untapped), self.end(len(img)) if self.end else nullcontext():
+            feats = self.model.extract_feat(img)  # type: ignore[operator]
+            for head, wants_metas in self.heads:
+                if wants_metas:
+                    for meta in img_metas:  # which mmdet sets at the start of forward_train
+                        meta.setdefault("batch_input_shape", tuple(img.shape[-2:]))
+                    head(feats, img_metas)
+                else:
+                    head(feats)
         return feats
 
     def extractor(self, stage: int) -> nn.Module:
