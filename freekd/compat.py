@@ -24,7 +24,9 @@ import torch
 from freekd import fileio
 from freekd.compat_precision import (  # noqa: F401 (mixed precision, stack 18)
     autocast_of,
+    run_ops_in_float32,
     to_float32,
+    unwrap_low_precision,
     use_low_precision,
     wrap_low_precision,
 )

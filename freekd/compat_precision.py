@@ -37,7 +37,7 @@ def use_low_precision(dtype: torch.dtype, device: str) -> None:
     if hasattr(torch.amp, "GradScaler"):  # torch >= 2.3; before, mmcv's works on CUDA
         optimizer.GradScaler = functools.partial(torch.amp.GradScaler, device)
     if dtype is torch.bfloat16:
-        _run_ops_in_float32()
+        run_ops_in_float32()
 
 
 def wrap_low_precision(model: torch.nn.Module) -> None:
@@ -58,6 +58,13 @@ def wrap_low_precision(model: torch.nn.Module) -> None:
             module.fp16_enabled = True  # type: ignore[assignment]
             if not hasattr(method, "in_float32"):
                 setattr(kind, name, _in_float32(method))
+
+
+def unwrap_low_precision(model: torch.nn.Module) -> None:
+    """Undo :func:`wrap_low_precision` for ``model``, which runs in a precision of its own."""
+    for module in model.modules():
+        if hasattr(module, "fp16_enabled"):
+            module.fp16_enabled = False  # type: ignore[assignment]
 
 
 def autocast_of(module: torch.nn.Module, device_type: str) -> Any:
@@ -113,7 +120,7 @@ def _in_float32(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _run_ops_in_float32() -> None:
+def run_ops_in_float32() -> None:
     """mmcv's compiled ops have no bfloat16 kernels: cast to float32 and back around them.
 
     Inside each autograd Function, so that it reaches every name that an op was imported by.

@@ -34,7 +34,7 @@ class Pair(NamedTuple):
         channels, student_channels, num_levels: of the tapped maps, where they cannot be told from
             the models' configs.
         resize: True where the student's maps are meant to be of another size.
-        min_share: see ``FreeKDDistiller``.
+        min_share, teacher_autocast: see ``FreeKDDistiller``.
     """
 
     teacher: Model
@@ -52,6 +52,7 @@ class Pair(NamedTuple):
     num_levels: Optional[int] = None
     resize: bool = False
     min_share: float = 0.95
+    teacher_autocast: Optional[str] = None
 
 
 class Prompt(NamedTuple):
@@ -194,6 +195,7 @@ def _distill(pair: Pair) -> ConfigDict:
             teacher_checkpoint=pair.teacher_checkpoint,
             components=components,
             min_share=pair.min_share,
+            teacher_autocast=pair.teacher_autocast,
         ),
     )
 

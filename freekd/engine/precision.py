@@ -88,14 +88,15 @@ def read_precision(cfg: Any, device: str) -> Optional[Precision]:
     return Precision(DTYPES[name])
 
 
-def _check_device(name: str, device: str) -> None:
+def _check_device(name: str, device: str, key: str = "fp16.dtype") -> None:
+    fp16 = key.startswith("fp16")
     if name == "bfloat16" and device == "cuda" and not _gpu_has_bfloat16():
+        remedy = "fp16=dict(dtype='float16', loss_scale='dynamic')" if fp16 else f"{key}='float16'"
         raise ConfigError(
-            f"fp16.dtype='bfloat16': expected a GPU that computes in it (Ampere or newer), this is "
-            f"a {torch.cuda.get_device_name()}. Set fp16=dict(dtype='float16', "
-            "loss_scale='dynamic')."
+            f"{key}='bfloat16': expected a GPU that computes in it (Ampere or newer), this is "
+            f"a {torch.cuda.get_device_name()}. Set {remedy}."
         )
-    if name == "float16" and device == "cpu" and not hasattr(torch.amp, "GradScaler"):
+    if fp16 and name == "float16" and device == "cpu" and not hasattr(torch.amp, "GradScaler"):
         raise ConfigError(
             f"fp16.dtype='float16' on the CPU: expected torch 2.3 or newer, this is "
             f"{torch.__version__}. Set fp16.dtype='bfloat16', or remove the key fp16."
@@ -129,11 +130,22 @@ def prepare(
     device: str,
     logger: Optional[logging.Logger] = None,
 ) -> None:
-    """Let ``model``, teacher included, compute in ``precision``; None leaves it in float32."""
+    """Let ``model``, teacher included, compute in ``precision``; None leaves it in float32.
+
+    A teacher with its own ``teacher_autocast`` keeps that.
+
+    Raises:
+        ConfigError: the device cannot compute in the teacher's.
+    """
+    own = [module for module in model.modules() if getattr(module, "teacher_autocast", None)]
+    for distiller in own:
+        _check_device(distiller.teacher_autocast, device, "distiller.teacher_autocast")
     if precision is None:
         return
     compat.use_low_precision(precision.dtype, device)
     compat.wrap_low_precision(model)
+    for distiller in own:
+        compat.unwrap_low_precision(distiller.teacher)
     if logger is not None:
         logger.info("mixed precision: %s, losses in float32", precision.dtype)
         if precision.dtype is torch.float16 and device == "cpu":

@@ -5,15 +5,12 @@ config is refused before training; each tapped module has one hook; a RoI head o
 fed with the student's proposals; and checkpoints hold the student, not the teacher.
 """
 
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Union
 
-import torch
 from mmrazor.models.builder import DISTILLERS
 from mmrazor.models.distillers import SingleTeacherDistiller
 from torch import Tensor, nn
 
-from freekd import compat
 from freekd.prompt_file import MAKE_COMMAND, fingerprint
 
 from .components import (
@@ -25,8 +22,9 @@ from .components import (
     check_same_images,
 )
 from .dry_run import dry_run
-from .partial import PartialRun, Proposals, roi_stage
+from .partial import PartialRun, Proposals
 from .taps import hook_output
+from .teacher_run import TeacherRun, check_autocast
 from .utils import (
     find_module,
     load_teacher_weights,
@@ -52,10 +50,12 @@ class FreeKDDistiller(SingleTeacherDistiller):
             ``teacher_module`` lies in the RoI head, that head sees the student's proposals.
         save_teacher: keep the teacher in checkpoints; by default they have the student's size.
         min_share: the least share of the teacher's weights that its checkpoint must fill.
+        teacher_autocast: ``bfloat16`` or ``float16``: the teacher alone runs under autocast; None:
+            as the whole run does.
 
     Raises:
-        ValueError: see :func:`freekd.models.components.check_components`; or a module path that
-            does not exist, with the nearest ones.
+        ValueError: see :func:`freekd.models.components.check_components`; a module path that does
+            not exist, with the nearest ones; another ``teacher_autocast``.
     """
 
     def __init__(
@@ -65,20 +65,22 @@ class FreeKDDistiller(SingleTeacherDistiller):
         teacher_checkpoint: Optional[str] = None,
         save_teacher: bool = False,
         min_share: float = 0.95,
+        teacher_autocast: Optional[str] = None,
         **kwargs: Any,
     ) -> None:
         if kwargs.pop("teacher_trainable", False):
             raise ValueError("distiller.teacher_trainable=True: the teacher of FreeKD is frozen")
+        check_autocast(teacher_autocast)
         teacher = resolve_model(teacher, "distiller.teacher")
         if teacher_checkpoint is not None:
             teacher = without_pretrained(teacher)
         super().__init__(teacher=teacher, components=check_components(components), **kwargs)
         self.teacher_checkpoint = teacher_checkpoint
         self.min_share = min_share
+        self.teacher_autocast = teacher_autocast
         self.teacher_share: Optional[float] = None  # of the weights that the checkpoint filled
         self.handles: List[Any] = []
         self.recording = False
-        self._teacher_feats: Any = None
         self.teacher.requires_grad_(False)
         self.teacher.eval()
         if not save_teacher:
@@ -135,7 +137,7 @@ class FreeKDDistiller(SingleTeacherDistiller):
 
     def check_shapes(self, student: nn.Module) -> Dict[str, List[str]]:
         """Send one blank image through both models, see :func:`freekd.models.dry_run.dry_run`."""
-        return dry_run(self, student, self._partial(student, "student_module"))
+        return dry_run(self, student, self._partial(student))
 
     # ----------------------------------------------------------------- hooks
     def prepare_from_student(self, student: nn.Module) -> None:
@@ -144,7 +146,8 @@ class FreeKDDistiller(SingleTeacherDistiller):
         Raises:
             ValueError: no such module, with the nearest names; or class maps of other classes.
         """
-        self.partial_teacher = self._partial(self.teacher, "teacher_module")
+        self.teacher_run = TeacherRun(self.teacher, self.components, self.teacher_autocast)
+        self.partial_teacher = self.teacher_run.partial
         for i, component in enumerate(self.components):
             key = f"distiller.components[{i}]"
             find_module(student.model, component.student_module, f"{key}.student_module")
@@ -160,11 +163,11 @@ class FreeKDDistiller(SingleTeacherDistiller):
             modules = dict(model.named_modules())
             for name, calls in outputs.items():
                 self.handles.append(hook_output(modules[name], self._record(calls, name)))
-        self._proposals = Proposals(self._partial(student.model, "student_module"))
+        self._proposals = Proposals(self._partial(student.model))
         self.handles += self._proposals.handles
 
-    def _partial(self, model: nn.Module, key: str) -> PartialRun:
-        return PartialRun(model, [component[key] for component in self.components])
+    def _partial(self, student: nn.Module) -> PartialRun:
+        return PartialRun(student, [component.student_module for component in self.components])
 
     def _record(self, outputs: List[Any], name: str) -> Any:
         root = name.split(".")[0]
@@ -198,44 +201,16 @@ class FreeKDDistiller(SingleTeacherDistiller):
         return self
 
     # ----------------------------------------------------------------- the teacher's part of a step
-    @contextmanager
-    def _as_teacher(self, device: torch.device) -> Iterator[None]:
-        """No gradient, and the precision that ``fp16`` asked for."""
-        with torch.no_grad(), compat.autocast_of(self.teacher, device.type):
-            yield
-
     def exec_teacher_forward(self, data: Dict[str, Any]) -> Any:
         """Run the teacher without gradient, and no further than the taps need.
 
         Its RoI heads wait for the student's proposals, see :meth:`compute_distill_loss`.
         """
-        self._teacher_feats = None
         if not self.partial_teacher.possible:
             return super().exec_teacher_forward(data)
         self.reset_ctx_teacher_mode(True)
         self.reset_outputs(self.teacher_outputs)
-        with self._as_teacher(data["img"].device):
-            self._teacher_feats = self.partial_teacher.features(data["img"], data["img_metas"])
-        return self._teacher_feats
-
-    def _run_roi_heads(self) -> None:
-        """The teacher's RoI heads, each once, on the student's proposals."""
-        done = set()
-        for i, component in enumerate(self.components):
-            stage = roi_stage(component.teacher_module)
-            if stage is None or stage in done:
-                continue
-            done.add(stage)
-            student_stage = roi_stage(component.student_module)
-            rois = None if student_stage is None else self._proposals.rois.get(student_stage)
-            if rois is None:
-                raise RuntimeError(
-                    f"distiller.components[{i}]: {component.teacher_module!r} wants the student's "
-                    f"proposals, but {component.student_module!r} is in no RoI head that saw any; "
-                    "tap the same part on both sides"
-                )
-            with self._as_teacher(rois.device):
-                self.partial_teacher.roi_head(self._teacher_feats, rois, stage)
+        return self.teacher_run.features(data)
 
     def compute_distill_loss(self, data: Optional[Dict[str, Any]] = None) -> Dict[str, Tensor]:
         """Each term by name, after teacher and student have run.
@@ -243,7 +218,7 @@ class FreeKDDistiller(SingleTeacherDistiller):
         Raises:
             RuntimeError: a tapped module did not run, or not as often in student and teacher.
         """
-        self._run_roi_heads()
+        self.teacher_run.roi_heads(self._proposals.rois)
         terms: Dict[str, Tensor] = {}
         for i, component in enumerate(self.components):
             where = f"distiller.components[{i}]"
@@ -260,7 +235,7 @@ class FreeKDDistiller(SingleTeacherDistiller):
                         module, s_out, t_out, align, component, where
                     )
                     module.current_data = None
-        self._teacher_feats = None
+        self.teacher_run.forget()
         self._proposals.forget()
         return terms
 

@@ -43,6 +43,7 @@ def test_a_pair_is_what_one_would_write_by_hand(tmp_path):
         inherit=["neck"],
         distiller=dict(
             type="FreeKDDistiller", teacher=TEACHER, teacher_checkpoint="t.pth", min_share=0.95,
+            teacher_autocast=None,
             components=[
                 dict(
                     student_module="neck", teacher_module="neck", resize=False,
@@ -152,6 +153,7 @@ def test_every_key_of_a_pair_arrives(tmp_path):
     pair = dict(
         PAIR, module=dict(student="x", teacher="y"), channels=7, student_channels=[1, 2],
         num_levels=2, resize=True, min_share=0.5, components=[neck],
+        teacher_autocast="bfloat16",
     )  # fmt: skip
     distiller = load(tmp_path, pair=pair).algorithm.distiller
     first, second = distiller.components
@@ -159,6 +161,7 @@ def test_every_key_of_a_pair_arrives(tmp_path):
     loss = first.losses[0]
     assert (loss.student_channels, loss.teacher_channels, loss.num_levels) == ([1, 2], 7, 2)
     assert second == neck and distiller.min_share == 0.5
+    assert distiller.teacher_autocast == "bfloat16"
 
 
 def test_what_a_run_writes_down_can_be_read_again(tmp_path):
