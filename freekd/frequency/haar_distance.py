@@ -141,7 +141,10 @@ class _HaarDistance(torch.autograd.Function):
             if gradient is None:  # a second backward through a kept graph
                 _, gradient = _on_cpu(student, teacher, weights, channel_weight, ctx.squared, True)
             assert gradient is not None
-            result = gradient.mul_(grad_out * (2 if ctx.squared else 1)).to(student.dtype)
+            factor = float(grad_out) * (2 if ctx.squared else 1)
+            if factor != 1:
+                gradient.mul_(factor)
+            result = gradient.to(student.dtype)
         return (result, None, None, None, *(None for _ in weights))
 
 
@@ -228,7 +231,10 @@ def _on_cpu(
         for first in range(0, channels, step):
             part = slice(first, min(first + step, channels))
             maps = work.difference[: part.stop - first]
-            maps.copy_(student[n, part]).sub_(teacher[n, part])
+            if student.dtype == teacher.dtype == dtype:
+                torch.sub(student[n, part], teacher[n, part], out=maps)
+            else:
+                maps.copy_(student[n, part]).sub_(teacher[n, part])
             sums[n, part] = work.weighted_sums(len(maps), rows, squared, want_gradient)
             if gradient is not None:
                 work.synthesise(gradient[n, part])

@@ -45,7 +45,10 @@ def build_align(
 def aligned_levels(
     student: Sequence[Tensor], teacher: Sequence[Tensor], convs: Optional[nn.ModuleList]
 ) -> List[Tensor]:
-    """The student's maps after phi: the 1x1 convolution, then a bilinear resize; float32 at least.
+    """The student's maps after phi: the 1x1 convolution, then a bilinear resize.
+
+    In float32 at least where there is something to compute; a map that is aligned already is
+    given back as it is.
 
     Args:
         student: (N, C_s, H_s, W_s) per level.
@@ -54,7 +57,8 @@ def aligned_levels(
     """
     out = []
     for level, (feat, target) in enumerate(zip(student, teacher)):
-        feat = feat.to(torch.promote_types(feat.dtype, torch.float32))
+        if convs is not None or feat.shape[-2:] != target.shape[-2:]:
+            feat = feat.to(torch.promote_types(feat.dtype, torch.float32))
         if convs is not None:
             feat = convs[level](feat)
         out.append(align_size(feat, target.shape[-2:]))

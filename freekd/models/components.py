@@ -212,7 +212,8 @@ def apply_loss(
     Raises:
         ValueError: numbers of levels differ, or sizes without ``resize=True``.
     """
-    s_out, t_out = to_float32(s_out), to_float32(t_out)
+    if align is not None or not getattr(loss, "widens", False):
+        s_out, t_out = to_float32(s_out), to_float32(t_out)
     if torch.is_tensor(s_out[0]) and torch.is_tensor(t_out[0]) and s_out[1] is None:
         if getattr(loss, "takes_levels", False):
             _check_sizes([s_out[0]], [t_out[0]], component, where)

@@ -66,11 +66,12 @@ class FeatureMSELoss(nn.Module):
         """
         student, teacher = self.check_feats(student_feats, teacher_feats)
         with torch.autocast(device_type=teacher[0].device.type, enabled=False):
-            teacher = [
-                feat.detach().to(torch.promote_types(feat.dtype, torch.float32)) for feat in teacher
-            ]
             terms = [
-                nn.functional.mse_loss(s, t)
+                nn.functional.mse_loss(_widened(s), _widened(t.detach()))
                 for s, t in zip(aligned_levels(student, teacher, self.align), teacher)
             ]
         return self.loss_weight * torch.stack(terms).sum()
+
+
+def _widened(feat: Tensor) -> Tensor:
+    return feat.to(torch.promote_types(feat.dtype, torch.float32))

@@ -53,6 +53,7 @@ class FreeKDLoss(nn.Module):
     """
 
     takes_levels = True  # FreeKDDistiller passes the whole tuple of levels
+    widens = True  # and low precision as it comes: read once, computed in float32
 
     def __init__(
         self,
@@ -112,7 +113,7 @@ class FreeKDLoss(nn.Module):
         )
 
     def aligned(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> List[Tensor]:
-        """phi: the student's maps with the teacher's channels and sizes, in float32 at least."""
+        """phi: the student's maps with the teacher's channels and sizes."""
         return aligned_levels(student, teacher, self.align)
 
     @torch.no_grad()
@@ -141,15 +142,13 @@ class FreeKDLoss(nn.Module):
         student, teacher = self.check_feats(student_feats, teacher_feats)
         spec = self.spec
         with torch.autocast(device_type=teacher[0].device.type, enabled=False):
-            teacher = [
-                feat.detach().to(torch.promote_types(feat.dtype, torch.float32)) for feat in teacher
-            ]
+            teacher = [feat.detach() for feat in teacher]
             student = self.aligned(student, teacher)
             weights = self.relation_weights(student, teacher)
             masks: Sequence = [None] * len(teacher)
             if self.prompts is not None:
                 masks = self.prompts.weights(teacher, self.distance)
-            total = student[0].new_zeros(())
+            total = torch.zeros((), device=student[0].device)
             for s, t, mask, weight in zip(student, teacher, masks, weights):
                 if self.normalize == "channel":
                     s, t = standardize(s), standardize(t)

@@ -1,0 +1,319 @@
+"""The one-pass distance against the direct formulation of benchmarks/direct.py, every option."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from direct import direct_gate, direct_level, transform  # noqa: E402
+
+from freekd.frequency import dwt2, haar, haar_distance  # noqa: E402
+from freekd.functional import band_groups, freekd_loss, standardize  # noqa: E402
+from freekd.gate import PositionGate, channel_relation  # noqa: E402
+from freekd.prompt import FrequencyPrompts, PromptSpec, haar_masks, prompt_masks  # noqa: E402
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+SIZES = st.tuples(st.integers(2, 21), st.integers(2, 21))
+
+
+def close(found, wanted, relative):
+    """To ``relative`` of the largest value."""
+    found, wanted = found.detach().double(), wanted.detach().double()
+    assert torch.isfinite(found).all()
+    assert (found - wanted).abs().max() <= relative * max(float(wanted.abs().max()), 1e-12)
+
+
+def maps(size, channels, seed, dtype, batch=2):
+    gen = torch.Generator().manual_seed(seed)
+    return [
+        torch.randn(batch, channels, *size, generator=gen, dtype=torch.float64).to(dtype)
+        for _ in range(2)
+    ]
+
+
+def away_from_zero(student, teacher, levels):
+    """Whether no coefficient's sign hangs on rounding."""
+    bands = dwt2(student.double() - teacher.double(), levels=levels).flat()
+    return min(float(band.abs().min()) for band in bands) > 1e-4
+
+
+class Route:
+    """Counts the calls of the fast way."""
+
+    def __init__(self, monkeypatch):
+        self.fast = self.plain = 0
+        for name, count in (("_on_cpu", "fast"), ("plain_distance", "plain")):
+            monkeypatch.setattr(haar_distance, name, self._counted(name, count))
+
+    def _counted(self, name, count):
+        function = getattr(haar_distance, name)
+
+        def counted(*args):
+            setattr(self, count, getattr(self, count) + 1)
+            return function(*args)
+
+        return counted
+
+
+@pytest.fixture
+def route(monkeypatch):
+    return Route(monkeypatch)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(
+    size=SIZES,
+    levels=st.integers(1, 4),
+    count=st.sampled_from([None, 1, 2, 6]),
+    granularity=st.sampled_from(["band", "level"]),
+    bands=st.sampled_from(["all", "high", "low"]),
+    distance=st.sampled_from(["l1", "l2"]),
+    gated=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    channels=st.integers(1, 5),
+    chunk=st.sampled_from([1, 4000, 2**21]),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+    seed=st.integers(0, 2**20),
+)
+def test_value_and_gradient_are_those_of_the_direct_formulation(
+    size, levels, count, granularity, bands, distance, gated, dtype, channels, chunk, layout, seed
+):
+    student, teacher = maps(size, channels, seed, dtype)
+    assume(away_from_zero(student, teacher, levels))
+    student = student.contiguous(memory_format=layout).requires_grad_()
+    gen = torch.Generator().manual_seed(seed)
+    groups = len(band_groups(levels, granularity))
+    prompt = omega = masks = None
+    if count is not None:
+        prompt = torch.randn(groups, count, channels, generator=gen).to(dtype)
+    if gated:
+        omega = torch.rand(2, channels, generator=gen).to(dtype) * 2
+    xfm = transform(levels=levels, dtype=torch.float64)
+    exact = student.detach().double().requires_grad_()
+    want = direct_level(
+        exact, teacher.double(), None if prompt is None else prompt.double(),
+        None if omega is None else omega.double(), xfm, granularity, distance, bands,
+    )  # fmt: skip
+    scale = 3.0  # what comes from above in the graph
+    (want_grad,) = torch.autograd.grad(want * scale, exact)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(haar, "_CHUNK_BYTES", chunk)
+        route = Route(patch)
+        if prompt is not None:
+            masks = haar_masks(prompt, teacher, levels, granularity)
+        got = freekd_loss(
+            student, teacher, masks, omega, dwt_levels=levels,
+            granularity=granularity, bands=bands, distance=distance,
+        )  # fmt: skip
+        (grad,) = torch.autograd.grad(got * scale, student)
+    assert (route.fast, route.plain) == (1, 0)
+    assert got.dtype == grad.dtype == dtype
+    close(got, want, TOLERANCE[dtype])
+    close(grad, want_grad, TOLERANCE[dtype])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=SIZES,
+    levels=st.integers(1, 4),
+    granularity=st.sampled_from(["band", "level"]),
+    count=st.integers(1, 3),
+    seed=st.integers(0, 2**20),
+)
+def test_masks_projected_first_are_those_of_the_bands(size, levels, granularity, count, seed):
+    feat, _ = maps(size, 5, seed, torch.float64)
+    prompt = torch.randn(len(band_groups(levels, granularity)), count, 5, dtype=torch.float64)
+    want = prompt_masks(prompt, dwt2(feat, levels=levels), granularity)
+    for mask, expected in zip(haar_masks(prompt, feat, levels, granularity), want):
+        torch.testing.assert_close(mask, expected, rtol=1e-12, atol=1e-13)
+
+
+@settings(max_examples=30, deadline=None)
+@given(fine=SIZES, coarse=SIZES, seed=st.integers(0, 2**20))
+def test_relation_on_the_coarser_map_is_that_of_the_resized_one(fine, coarse, seed):
+    feat, _ = maps(fine, 4, seed, torch.float32)
+    context, _ = maps(coarse, 4, seed + 1, torch.float32)
+    want = channel_relation(feat.clone().requires_grad_(), context)  # learning: resizes
+    torch.testing.assert_close(channel_relation(feat, context), want.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_gate_is_the_direct_one():
+    feats = [maps(size, 6, i, torch.float32)[0] for i, size in enumerate(((13, 9), (7, 5)))]
+    gate = PositionGate(6, 2)
+    for parameter in gate.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    with torch.no_grad():
+        for got, want in zip(gate(feats), direct_gate(feats, gate.mlps)):
+            assert got.std() > 0.01  # it says something
+            torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_low_precision_maps_are_read_as_they_are_and_computed_in_float32(dtype, route):
+    student, teacher = maps((13, 10), 4, 0, dtype)
+    masks = haar_masks(torch.randn(10, 2, 4), teacher)
+    assert masks[0].dtype == torch.float32
+    low = student.clone().requires_grad_()
+    wide = student.float().requires_grad_()
+    got, want = freekd_loss(low, teacher, masks), freekd_loss(wide, teacher.float(), masks)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, want, rtol=0, atol=0)
+    # a loss scale of 2^14 comes in before the gradient is rounded: nothing underflows
+    (grad,) = torch.autograd.grad(got * 2.0**14, low)
+    (want_grad,) = torch.autograd.grad(want * 2.0**14, wide)
+    assert grad.dtype == dtype
+    torch.testing.assert_close(grad, want_grad.to(dtype), rtol=0, atol=0)
+    assert route.fast == 2
+
+
+@pytest.mark.parametrize("distance", ["l1", "l2"])
+def test_a_kept_graph_can_be_run_backward_again(distance):
+    student, teacher = maps((9, 12), 3, 1, torch.float64)
+    student.requires_grad_()
+    loss = freekd_loss(student, teacher, distance=distance)
+    (first,) = torch.autograd.grad(loss, student, retain_graph=True)
+    kept = first.clone()
+    (second,) = torch.autograd.grad(2 * loss, student)
+    torch.testing.assert_close(second, 2 * kept, rtol=1e-14, atol=0)
+    torch.testing.assert_close(first, kept, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("distance", ["l1", "l2"])
+@pytest.mark.parametrize("size", [(8, 8), (5, 7)])
+def test_second_derivatives_take_the_general_way(distance, size, route):
+    student, teacher = maps(size, 2, 2, torch.float64)
+    assert away_from_zero(student, teacher, 2)
+    masks = haar_masks(torch.randn(7, 2, 2, dtype=torch.float64), teacher, 2)
+    omega = torch.rand(2, 2, dtype=torch.float64)
+
+    def loss(x):
+        return freekd_loss(x, teacher, masks, omega, dwt_levels=2, distance=distance)
+
+    assert torch.autograd.gradcheck(loss, student.requires_grad_())
+    assert route.fast and not route.plain
+    assert torch.autograd.gradgradcheck(loss, student)
+    assert route.plain
+
+
+def general(monkeypatch):
+    """The way that other wavelets take, for any."""
+    from freekd import functional
+
+    monkeypatch.setattr(functional, "can_fuse", lambda *tensors: False)
+
+
+@pytest.mark.parametrize("options", [dict(wavelet="db2"), dict(dwt_mode="symmetric")])
+def test_other_wavelets_and_modes_take_the_general_way(options, route):
+    student, teacher = maps((9, 12), 3, 3, torch.float64)
+    student.requires_grad_()
+    masks = prompt_masks(torch.randn(10, 2, 3, dtype=torch.float64), dwt2(teacher, **_dwt(options)))
+    got = freekd_loss(student, teacher, masks, **options)
+    wavelet, mode = options.get("wavelet", "haar"), options.get("dwt_mode", "zero")
+    xfm = transform(wavelet, 3, mode, torch.float64)
+    want = sum(
+        (m[:, :, None] * (a - b)[:, None]).abs().mean()
+        for m, a, b in zip(masks, _flat(xfm(teacher)), _flat(xfm(student)))
+    )
+    close(got, want, 1e-10)
+    # pytorch_wavelets' own gradient of 'symmetric' is not its forward's: finite differences instead
+    assert torch.autograd.gradcheck(lambda x: freekd_loss(x, teacher, masks, **options), student)
+    assert route.fast == 0
+
+
+def _dwt(options):
+    names = {"wavelet": "wavelet", "dwt_mode": "mode"}
+    return {names[key]: value for key, value in options.items()}
+
+
+def _flat(bands):
+    low, highs = bands
+    return [low, *(high[:, :, o] for high in highs for o in range(3))]
+
+
+def test_an_even_size_is_the_same_in_every_mode_and_takes_the_fast_way(route):
+    student, teacher = maps((16, 8), 3, 4, torch.float64)
+    want = freekd_loss(student, teacher)
+    got = freekd_loss(student, teacher, dwt_mode="symmetric")
+    torch.testing.assert_close(got, want, rtol=0, atol=0)
+    assert route.fast == 2
+
+
+def test_masks_and_weights_that_learn_take_the_general_way(route):
+    student, teacher = maps((9, 12), 3, 5, torch.float64)
+    bands = dwt2(teacher)
+    prompt = torch.randn(10, 2, 3, dtype=torch.float64, requires_grad=True)
+    omega = torch.rand(2, 3, dtype=torch.float64, requires_grad=True)
+    loss = freekd_loss(student, teacher, prompt_masks(prompt, bands), omega)
+    grads = torch.autograd.grad(loss, (prompt, omega))
+    assert route.fast == 0 and all(float(grad.abs().max()) > 0 for grad in grads)
+    torch.testing.assert_close(
+        freekd_loss(student, teacher, prompt_masks(prompt.detach(), bands), omega.detach()),
+        loss.detach(),
+    )
+    assert route.fast == 1
+
+
+def test_fast_and_general_way_agree_through_masks_of_one_row(monkeypatch):
+    student, teacher = maps((9, 12), 3, 6, torch.float64)
+    masks = [mask[:1] for mask in prompt_masks(torch.randn(10, 2, 3).double(), dwt2(teacher))]
+    fast = freekd_loss(student, teacher, masks)
+    general(monkeypatch)
+    torch.testing.assert_close(freekd_loss(student, teacher, masks), fast, rtol=1e-12, atol=0)
+
+
+def test_no_gradient_goes_to_the_teacher_and_none_is_made_without_need(monkeypatch):
+    student, teacher = maps((9, 12), 3, 7, torch.float32)
+    teacher.requires_grad_()
+    wanted = []
+    original = haar_distance._on_cpu
+    monkeypatch.setattr(
+        haar_distance, "_on_cpu", lambda *args: (wanted.append(args[-1]), original(*args))[1]
+    )
+    assert not freekd_loss(student, teacher).requires_grad
+    freekd_loss(student.requires_grad_(), teacher).backward()
+    assert wanted == [False, True] and teacher.grad is None and student.grad is not None
+
+
+def test_masks_of_another_size_are_refused():
+    student, teacher = maps((16, 16), 3, 8, torch.float32)
+    masks = prompt_masks(torch.randn(10, 2, 3), dwt2(maps((8, 8), 3, 8, torch.float32)[0]))
+    with pytest.raises(ValueError, match=r"mask of LL3 .*\(2, 1, 1\).*\(2, 2, 2\)"):
+        freekd_loss(student, teacher, masks)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_standardised_channels(dtype):
+    feat = (
+        maps((9, 12), 3, 9, dtype)[0] * torch.tensor([1e-3, 1.0, 1e3], dtype=dtype)[:, None, None]
+    )
+    feat = feat + 5
+    feat.requires_grad_()
+    exact = feat.detach().double().requires_grad_()
+    mean = exact.mean((0, 2, 3), keepdim=True)
+    var = ((exact - mean) ** 2).mean((0, 2, 3), keepdim=True)
+    want = (exact - mean) / (var + 1e-6).sqrt()
+    weight = torch.randn(want.shape, dtype=torch.float64)
+    relative = 2e-3 if dtype == torch.float32 else 1e-9  # 1e-3 beside 5 is 4 digits of float32
+    close(standardize(feat), want, relative)
+    (grad,) = torch.autograd.grad((standardize(feat) * weight.to(dtype)).sum(), feat)
+    (want_grad,) = torch.autograd.grad((want * weight).sum(), exact)
+    close(grad, want_grad, relative)
+
+
+def test_one_position_can_be_standardised():
+    assert standardize(torch.full((1, 2, 1, 1), 3.0)).tolist() == [[[[0.0]], [[0.0]]]]
+
+
+def test_weights_are_the_mean_masks():
+    feats = [maps((9, 12), 4, 10, torch.float32)[0]]
+    prompts = FrequencyPrompts(PromptSpec.build(4, 1, 3, gate=None), init_std=0.5)
+    for distance, power in (("l1", 1), ("l2", 2)):
+        for got, mask in zip(prompts.weights(feats, distance)[0], prompts.masks(feats)[0]):
+            assert not got.requires_grad and mask.requires_grad
+            torch.testing.assert_close(got, (mask**power).mean(1))

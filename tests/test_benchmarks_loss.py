@@ -1,0 +1,31 @@
+"""benchmarks/loss.py on tiny maps: every row there, and both formulations with one result."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_benchmark_of_the_loss(tmp_path):
+    options = "--batch 1 --channels 8 --rounds 1 --prompts 1 2 --sizes 8x8 9x15 --device cpu"
+    command = [sys.executable, "benchmarks/loss.py", *options.split()]
+    command += ["--json", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.png")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (cpu,) = json.loads((tmp_path / "a.json").read_text())["devices"]
+    assert (tmp_path / "a.png").stat().st_size > 1000
+    assert len(cpu["coco"]) == 2 * 2 * 2 * 2  # T, granularity, gate, type
+    assert [row["sizes"] for row in cpu["growth"]] == [[[8, 8]], [[9, 15]]] * 2
+    for row in cpu["coco"] + cpu["growth"]:
+        direct, ours = (row["seconds"][name]["median"] for name in ("direct", "ours"))
+        assert row["ratio"] == direct / ours
+        assert row["value_apart"] < 1e-5
+        assert row["gradient_apart"] < (1e-2 if row["autocast"] else 1e-3)
+        # the student's gradient at least: 8 channels of 4 bytes (2 in bfloat16) per position
+        positions = sum(height * width for height, width in row["sizes"])
+        assert row["student_bytes"] == positions * 8 * (2 if row["autocast"] else 4)
+        assert min(row["extra_bytes"].values()) >= row["student_bytes"]
+    assert {row["library"] for row in cpu["bare"]} == {"ours", "pytorch_wavelets", "ptwt"}
+    assert "| COCO" in done.stdout and "pytorch_wavelets" in done.stdout
