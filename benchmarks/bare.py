@@ -56,7 +56,7 @@ def bare_rows(
 
         def run() -> None:
             clear()
-            for x, found, grad in zip(maps, results(), grads):
+            for found, grad in zip(results(), grads):
                 torch.autograd.backward(found, grad)
 
         return run

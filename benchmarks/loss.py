@@ -4,8 +4,8 @@
     python benchmarks/loss.py --quick                  # a minute
     python benchmarks/loss.py --json loss.json --plot docs/images/loss_time.png
 
-Tables: (1) the five levels of a COCO pyramid, every option; (2) one map of growing size; (3) the bare
-transform against pytorch_wavelets and ptwt. The figures are this machine's; see docs/performance.md.
+Tables: (1) the five levels of a COCO pyramid, every option; (2) one map of growing size; (3) the
+bare transform against pytorch_wavelets and ptwt. How to read them: docs/performance.md.
 """
 
 import argparse

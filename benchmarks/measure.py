@@ -57,7 +57,8 @@ def time_once(step: Step, device: str) -> float:
 def peak_bytes(step: Step, device: str, clear: Step = lambda: None) -> int:
     """The most bytes that tensors made within ``step`` held at one time, the result's included.
 
-    ``clear`` frees what an earlier call left. On a CPU from the profiler's record of torch's allocator, on a GPU from its statistics.
+    ``clear`` frees what an earlier call left. On a CPU from the profiler's record of torch's
+    allocator, on a GPU from its statistics.
     """
     clear()
     if device == "cuda":
@@ -86,7 +87,8 @@ def peak_bytes(step: Step, device: str, clear: Step = lambda: None) -> int:
 def far_apart(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
     """||found - wanted|| / ||wanted|| over all tensors, Euclidean norms in float64.
 
-    Not the largest difference: an L1 distance's gradient jumps where a coefficient is 0 to rounding.
+    Not the largest difference: an L1 distance's gradient jumps where a coefficient is 0 to
+    rounding.
     """
     apart = sum(float((a.double() - b.double()).square().sum()) for a, b in zip(found, wanted))
     return (apart / sum(float(b.double().square().sum()) for b in wanted)) ** 0.5
