@@ -227,7 +227,7 @@ def weighted_distance(
             weights, sizes, student, dtype, selected_groups(dwt_levels, granularity, bands)
         )
         if haar_applies(student.shape, wavelet, dwt_mode, dwt_levels) and can_fuse(
-            student, teacher, channel_weight, *band_weights
+            student, dwt_levels, teacher, channel_weight, *band_weights
         ):
             return haar_distance(student, teacher, band_weights, channel_weight, squared)
         difference = student.to(dtype) - teacher.to(dtype)

@@ -135,7 +135,7 @@ class _HaarAnalysis(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, levels: int) -> Tuple[Tensor, ...]:
         ctx.size = tuple(x.shape[-2:])
-        if haar_triton.available(x):
+        if haar_triton.available(x, levels):
             return tuple(haar_triton.analysis(x, levels))
         lead = x.shape[:-2]
         low = x.reshape(-1, *x.shape[-2:])
@@ -156,7 +156,7 @@ class _HaarSynthesis(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, size: Tuple[int, int], *bands: Tensor) -> Tensor:
         ctx.levels = len(bands) // 3
-        if haar_triton.available(bands[0]):
+        if haar_triton.available(bands[0], ctx.levels):
             return haar_triton.synthesis(list(bands), size)
         lead = bands[0].shape[:-2]
         low, *details = (band.reshape(-1, *band.shape[-2:]) for band in bands)

@@ -23,11 +23,12 @@ from .haar import haar_analysis, halved, maps_at_a_time, merge_rows, split_rows
 Weights = Sequence[Tensor]
 
 
-def can_fuse(student: Tensor, *constants: Optional[Tensor]) -> bool:
+def can_fuse(student: Tensor, levels: int, *constants: Optional[Tensor]) -> bool:
     """Whether :func:`haar_distance` has a fast way for these tensors.
 
     Args:
         student: the map that may want a gradient.
+        levels: J.
         constants: teacher, weights: they are not differentiated here.
     """
     tensors = [student, *(tensor for tensor in constants if tensor is not None)]
@@ -37,7 +38,7 @@ def can_fuse(student: Tensor, *constants: Optional[Tensor]) -> bool:
         return False
     if student.dim() != 4 or 0 in student.shape:
         return False
-    return student.device.type == "cpu" or haar_triton.available(student)
+    return student.device.type == "cpu" or haar_triton.available(student, levels)
 
 
 def haar_distance(
@@ -111,9 +112,10 @@ class _HaarDistance(torch.autograd.Function):
     ) -> Tensor:
         ctx.squared, ctx.gradient = squared, None
         ctx.save_for_backward(student, teacher, channel_weight, *weights)
-        if haar_triton.available(student):
+        levels = len(weights) // 3
+        if haar_triton.available(student, levels):
             return haar_triton.distance_value(
-                student, teacher, list(weights), channel_weight, len(weights) // 3, squared
+                student, teacher, weights, channel_weight, levels, squared
             )
         value, ctx.gradient = _on_cpu(
             student, teacher, weights, channel_weight, squared, ctx.needs_input_grad[0]
@@ -127,15 +129,9 @@ class _HaarDistance(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph: somebody will differentiate what comes out
             value = plain_distance(student, teacher, weights, channel_weight, ctx.squared)
             (result,) = torch.autograd.grad(value, student, grad_out, create_graph=True)
-        elif haar_triton.available(student):
+        elif haar_triton.available(student, len(weights) // 3):
             result = haar_triton.distance_gradient(
-                student,
-                teacher,
-                weights,
-                channel_weight,
-                len(weights) // 3,
-                ctx.squared,
-                grad_out,
+                student, teacher, weights, channel_weight, len(weights) // 3, ctx.squared, grad_out
             )
         else:
             if gradient is None:  # a second backward through a kept graph
