@@ -10,10 +10,18 @@ divides it, is UNIT.
 import triton
 import triton.language as tl
 
+from .haar_triton_bands import load_bands, store_bands
 from .haar_triton_blocks import analyse, depth, rows_in_lane, synthesise
-from .haar_triton_memory import load_bands, load_map, place, store_bands, store_map
+from .haar_triton_masks import logits_kernel, masks_kernel
+from .haar_triton_memory import SIZES, load_map, place, store_map
 
-SIZES = ["planes", "height", "width_units", "blocks_y", "blocks_x"]
+__all__ = [
+    "analysis_kernel",
+    "distance_kernel",
+    "logits_kernel",
+    "masks_kernel",
+    "synthesis_kernel",
+]
 
 
 @triton.jit(do_not_specialize=SIZES)
