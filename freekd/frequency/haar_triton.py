@@ -6,9 +6,10 @@ each map is read, and written, once. Sums are deterministic: one partial sum for
 ``torch.sum``; no atomics.
 
 What is checked how. The numbers: on CPU by Triton's interpreter (TRITON_INTERPRET=1), against the
-torch path. Compiling for sm_80 and sm_90, without spilled registers: on CPU too. The tests in
-tests/frequency/test_haar_triton.py that need a GPU skip where there is none. **No GPU has run these
-kernels yet**: speed, the launch parameters and several devices are untried.
+torch path. Compiling for sm_80 and sm_90, without spilled registers: on CPU too, by ptxas. The
+tests in tests/frequency/test_haar_triton.py that need a GPU skip where there is none. **No GPU has
+run these kernels yet**: speed, launch parameters and several devices are untried. Triton 3.5 and
+3.6 work so far as can be told without a GPU; an older one counts as missing.
 
 ``FREEKD_TRITON=0`` in the environment keeps the kernels out.
 """
@@ -169,7 +170,7 @@ def _distance(
     if channel_weight is not None:
         check_shapes("a channel weight", [channel_weight.shape], [(images, channels)])
     share = images * channels * cut.lanes // (BLOCK * _PROGRAMS_PER_CORE * core_count(student))
-    share = max(1, min(share, _MAX_SHARE, channels))
+    share = max(1, min(int(share), _MAX_SHARE, channels))
     groups = -(-channels // share)
     programs = -(-images * groups * cut.lanes // BLOCK)
     student = student.contiguous()

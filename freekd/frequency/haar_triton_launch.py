@@ -17,7 +17,7 @@ def kernels() -> Any:
     """The module of all kernels, or None where triton is missing or too old."""
     try:
         from . import haar_triton_kernels
-    except (ImportError, AttributeError):  # no triton; one before 3.4 lacks constexpr_function
+    except (ImportError, AttributeError):  # no triton; before 3.5 it lacks constexpr_function
         return None
     return haar_triton_kernels
 

@@ -13,11 +13,15 @@ import pytest
 import torch
 
 from freekd.frequency import haar_triton
+from freekd.frequency.haar_triton_launch import kernels
 from freekd.functional import freekd_loss
 from freekd.prompt import prompt_masks
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="skipped, no CUDA")
+
+
+needs_triton = pytest.mark.skipif(kernels() is None, reason="needs triton 3.5 or newer")
 
 
 def run(args, **environment):
@@ -34,14 +38,14 @@ INTERPRETED = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
 INTERPRETED += ["tests/frequency/interpreted_haar_triton.py"]
 
 
+@needs_triton
 def test_numbers_by_the_interpreter():
-    pytest.importorskip("triton")
     assert "passed" in run(INTERPRETED, TRITON_INTERPRET="1")
 
 
+@needs_triton
 @pytest.mark.slow
 def test_more_numbers_by_the_interpreter():
-    pytest.importorskip("triton")
     assert "passed" in run(INTERPRETED, TRITON_INTERPRET="1", FREEKD_EXAMPLES="40")
 
 
@@ -93,7 +97,7 @@ def signature_of(kernel, map_type, constants):
 
 def compiled(name, map_type, capability, unit, **constants):
     """(registers, spilled bytes, shared bytes) of a kernel; None for what ptxas does not say."""
-    triton = pytest.importorskip("triton")
+    import triton
     from triton.backends.compiler import GPUTarget
     from triton.backends.nvidia import compiler as nvidia
     from triton.compiler import ASTSource
@@ -137,6 +141,7 @@ VARIANTS = [  # the most registers allowed: 128 threads of 128 registers fill a 
 ]
 
 
+@needs_triton
 @pytest.mark.parametrize("name, map_type, unit, most, constants", VARIANTS)
 def test_compiles_for_hopper_without_spills(name, map_type, unit, most, constants):
     registers, spilled, shared = compiled(name, map_type, 90, unit, **constants)
@@ -145,6 +150,7 @@ def test_compiles_for_hopper_without_spills(name, map_type, unit, most, constant
     assert shared <= 1024  # all exchange is by shuffles; sums of a program take a few bytes
 
 
+@needs_triton
 @pytest.mark.slow
 @pytest.mark.parametrize("name, map_type, unit, most, constants", VARIANTS)
 def test_compiles_for_ampere_without_spills(name, map_type, unit, most, constants):
