@@ -157,6 +157,23 @@ def synthetic(
     return data
 
 
+def real(cfg: Any, task: str, batch: int, device: str) -> Dict[str, Any]:
+    """The first images of the config's training data, through its pipeline."""
+    from mmcv.parallel import collate
+
+    from freekd.engine import setup
+
+    dataset = setup.build_dataset(cfg.data.train, task)
+    parts = collate([dataset[i] for i in range(batch)], samples_per_gpu=batch)
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [moved(item) for item in value]
+        return value.to(device) if torch.is_tensor(value) else value
+
+    return {key: moved(part.data[0]) for key, part in parts.items()}
+
+
 # --------------------------------------------------------------------------- direct formulation
 class DirectLoss(nn.Module):
     """The direct formulation with the alignment, prompts and options of a ``FreeKDLoss``."""

@@ -2,7 +2,6 @@
 
 import argparse
 import statistics
-from contextlib import nullcontext
 from typing import Any, Callable, Dict, List, Tuple
 
 import torch
@@ -112,11 +111,11 @@ class Teacher:
         """As ours, in a mode and precision."""
         self.forget()
         device = self.data["img"].device
-        own = self.distiller.teacher_run.context(device) if autocast is None else nullcontext()
-        low = torch.autocast(
-            device.type, getattr(torch, autocast or "bfloat16"), enabled=bool(autocast)
-        )
-        with own, mode(), low:
+        if autocast is None:
+            precision = self.distiller.teacher_run.context(device)
+        else:
+            precision = torch.autocast(device.type, getattr(torch, autocast))
+        with mode(), precision, mode():  # the context's own no_grad lies between
             run.features(self.data["img"], self.data["img_metas"])
         if clone:
             for calls in self.distiller.teacher_outputs.values():

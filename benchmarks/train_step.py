@@ -121,6 +121,7 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument("--no-direct", action="store_true", help="without the direct formulation")
     parser.add_argument("--teacher", action="store_true", help="the teacher's forward alone")
     parser.add_argument("--teacher-checkpoint", help="trained weights, for --teacher's accuracy")
+    parser.add_argument("--real-data", action="store_true", help="the config's training images")
     parser.add_argument("--prompts", help="prompt file; default: random ones")
     parser.add_argument("--json", help="write the figures there")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value")
@@ -148,7 +149,11 @@ def main(argv: Optional[List[str]] = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         pair.prepared(cfg, folder, args.teacher_checkpoint, args.prompts)
         model = pair.build(cfg, task, args.device, args.amp)
-    data = pair.synthetic(model, task, size, batch, args.device)
+    if args.real_data:
+        data = pair.real(cfg, task, batch, args.device)
+        size = tuple(data["img"].shape[-2:])
+    else:
+        data = pair.synthetic(model, task, size, batch, args.device)
     found = machine(args.device, PACKAGES)
     content = dict(
         machine=found, config=args.config, size=size, batch=batch, amp=args.amp, steps=args.steps

@@ -75,7 +75,9 @@ def test_the_teacher_part_by_part(tmp_path):
     ran, of = found["layers"]["whole"]
     fewer, same = found["layers"]["taps"]
     assert ran == of == same and ran - fewer == 2 * 2 + 1  # two convolutions, norms, retina_cls
-    assert "Inference tensors cannot be saved" in found["inference"]["loss_freekd"]
+    assert set(found["inference"]) == {"loss_freekd", "loss_regression", "loss_cwd"}
+    for said in found["inference"].values():
+        assert said == "works" or said.startswith("Inference tensors cannot be saved")
     for value in found["autocast"]["bfloat16"].values():
         assert 0 < value < 0.2
     assert "as far as the taps" in text

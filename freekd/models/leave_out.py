@@ -24,7 +24,9 @@ class EndAfterTaps:
     """Ends a forward as soon as each tapped module has run as often as in a whole forward.
 
     How often that is, as for a head that all levels share, is counted in the first forward of as
-    many images, which is run whole; so is one in which a module ran less often.
+    many images, which is run whole; so is one in which a module ran less often. That no backbone,
+    neck or dense head runs a part more often for other pixels is taken for granted; if one did,
+    :func:`freekd.models.components.check_calls` would say so, for the student is run whole.
 
     Args:
         modules: the tapped ones.
