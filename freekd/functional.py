@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .frequency import WaveletBands, band_names, dwt2
+from .frequency.haar import wide_dtype
 from .frequency.haar_distance import can_fuse, haar_distance, weighted_sum
 from .frequency.wavelet import band_sizes, haar_applies
 
@@ -81,6 +82,7 @@ def standardize(feat: Tensor, eps: float = 1e-6) -> Tensor:
     """Each channel of (N, C, H, W) to mean 0 and variance 1 over (N, H, W), in float32 at least."""
     feat = feat.float() if feat.dtype in (torch.float16, torch.bfloat16) else feat
     # torch's batch norm in training mode, without its own weights: one kernel each way
+    feat = feat.contiguous()  # in channels_last its statistics on a CPU lose digits
     return torch.batch_norm(feat, None, None, None, None, True, 0.0, eps, False)
 
 
@@ -211,15 +213,21 @@ def weighted_distance(
     Raises:
         ValueError: shapes differ, an unknown option, or weights of another size than the bands.
     """
-    if student.shape != teacher.shape:
+    if student.shape != teacher.shape or student.dim() != 4:
         raise ValueError(
-            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} must be aligned"
+            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} must be aligned, "
+            "both (N, C, H, W)"
         )
     check_choice("distance", distance, DISTANCES)
     teacher = teacher.detach()
-    dtype = torch.float64 if torch.float64 in (student.dtype, teacher.dtype) else torch.float32
+    dtype = wide_dtype(student, teacher)
     if channel_weight is not None:
-        channel_weight = channel_weight.to(dtype)
+        if channel_weight.dim() != 2 or channel_weight.shape[1] != student.shape[1]:
+            raise ValueError(
+                f"channel_weight has the shape {tuple(channel_weight.shape)}, expected (N, C) = "
+                f"{tuple(student.shape[:2])}"
+            )
+        channel_weight = channel_weight.to(dtype).expand(student.shape[:2])
     squared = distance == "l2"
     with torch.autocast(device_type=student.device.type, enabled=False):
         sizes = band_sizes(student.shape[-2:], wavelet, dwt_levels, dwt_mode)
@@ -247,7 +255,7 @@ def _band_weights(
     count, channels = student.shape[:2]
     for position, (name, members) in groups:
         height, width = sizes[members[0]]
-        coefficients = count * channels * height * width * len(members)
+        coefficients = max(1, count * channels * height * width * len(members))
         if weights is None:
             weight = student.new_full((1, height, width), 1 / coefficients, dtype=dtype)
         else:

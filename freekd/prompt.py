@@ -9,10 +9,11 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 import torch
 from torch import Tensor, nn
 
-from .frequency import MODES, WaveletBands, dwt2, idwt2
+from .frequency import MODES, WaveletBands, dwt2, haar_triton, idwt2
 from .frequency.filters import filter_bank
 from .frequency.haar import haar_analysis, haar_low
-from .frequency.wavelet import haar_applies
+from .frequency.haar_triton_check import usable
+from .frequency.wavelet import check_transform, haar_applies
 from .functional import (
     GRANULARITIES,
     FeatureError,
@@ -110,6 +111,17 @@ def expand_channels(
     return expanded
 
 
+def _check_prompt(prompt: Tensor, maps: Sequence[int], dwt_levels: int, granularity: str) -> None:
+    """Whether a prompt (G, T, C) fits ``maps``, a shape (N, C, h, w)."""
+    groups = len(band_groups(dwt_levels, granularity))
+    if len(maps) != 4 or prompt.dim() != 3 or prompt.shape[0::2] != (groups, maps[1]):
+        raise ValueError(
+            f"expected a prompt ({groups} groups, T, {maps[-3]} channels) for "
+            f"dwt_levels={dwt_levels}, granularity={granularity!r} and maps {tuple(maps)}; got "
+            f"{tuple(prompt.shape)}"
+        )
+
+
 def prompt_masks(prompt: Tensor, bands: WaveletBands, granularity: str = "band") -> List[Tensor]:
     """sigma(P_b R) for each group, Eq. 5.
 
@@ -124,13 +136,7 @@ def prompt_masks(prompt: Tensor, bands: WaveletBands, granularity: str = "band")
     Raises:
         ValueError: when groups or channels do not match.
     """
-    groups = band_groups(bands.levels, granularity)
-    channels = bands.low.shape[-3]
-    if prompt.dim() != 3 or prompt.shape[0] != len(groups) or prompt.shape[2] != channels:
-        raise ValueError(
-            f"expected a prompt ({len(groups)} groups, T, {channels} channels) for "
-            f"dwt_levels={bands.levels}, granularity={granularity!r}; got {tuple(prompt.shape)}"
-        )
+    _check_prompt(prompt, bands.low.shape, bands.levels, granularity)
     masks = []
     with torch.autocast(device_type=prompt.device.type, enabled=False):
         for weights, coefficients in zip(prompt, group_coefficients(bands, granularity)):
@@ -156,7 +162,12 @@ def haar_masks(
 
     Returns:
         G masks (N, T, h, w), in float32, or float64 where ``feat`` is.
+
+    Raises:
+        ValueError: as :func:`prompt_masks` and :func:`freekd.frequency.dwt2`.
     """
+    check_transform(feat.shape, "haar", dwt_levels, "zero")
+    _check_prompt(prompt, feat.shape, dwt_levels, granularity)
     low = feat.to(torch.promote_types(feat.dtype, torch.float32))
     prompt = prompt.to(low.dtype)
     logits = []
@@ -274,10 +285,16 @@ class FrequencyPrompts(nn.Module):
 
         See :func:`freekd.functional.mask_weight`.
         """
-        return [
-            [mask_weight(mask, distance) for mask in self._masks(prompt, feat)]
-            for prompt, feat in zip(self.prompts, feats)
-        ]
+        return [self._weights(prompt, feat, distance) for prompt, feat in zip(self.prompts, feats)]
+
+    def _weights(self, prompt: Tensor, feat: Tensor, distance: str) -> List[Tensor]:
+        _, _, wavelet, levels, mode, granularity, _ = self.spec
+        on_gpu = usable(feat, levels) and prompt.device == feat.device
+        if on_gpu and haar_applies(feat.shape, wavelet, mode, levels):
+            _check_prompt(prompt, feat.shape, levels, granularity)
+            bands = haar_triton.mask_weights(feat, prompt, levels, granularity, distance == "l2")
+            return [bands[members[0]] for _, members in band_groups(levels, granularity)]
+        return [mask_weight(mask, distance) for mask in self._masks(prompt, feat)]
 
     def forward(self, feats: Sequence[Tensor]) -> Tuple[List[Tensor], List[List[Tensor]]]:
         """Masked reconstructions of all levels, and their masks as :meth:`masks` gives them."""

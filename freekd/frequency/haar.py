@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from . import haar_triton
+from .haar_triton_check import usable
 
 _SPLIT, _MERGE = 0.5 - 0.5j, 0.5 + 0.5j
 _CHUNK_BYTES = 2**21  # of the maps that are worked on at a time; see docs/performance.md
@@ -70,18 +71,25 @@ def halved(size: Sequence[int]) -> Tuple[int, int]:
     return (size[0] + 1) // 2, (size[1] + 1) // 2
 
 
+def wide_dtype(*maps: Tensor) -> torch.dtype:
+    """What maps are computed in: float64 where one is, else float32."""
+    return torch.float64 if any(x.dtype == torch.float64 for x in maps) else torch.float32
+
+
 def _analyse(x: Tensor) -> List[Tensor]:
-    """One level of (M, H, W): LL, LH, HL, HH, each (M, ceil(H/2), ceil(W/2))."""
+    """One level of (..., H, W): LL, LH, HL, HH, each (..., ceil(H/2), ceil(W/2))."""
     height, width = halved(x.shape[-2:])
-    bands = [x.new_empty(len(x), height, width) for _ in range(4)]
-    step = min(len(x), maps_at_a_time(2 * height, 2 * width, x))
+    bands = [x.new_empty(*x.shape[:-2], height, width) for _ in range(4)]
+    maps = x.reshape(-1, *x.shape[-2:])
+    flat = [band.view(-1, height, width) for band in bands]
+    step = min(len(maps), maps_at_a_time(2 * height, 2 * width, x))
     buffer = x.new_empty(step, 2, height, 2 * width)
-    for first in range(0, len(x), step or 1):
+    for first in range(0, len(maps), step or 1):
         part = slice(first, first + step)
-        packed = buffer[: len(x) - first]
-        split_rows(x[part], packed)
+        packed = buffer[: len(maps) - first]
+        split_rows(maps[part], packed)
         low, high = packed[..., 0::2], packed[..., 1::2]
-        ll, lh, hl, hh = (band[part] for band in bands)
+        ll, lh, hl, hh = (band[part] for band in flat)
         ll.copy_(low[:, 0])
         lh.copy_(low[:, 1])
         torch.neg(high[:, 0], out=hl)
@@ -111,22 +119,41 @@ def haar_low(x: Tensor) -> Tensor:
 
 
 def _synthesise(bands: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-    """The inverse of :func:`_analyse`, (M, H, W)."""
-    ll, lh, hl, hh = bands
-    count, height, width = lh.shape
-    out = lh.new_empty(count, *size)
-    step = min(count, maps_at_a_time(2 * height, 2 * width, lh))
-    buffer = lh.new_empty(step, 2, height, 2 * width)
-    for first in range(0, count, step or 1):
+    """The inverse of :func:`_analyse`, (..., H, W)."""
+    height, width = bands[0].shape[-2:]
+    out = bands[0].new_empty(*bands[0].shape[:-2], *size)
+    maps = out.view(-1, *size)
+    ll, lh, hl, hh = (band.reshape(-1, height, width) for band in bands)
+    step = min(len(maps), maps_at_a_time(2 * height, 2 * width, out))
+    buffer = out.new_empty(step, 2, height, 2 * width)
+    for first in range(0, len(maps), step or 1):
         part = slice(first, first + step)
-        packed = buffer[: count - first]
+        packed = buffer[: len(maps) - first]
         low, high = packed[..., 0::2], packed[..., 1::2]
         low[:, 0] = ll[part]
         low[:, 1] = lh[part]
         torch.neg(hl[part], out=high[:, 0])
         torch.neg(hh[part], out=high[:, 1])
-        merge_rows(packed, out[part])
+        merge_rows(packed, maps[part])
     return out
+
+
+def torch_analysis(x: Tensor, levels: int) -> List[Tensor]:
+    """J levels without a kernel and without a gradient, see :func:`haar_analysis`."""
+    low, details = x, []
+    for _ in range(levels):
+        low, *bands = _analyse(low)
+        details += bands
+    return [low, *details]
+
+
+def torch_synthesis(bands: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    """The inverse of :func:`torch_analysis`, see :func:`haar_synthesis`."""
+    low, *details = bands
+    for level in reversed(range(len(bands) // 3)):
+        target = details[3 * level - 3].shape[-2:] if level else size
+        low = _synthesise((low, *details[3 * level : 3 * level + 3]), target)
+    return low
 
 
 class _HaarAnalysis(torch.autograd.Function):
@@ -135,15 +162,9 @@ class _HaarAnalysis(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, levels: int) -> Tuple[Tensor, ...]:
         ctx.size = tuple(x.shape[-2:])
-        if haar_triton.available(x, levels):
+        if usable(x, levels):
             return tuple(haar_triton.analysis(x, levels))
-        lead = x.shape[:-2]
-        low = x.reshape(-1, *x.shape[-2:])
-        details: List[Tensor] = []
-        for _ in range(levels):
-            low, *bands = _analyse(low)
-            details += bands
-        return tuple(band.view(*lead, *band.shape[-2:]) for band in (low, *details))
+        return tuple(torch_analysis(x, levels))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tuple[Any, ...]:
@@ -156,14 +177,9 @@ class _HaarSynthesis(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, size: Tuple[int, int], *bands: Tensor) -> Tensor:
         ctx.levels = len(bands) // 3
-        if haar_triton.available(bands[0], ctx.levels):
-            return haar_triton.synthesis(list(bands), size)
-        lead = bands[0].shape[:-2]
-        low, *details = (band.reshape(-1, *band.shape[-2:]) for band in bands)
-        for level in reversed(range(ctx.levels)):
-            target = details[3 * level - 3].shape[-2:] if level else size
-            low = _synthesise((low, *details[3 * level : 3 * level + 3]), target)
-        return low.view(*lead, *size)
+        if usable(bands[0], ctx.levels):
+            return haar_triton.synthesis(bands, size)
+        return torch_synthesis(bands, size)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tuple[Any, ...]:
@@ -204,5 +220,6 @@ def haar_synthesis(bands: Sequence[Tensor], size: Sequence[int]) -> Tensor:
                 f"expected {expected}"
             )
         finer = coarser
+    bands = [band.to(wide_dtype(*bands)) for band in bands]
     out: Tensor = _HaarSynthesis.apply(tuple(size), *bands)  # type: ignore[no-untyped-call]
     return out

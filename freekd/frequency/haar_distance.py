@@ -12,15 +12,18 @@ the gradient stays in the cache; the bands never exist as a whole. On a GPU kern
 see :mod:`.haar_triton`.
 """
 
+from itertools import product
 from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
 from . import haar_triton
-from .haar import haar_analysis, halved, maps_at_a_time, merge_rows, split_rows
+from .haar import haar_analysis, halved, maps_at_a_time, merge_rows, split_rows, wide_dtype
+from .haar_triton_check import usable
 
 Weights = Sequence[Tensor]
+_ADDENDS = 2**14  # summed in float32 at a time: on large maps a longer sum loses digits
 
 
 def can_fuse(student: Tensor, levels: int, *constants: Optional[Tensor]) -> bool:
@@ -36,9 +39,9 @@ def can_fuse(student: Tensor, levels: int, *constants: Optional[Tensor]) -> bool
         return False
     if any(tensor.device != student.device for tensor in tensors):
         return False
-    if student.dim() != 4 or 0 in student.shape:
+    if 0 in student.shape:
         return False
-    return student.device.type == "cpu" or haar_triton.available(student, levels)
+    return student.device.type == "cpu" or usable(student, levels)
 
 
 def haar_distance(
@@ -61,10 +64,19 @@ def haar_distance(
         A scalar in float32, or float64 where a map is. It may be differentiated twice: the second
         time :func:`plain_distance` is.
     """
+    want_gradient = torch.is_grad_enabled() and student.requires_grad
+    if want_gradient:
+        teacher, *weights = (_can_be_saved(x) for x in (teacher, *weights))
+        channel_weight = None if channel_weight is None else _can_be_saved(channel_weight)
     out: Tensor = _HaarDistance.apply(  # type: ignore[no-untyped-call]
-        student, teacher, channel_weight, squared, *weights
+        student, teacher, channel_weight, squared, want_gradient, *weights
     )
     return out
+
+
+def _can_be_saved(x: Tensor) -> Tensor:
+    """Autograd keeps no tensors of inference mode: a copy of such, others as they are."""
+    return x.clone() if x.is_inference() else x
 
 
 def plain_distance(
@@ -75,7 +87,7 @@ def plain_distance(
     squared: bool = False,
 ) -> Tensor:
     """The same as :func:`haar_distance`, from differentiable operations, whole bands at a time."""
-    dtype = _wide(student, teacher)
+    dtype = wide_dtype(student, teacher)
     bands = haar_analysis(student.to(dtype) - teacher.to(dtype), len(weights) // 3)
     return weighted_sum(bands, weights, channel_weight, squared)
 
@@ -96,10 +108,6 @@ def weighted_sum(
     return total
 
 
-def _wide(*maps: Tensor) -> torch.dtype:
-    return torch.float64 if any(x.dtype == torch.float64 for x in maps) else torch.float32
-
-
 class _HaarDistance(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -108,40 +116,49 @@ class _HaarDistance(torch.autograd.Function):
         teacher: Tensor,
         channel_weight: Optional[Tensor],
         squared: bool,
+        want_gradient: bool,
         *weights: Tensor,
     ) -> Tensor:
-        ctx.squared, ctx.gradient = squared, None
+        ctx.squared, ctx.dtype, ctx.gradient = squared, student.dtype, None
         ctx.save_for_backward(student, teacher, channel_weight, *weights)
         levels = len(weights) // 3
-        if haar_triton.available(student, levels):
+        if usable(student, levels):
             return haar_triton.distance_value(
                 student, teacher, weights, channel_weight, levels, squared
             )
-        value, ctx.gradient = _on_cpu(
-            student, teacher, weights, channel_weight, squared, ctx.needs_input_grad[0]
+        value, ctx.gradient = _in_chunks(
+            student, teacher, weights, channel_weight, squared, want_gradient
         )
         return value
 
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> Tuple[Optional[Tensor], ...]:
-        student, teacher, channel_weight, *weights = ctx.saved_tensors
         gradient, ctx.gradient = ctx.gradient, None  # it becomes the result: good for one pass
-        if torch.is_grad_enabled():  # create_graph: somebody will differentiate what comes out
-            value = plain_distance(student, teacher, weights, channel_weight, ctx.squared)
-            (result,) = torch.autograd.grad(value, student, grad_out, create_graph=True)
-        elif haar_triton.available(student, len(weights) // 3):
-            result = haar_triton.distance_gradient(
-                student, teacher, weights, channel_weight, len(weights) // 3, ctx.squared, grad_out
-            )
+        if gradient is None or torch.is_grad_enabled():
+            result = _HaarDistance._again(ctx, grad_out)
         else:
-            if gradient is None:  # a second backward through a kept graph
-                _, gradient = _on_cpu(student, teacher, weights, channel_weight, ctx.squared, True)
-            assert gradient is not None
-            factor = float(grad_out) * (2 if ctx.squared else 1)
+            factor = float(grad_out)
             if factor != 1:
                 gradient.mul_(factor)
-            result = gradient.to(student.dtype)
-        return (result, None, None, None, *(None for _ in weights))
+            result = gradient.to(ctx.dtype)
+        return (result, None, None, None, None, *(None for _ in ctx.needs_input_grad[5:]))
+
+    @staticmethod
+    def _again(ctx: Any, grad_out: Tensor) -> Tensor:
+        """The gradient from the maps: on a GPU, a second time, or to be differentiated itself."""
+        student, teacher, channel_weight, *weights = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph
+            alias = student.view_as(student)  # the student's own hooks run once, not here
+            value = plain_distance(alias, teacher, weights, channel_weight, ctx.squared)
+            (result,) = torch.autograd.grad(value, alias, grad_out, create_graph=True)
+            return result
+        if usable(student, len(weights) // 3):
+            return haar_triton.distance_gradient(
+                student, teacher, weights, channel_weight, len(weights) // 3, ctx.squared, grad_out
+            )
+        _, gradient = _in_chunks(student, teacher, weights, channel_weight, ctx.squared, True)
+        assert gradient is not None
+        return gradient.mul_(grad_out).to(student.dtype)
 
 
 class _Workspace:
@@ -158,29 +175,44 @@ class _Workspace:
         self.scratch = like.new_empty(self.packed[0].numel())
 
     def weighted_sums(
-        self, count: int, weights: Sequence[Tensor], squared: bool, want_gradient: bool
+        self,
+        images: int,
+        channels: int,
+        weights: Sequence[Tensor],
+        squared: bool,
+        want_gradient: bool,
     ) -> Tensor:
-        """sum w |xi(difference)|^p of each of the first ``count`` maps, (count,).
+        """sum w |xi(difference)|^p of each map, (images, channels).
 
-        With ``want_gradient`` the bands are replaced by their derivatives, divided by p.
+        Args:
+            images, channels: the first images x channels maps of ``difference`` count.
+            weights: per level (images or 1, coefficients), as :func:`_packed_weights` gives them.
+            want_gradient: the bands are replaced by their derivatives.
         """
-        total = self.difference.new_zeros(count)
-        last = len(self.packed) - 1
+        count = images * channels
+        total = self.difference.new_zeros(images, channels, 1)
         for level, (buffer, weight) in enumerate(zip(self.packed, weights)):
             packed = buffer[:count]
             split_rows(self.lows[level][:count], packed)
-            if level < last:
-                self.lows[level + 1][:count] = packed[:, 0, :, 0::2]
-            flat = packed.view(count, -1)
+            if level + 1 < len(self.packed):
+                low = packed[:, 0, :, 0::2]
+                self.lows[level + 1][:count] = low
+                low.zero_()  # split further, no band of this level
+            flat = packed.view(images, channels, -1)
             error = self.scratch[: flat.numel()].view_as(flat)
             torch.mul(flat, flat, out=error) if squared else torch.abs(flat, out=error)
-            total += torch.mv(error, weight)
+            for first in range(0, flat.shape[2], _ADDENDS):
+                part = slice(first, first + _ADDENDS)
+                if len(weight) == 1:
+                    total += (error[..., part] @ weight[0, part]).unsqueeze(2)
+                else:
+                    total.baddbmm_(error[..., part], weight[:, part, None])
             if want_gradient:
-                (flat if squared else flat.sign_()).mul_(weight)
-        return total
+                (flat.mul_(2) if squared else flat.sign_()).mul_(weight.unsqueeze(1))
+        return total.squeeze(2)
 
     def synthesise(self, out: Tensor) -> None:
-        """xi^-1 of what :meth:`weighted_sums` left, into ``out`` (count, H, W)."""
+        """xi^-1 of what :meth:`weighted_sums` left, into ``out`` (M, H, W)."""
         count = len(out)
         for level in reversed(range(len(self.packed))):
             packed = self.packed[level][:count]
@@ -189,11 +221,11 @@ class _Workspace:
             merge_rows(packed, self.lows[level][:count] if level else out)
 
 
-def _packed_weights(weights: Weights, level: int) -> Tensor:
+def _packed_weights(weights: Weights, level: int, dtype: torch.dtype) -> Tensor:
     """Level ``level``'s weights in the order of its packed bands, flat; LL counts in the last."""
     lh, hl, hh = weights[3 * level - 2 : 3 * level + 1]
     count = max(len(weight) for weight in weights)
-    packed = lh.new_zeros(count, 2, *lh.shape[-2:], 2)
+    packed = lh.new_zeros((count, 2, *lh.shape[-2:], 2), dtype=dtype)
     if 3 * level + 1 == len(weights):
         packed[:, 0, ..., 0] = weights[0]
     packed[:, 0, ..., 1] = hl
@@ -202,7 +234,7 @@ def _packed_weights(weights: Weights, level: int) -> Tensor:
     return packed.flatten(1)
 
 
-def _on_cpu(
+def _in_chunks(
     student: Tensor,
     teacher: Tensor,
     weights: Weights,
@@ -210,30 +242,29 @@ def _on_cpu(
     squared: bool,
     want_gradient: bool,
 ) -> Tuple[Tensor, Optional[Tensor]]:
-    """D and, where wanted, dD/ds divided by p, both in float32 at least."""
-    dtype, levels = _wide(student, teacher), len(weights) // 3
+    """D and, where wanted, dD/ds, both in float32 at least: several images, or part of one."""
+    dtype, levels = wide_dtype(student, teacher), len(weights) // 3
     count, channels, height, width = student.shape
     like = student.new_empty(0, dtype=dtype)
-    step = min(channels, maps_at_a_time(height, width, like))
-    work = _Workspace(like, step, (height, width), levels)
-    packed = [
-        _packed_weights([weight.to(dtype) for weight in weights], level)
-        for level in range(1, levels + 1)
-    ]
+    room = maps_at_a_time(height, width, like)
+    step, images = min(channels, room), min(count, max(1, room // channels))
+    work = _Workspace(like, step * images, (height, width), levels)
+    packed = [_packed_weights(weights, level, dtype) for level in range(1, levels + 1)]
     sums = like.new_zeros(count, channels)
     gradient = like.new_empty(student.shape) if want_gradient else None
-    for n in range(count):
-        rows = [weight[n if len(weight) > 1 else 0] for weight in packed]
-        for first in range(0, channels, step):
-            part = slice(first, min(first + step, channels))
-            maps = work.difference[: part.stop - first]
-            if student.dtype == teacher.dtype == dtype:
-                torch.sub(student[n, part], teacher[n, part], out=maps)
-            else:
-                maps.copy_(student[n, part]).sub_(teacher[n, part])
-            sums[n, part] = work.weighted_sums(len(maps), rows, squared, want_gradient)
-            if gradient is not None:
-                work.synthesise(gradient[n, part])
-                if channel_weight is not None:
-                    gradient[n, part].mul_(channel_weight[n, part, None, None])
+    for image, first in product(range(0, count, images), range(0, channels, step)):
+        part = (slice(image, image + images), slice(first, first + step))
+        s, t = student[part], teacher[part]
+        maps = work.difference[: s.shape[0] * s.shape[1]]
+        if s.dtype == t.dtype == dtype:
+            torch.sub(s, t, out=maps.view_as(s))
+        else:
+            maps.view_as(s).copy_(s).sub_(t)
+        rows = [weight[part[0]] if len(weight) > 1 else weight for weight in packed]
+        sums[part] = work.weighted_sums(s.shape[0], s.shape[1], rows, squared, want_gradient)
+        if gradient is not None:
+            out = gradient[part]  # several images: all channels, so that this can be flattened
+            work.synthesise(out.view(-1, height, width))
+            if channel_weight is not None:
+                out.mul_(channel_weight[part][..., None, None])
     return (sums if channel_weight is None else sums * channel_weight).sum(), gradient

@@ -27,6 +27,16 @@ def _float_input(x: Tensor, what: str) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def check_transform(size: Sequence[int], wavelet: str, levels: int, mode: str) -> None:
+    """Raise ValueError, naming the key, unless :func:`dwt2` can transform maps (..., H, W)."""
+    if len(size) < 2 or 0 in size[-2:]:
+        raise ValueError(f"dwt2 needs a map (..., H, W) of at least 1x1, got {tuple(size)}")
+    if not isinstance(levels, int) or levels < 1:
+        raise ValueError(f"dwt_levels must be an integer of at least 1, got {levels!r}")
+    check_mode(mode)
+    filter_bank(wavelet)
+
+
 def haar_applies(size: Sequence[int], wavelet: str, mode: str, levels: int) -> bool:
     """Whether J levels of (..., H, W) are those of :mod:`.haar`, which extends by zeros.
 
@@ -41,9 +51,13 @@ def band_sizes(
 ) -> List[Tuple[int, int]]:
     """(h, w) of the 3J + 1 bands of :func:`dwt2` of a map (..., H, W), without computing them.
 
+    Raises:
+        ValueError: as :func:`dwt2`.
+
     >>> band_sizes((25, 42), levels=2)[:2]
     [(7, 11), (13, 21)]
     """
+    check_transform(size, wavelet, levels, mode)
     taps = 2 if wavelet in HAAR_NAMES else len(filter_bank(wavelet).dec_lo)
     beyond = 1 if mode == "periodization" else taps - 1  # samples that a level adds, rounding incl.
     sizes: List[Tuple[int, int]] = []
@@ -151,10 +165,7 @@ def dwt2(x: Tensor, wavelet: str = "haar", levels: int = 3, mode: str = "zero") 
     4.0
     """
     low = _float_input(x, "dwt2")
-    if not isinstance(levels, int) or levels < 1:
-        raise ValueError(f"dwt_levels must be an integer of at least 1, got {levels!r}")
-    check_mode(mode)
-    filter_bank(wavelet)
+    check_transform(x.shape, wavelet, levels, mode)
     with torch.autocast(device_type=low.device.type, enabled=False):
         if haar_applies(low.shape, wavelet, mode, levels):
             return WaveletBands.from_flat(haar_analysis(low, levels))
@@ -189,7 +200,7 @@ def idwt2(
             height, width = flat[0].shape[-2:]
             fits = size is not None and halved(size) == (height, width)  # else cut below
             largest = (2 * height, 2 * width)
-            low = haar_synthesis([low, *flat], size if size and fits else largest)
+            low = haar_synthesis([low, *flat], size if size is not None and fits else largest)
         else:
             for level in reversed(range(bands.levels)):
                 lh, hl, hh = flat[3 * level : 3 * level + 3]

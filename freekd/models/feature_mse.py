@@ -31,6 +31,7 @@ class FeatureMSELoss(nn.Module):
     """
 
     takes_levels = True
+    widens = True  # takes low precision as it comes, as FreeKDLoss
 
     def __init__(
         self,

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "run by tests/frequency/test_haar_triton.py"
 
-from freekd.frequency import dwt2, haar_triton  # noqa: E402
+from freekd.frequency import dwt2, haar_triton, haar_triton_check  # noqa: E402
 from freekd.frequency.haar_distance import plain_distance  # noqa: E402
 from freekd.functional import freekd_loss, mask_weight  # noqa: E402
-from freekd.prompt import prompt_masks  # noqa: E402
+from freekd.prompt import FrequencyPrompts, PromptSpec, prompt_masks  # noqa: E402
 
 EXAMPLES = int(os.environ.get("FREEKD_EXAMPLES", "3"))
 SETTINGS = {
@@ -241,3 +241,41 @@ def test_shapes_that_do_not_belong_together():
         haar_triton.synthesis(weights, (9, 8))
     with pytest.raises(ValueError, match="1 to 4 levels"):
         haar_triton.analysis(x, 5)
+
+
+def test_a_device_is_trusted_only_with_the_right_numbers(monkeypatch):
+    cpu = torch.device("cpu")
+    assert haar_triton_check.disagreements(cpu) == []
+    assert haar_triton_check.trusted.__wrapped__(cpu)
+    synthesis = haar_triton.synthesis
+    monkeypatch.setattr(haar_triton, "synthesis", lambda *args: synthesis(*args) * 1.01)
+    assert haar_triton_check.disagreements(cpu) == ["synthesis"]
+    with pytest.warns(RuntimeWarning, match=r"do not work on cpu \(synthesis\).*FREEKD_TRITON=0"):
+        assert not haar_triton_check.trusted.__wrapped__(cpu)
+
+    def broken(*args):
+        raise RuntimeError("no such instruction")
+
+    monkeypatch.setattr(haar_triton, "mask_weights", broken)
+    with pytest.warns(RuntimeWarning, match="RuntimeError: no such instruction"):
+        assert not haar_triton_check.trusted.__wrapped__(cpu)
+
+
+@pytest.mark.parametrize("granularity", ["band", "level"])
+@pytest.mark.parametrize("distance", ["l1", "l2"])
+def test_prompts_take_the_kernel_for_their_weights(granularity, distance, monkeypatch):
+    calls = []
+    inner = haar_triton.mask_weights
+    monkeypatch.setattr(
+        haar_triton, "mask_weights", lambda *args: (calls.append(1), inner(*args))[1]
+    )
+    spec = PromptSpec.build(4, 1, 3, granularity=granularity, gate=None)
+    prompts = FrequencyPrompts(spec, init_std=0.5).requires_grad_(False)
+    feats = [torch.randn(2, 4, 11, 14)]
+    found = prompts.weights(feats, distance)[0]
+    assert calls
+    with TorchPath():
+        wanted = prompts.weights(feats, distance)[0]
+    assert len(calls) == 1 and len(found) == len(wanted)
+    for ours, oracle in zip(found, wanted):
+        close(ours, oracle, torch.float32)

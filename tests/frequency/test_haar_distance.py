@@ -47,7 +47,7 @@ class Route:
 
     def __init__(self, monkeypatch):
         self.fast = self.plain = 0
-        for name, count in (("_on_cpu", "fast"), ("plain_distance", "plain")):
+        for name, count in (("_in_chunks", "fast"), ("plain_distance", "plain")):
             monkeypatch.setattr(haar_distance, name, self._counted(name, count))
 
     def _counted(self, name, count):
@@ -271,9 +271,9 @@ def test_no_gradient_goes_to_the_teacher_and_none_is_made_without_need(monkeypat
     student, teacher = maps((9, 12), 3, 7, torch.float32)
     teacher.requires_grad_()
     wanted = []
-    original = haar_distance._on_cpu
+    original = haar_distance._in_chunks
     monkeypatch.setattr(
-        haar_distance, "_on_cpu", lambda *args: (wanted.append(args[-1]), original(*args))[1]
+        haar_distance, "_in_chunks", lambda *args: (wanted.append(args[-1]), original(*args))[1]
     )
     assert not freekd_loss(student, teacher).requires_grad
     freekd_loss(student.requires_grad_(), teacher).backward()
