@@ -51,6 +51,12 @@ def direct_gate(feats: Sequence[Tensor], mlps: Sequence[nn.Module]) -> List[Tens
     return weights
 
 
+def standardized(feat: Tensor, eps: float = 1e-6) -> Tensor:
+    """Each channel over (N, H, W) to mean 0 and variance 1."""
+    mean = feat.mean((0, 2, 3), keepdim=True)
+    return (feat - mean) / (((feat - mean) ** 2).mean((0, 2, 3), keepdim=True) + eps).sqrt()
+
+
 def direct_level(
     student: Tensor,
     teacher: Tensor,
@@ -60,6 +66,7 @@ def direct_level(
     granularity: str = "band",
     distance: str = "l1",
     bands: str = "all",
+    normalize: Optional[str] = None,
 ) -> Tensor:
     """One pyramid level of Eq. 13; without a prompt of Eq. 3.
 
@@ -68,11 +75,16 @@ def direct_level(
         prompt: (G, T, C), or None.
         channel_weight: omega (N, C).
         xfm: see :func:`transform`.
+        normalize: ``channel`` standardises what is compared; the masks see the raw teacher.
     """
     xfm = xfm or transform()
-    pairs = list(zip(groups_of(xfm, teacher, granularity), groups_of(xfm, student, granularity)))
+    raw = [summed for summed, _ in groups_of(xfm, teacher, granularity)]
+    if normalize == "channel":
+        student, teacher = standardized(student), standardized(teacher)
+    stacks = [groups_of(xfm, feat, granularity) for feat in (teacher, student)]
+    pairs = [(summed, a, b) for summed, (_, a), (_, b) in zip(raw, *stacks)]
     total = student.new_zeros(())
-    for k, ((summed, a), (_, b)) in enumerate(pairs):
+    for k, (summed, a, b) in enumerate(pairs):
         if (bands == "high" and k == 0) or (bands == "low" and k > 0):
             continue
         if prompt is None:
@@ -98,12 +110,13 @@ def direct_loss(
     granularity: str = "band",
     distance: str = "l1",
     bands: str = "all",
+    normalize: Optional[str] = None,
 ) -> Tensor:
     """L_FreeKD of all pyramid levels, the gate's omega^r = omega^t omega^s without gradient."""
     with torch.autocast(student[0].device.type, enabled=False):
         return _direct_loss(
             [_wide(x) for x in student], [_wide(x.detach()) for x in teacher],
-            prompts, gate, xfm, granularity, distance, bands,
+            prompts, gate, xfm, granularity, distance, bands, normalize,
         )  # fmt: skip
 
 
@@ -120,6 +133,7 @@ def _direct_loss(
     granularity: str,
     distance: str,
     bands: str,
+    normalize: Optional[str],
 ) -> Tensor:
     weights: List[Optional[Tensor]] = [None] * len(student)
     if gate is not None:
@@ -129,5 +143,7 @@ def _direct_loss(
     total = torch.zeros((), device=student[0].device)
     for level, (s, t, weight) in enumerate(zip(student, teacher, weights)):
         prompt = None if prompts is None else prompts[level]
-        total = total + direct_level(s, t, prompt, weight, xfm, granularity, distance, bands)
+        total = total + direct_level(
+            s, t, prompt, weight, xfm, granularity, distance, bands, normalize
+        )
     return total

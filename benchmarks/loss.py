@@ -42,6 +42,7 @@ from freekd.prompt import FrequencyPrompts, PromptSpec  # noqa: E402
 from freekd.prompt_file import save_prompts  # noqa: E402
 
 COCO = ((100, 168), (50, 84), (25, 42), (13, 21), (7, 11))  # RetinaNet's levels of 800 x 1344
+BUNDLED = ((16, 16), (8, 8), (4, 4))  # of the bundled task, and its options
 GROWTH = ((64, 64), (100, 168), (128, 224), (200, 336))
 PACKAGES = ("pytorch-wavelets", "ptwt", "triton")
 
@@ -54,17 +55,19 @@ class Case(NamedTuple):
     granularity: str = "band"
     gate: Optional[str] = None
     autocast: Optional[str] = None  # the type of the maps; None: float32
+    normalize: Optional[str] = None
+    distance: str = "l1"
+    batch: int = 2
+    channels: int = 256
 
 
-def build(
-    case: Case, batch: int, channels: int, device: str
-) -> Tuple[Dict[str, Any], List[Tensor], Any]:
+def build(case: Case, device: str) -> Tuple[Dict[str, Any], List[Tensor], Any]:
     """The steps of both formulations on the same maps, the student's maps, and what frees them."""
     torch.manual_seed(0)
     dtype = torch.float32 if case.autocast is None else getattr(torch, case.autocast)
+    channels, size = case.channels, (case.batch, case.channels)
     maps = [
-        [torch.randn(batch, channels, h, w, device=device).to(dtype) for h, w in case.sizes]
-        for _ in range(2)
+        [torch.randn(*size, h, w, device=device).to(dtype) for h, w in case.sizes] for _ in range(2)
     ]
     student, teacher = [x.requires_grad_() for x in maps[0]], maps[1]
     spec = PromptSpec.build(
@@ -85,6 +88,8 @@ def build(
             case.num_prompts,
             granularity=case.granularity,
             gate=case.gate,
+            normalize=case.normalize,
+            distance=case.distance,
             prompts=path,
         ).to(device)
     frozen = prompts.requires_grad_(False).to(device)
@@ -107,7 +112,16 @@ def build(
 
     steps = {
         "direct": step(
-            lambda: direct_loss(student, teacher, frozen.prompts, mlps, xfm, case.granularity)
+            lambda: direct_loss(
+                student,
+                teacher,
+                frozen.prompts,
+                mlps,
+                xfm,
+                case.granularity,
+                case.distance,
+                normalize=case.normalize,
+            )
         ),
         "ours": step(lambda: ours(student, teacher)),
     }
@@ -116,7 +130,7 @@ def build(
 
 def measure(case: Case, args: argparse.Namespace, device: str) -> Dict[str, Any]:
     """One row: times, memory, floor, and how far the two results are apart."""
-    steps, maps, clear = build(case, args.batch, args.channels, device)
+    steps, maps, clear = build(case, device)
     results = {name: step() for name, step in steps.items()}
     (value, *grads), (want, *want_grads) = results["ours"], results["direct"]
     apart = far_apart(grads, want_grads)
@@ -149,7 +163,8 @@ HEADER = (
 
 def shown(row: Dict[str, Any]) -> List[str]:
     """A row of HEADER. ``copies``: ours over the size of the student's maps."""
-    sizes = "COCO" if row["sizes"] == COCO else " ".join(f"{h}x{w}" for h, w in row["sizes"])
+    sizes = " ".join(f"{h}x{w}" for h, w in row["sizes"])
+    sizes = {COCO: "COCO", BUNDLED: "bundled task"}.get(row["sizes"], sizes)
     seconds, memory = row["seconds"], row["extra_bytes"]
     return [
         sizes,
@@ -170,14 +185,29 @@ def shown(row: Dict[str, Any]) -> List[str]:
     ]
 
 
-def cases(args: argparse.Namespace) -> Tuple[List[Case], List[Case]]:
-    """Every option at the COCO sizes, and one map of growing size."""
-    types = (None, args.autocast)
-    options = list(itertools.product(args.prompts, ("band", "level"), (None, "position"), types))
-    growth = [Case((size,), T) for T in args.prompts for size in args.sizes]
+def cases(args: argparse.Namespace) -> Dict[str, List[Case]]:
+    """Every option at the COCO sizes, one map of growing size, and the bundled task's loss."""
+    like = {"batch": args.batch, "channels": args.channels}
+    growth = [Case((size,), T, **like) for T in args.prompts for size in args.sizes]
     if args.quick:
-        return [Case(COCO, T) for T in args.prompts], growth[: len(args.sizes)]
-    return [Case(COCO, *rest) for rest in options], growth
+        return {"coco": [Case(COCO, T, **like) for T in args.prompts], "growth": growth}
+    types = (None, args.autocast)
+    options = itertools.product(args.prompts, ("band", "level"), (None, "position"), types)
+    return {
+        "coco": [Case(COCO, *chosen, **like) for chosen in options],
+        "growth": growth,
+        "bundled": [
+            Case(
+                BUNDLED,
+                2,
+                gate="position",
+                normalize="channel",
+                distance="l2",
+                batch=8,
+                channels=64,
+            )
+        ],
+    }
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -191,7 +221,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if args.keep_memory:
             print("malloc keeps freed memory\n")
         found: Dict[str, Any] = {"machine": about, "keep_memory": args.keep_memory}
-        for name, chosen in zip(("coco", "growth"), cases(args)):
+        for name, chosen in cases(args).items():
             found[name] = []
             for case in chosen:
                 found[name].append(measure(case, args, device))

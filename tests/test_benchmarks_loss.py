@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -18,14 +20,18 @@ def test_the_benchmark_of_the_loss(tmp_path):
     assert (tmp_path / "a.png").stat().st_size > 1000
     assert len(cpu["coco"]) == 2 * 2 * 2 * 2  # T, granularity, gate, type
     assert [row["sizes"] for row in cpu["growth"]] == [[[8, 8]], [[9, 15]]] * 2
+    (bundled,) = cpu["bundled"]
+    assert (bundled["normalize"], bundled["distance"], bundled["channels"]) == ("channel", "l2", 64)
+    assert bundled["gradient_apart"] < 1e-5  # a squared distance: no jumps
     for row in cpu["coco"] + cpu["growth"]:
-        direct, ours = (row["seconds"][name]["median"] for name in ("direct", "ours"))
-        assert row["ratio"] == direct / ours
+        moved = 3 * row["student_bytes"]  # student and teacher read, gradient written
+        assert row["floor_seconds"] == pytest.approx(moved / row["copy_bytes_per_second"])
         assert row["value_apart"] < 1e-5
         assert row["gradient_apart"] < (1e-2 if row["autocast"] else 1e-3)
         # the student's gradient at least: 8 channels of 4 bytes (2 in bfloat16) per position
         positions = sum(height * width for height, width in row["sizes"])
         assert row["student_bytes"] == positions * 8 * (2 if row["autocast"] else 4)
         assert min(row["extra_bytes"].values()) >= row["student_bytes"]
+    assert all(row["apart"] < 1e-5 for row in cpu["bare"])
     assert {row["library"] for row in cpu["bare"]} == {"ours", "pytorch_wavelets", "ptwt"}
     assert "| COCO" in done.stdout and "pytorch_wavelets" in done.stdout

@@ -1,24 +1,19 @@
 """The one-pass distance against the direct formulation of benchmarks/direct.py, every option."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from direct import direct_gate, direct_level, transform
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-from direct import direct_gate, direct_level, transform  # noqa: E402
-
-from freekd.frequency import dwt2, haar, haar_distance  # noqa: E402
-from freekd.functional import band_groups, freekd_loss, standardize  # noqa: E402
-from freekd.gate import PositionGate, channel_relation  # noqa: E402
-from freekd.prompt import FrequencyPrompts, PromptSpec, haar_masks, prompt_masks  # noqa: E402
+from freekd import functional, gate
+from freekd.frequency import dwt2, haar, haar_distance, idwt2
+from freekd.functional import band_groups, freekd_loss, standardize
+from freekd.gate import PositionGate, channel_relation
+from freekd.prompt import FrequencyPrompts, PromptSpec, haar_masks, prompt_masks
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
-SIZES = st.tuples(st.integers(2, 21), st.integers(2, 21))
+SIZES = st.tuples(st.integers(1, 21), st.integers(1, 21))
 
 
 def close(found, wanted, relative):
@@ -76,14 +71,16 @@ def route(monkeypatch):
     gated=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.float64]),
     channels=st.integers(1, 5),
+    batch=st.integers(1, 3),
     chunk=st.sampled_from([1, 4000, 2**21]),
     layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
     seed=st.integers(0, 2**20),
 )
 def test_value_and_gradient_are_those_of_the_direct_formulation(
-    size, levels, count, granularity, bands, distance, gated, dtype, channels, chunk, layout, seed
-):
-    student, teacher = maps(size, channels, seed, dtype)
+    size, levels, count, granularity, bands, distance, gated, dtype, channels, batch, chunk,
+    layout, seed,
+):  # fmt: skip
+    student, teacher = maps(size, channels, seed, dtype, batch)
     assume(away_from_zero(student, teacher, levels))
     student = student.contiguous(memory_format=layout).requires_grad_()
     gen = torch.Generator().manual_seed(seed)
@@ -92,7 +89,7 @@ def test_value_and_gradient_are_those_of_the_direct_formulation(
     if count is not None:
         prompt = torch.randn(groups, count, channels, generator=gen).to(dtype)
     if gated:
-        omega = torch.rand(2, channels, generator=gen).to(dtype) * 2
+        omega = torch.rand(batch, channels, generator=gen).to(dtype) * 2
     xfm = transform(levels=levels, dtype=torch.float64)
     exact = student.detach().double().requires_grad_()
     want = direct_level(
@@ -139,17 +136,18 @@ def test_masks_projected_first_are_those_of_the_bands(size, levels, granularity,
 def test_relation_on_the_coarser_map_is_that_of_the_resized_one(fine, coarse, seed):
     feat, _ = maps(fine, 4, seed, torch.float32)
     context, _ = maps(coarse, 4, seed + 1, torch.float32)
+    assert gate._adjoint_pays(feat, context) == (coarse[0] * coarse[1] < fine[0] * fine[1])
     want = channel_relation(feat.clone().requires_grad_(), context)  # learning: resizes
     torch.testing.assert_close(channel_relation(feat, context), want.detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_gate_is_the_direct_one():
     feats = [maps(size, 6, i, torch.float32)[0] for i, size in enumerate(((13, 9), (7, 5)))]
-    gate = PositionGate(6, 2)
-    for parameter in gate.parameters():
+    module = PositionGate(6, 2)
+    for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     with torch.no_grad():
-        for got, want in zip(gate(feats), direct_gate(feats, gate.mlps)):
+        for got, want in zip(module(feats), direct_gate(feats, module.mlps)):
             assert got.std() > 0.01  # it says something
             torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
 
@@ -203,8 +201,6 @@ def test_second_derivatives_take_the_general_way(distance, size, route):
 
 def general(monkeypatch):
     """The way that other wavelets take, for any."""
-    from freekd import functional
-
     monkeypatch.setattr(functional, "can_fuse", lambda *tensors: False)
 
 
@@ -317,3 +313,137 @@ def test_weights_are_the_mean_masks():
         for got, mask in zip(prompts.weights(feats, distance)[0], prompts.masks(feats)[0]):
             assert not got.requires_grad and mask.requires_grad
             torch.testing.assert_close(got, (mask**power).mean(1))
+
+
+def test_an_empty_batch_is_no_loss(route):
+    empty = torch.zeros(0, 3, 8, 8, requires_grad=True)
+    loss = freekd_loss(empty, torch.zeros(0, 3, 8, 8))
+    loss.backward()
+    assert loss.item() == 0 and empty.grad.shape == empty.shape
+
+
+def test_maps_of_different_types():
+    student, teacher = maps((9, 12), 3, 11, torch.float64)
+    leaf = student.float().requires_grad_()
+    got = freekd_loss(leaf, teacher)
+    assert got.dtype == torch.float64
+    close(got, direct_level(leaf.detach().double(), teacher, None, xfm=_exact()), 1e-10)
+    (grad,) = torch.autograd.grad(got, leaf)
+    assert grad.dtype == torch.float32
+    half = freekd_loss(student.float(), teacher.half())
+    close(half, freekd_loss(student.float(), teacher.half().float()), 0)
+
+
+def _exact(levels=3):
+    return transform(levels=levels, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("distance", ["l1", "l2"])
+def test_long_sums_keep_their_digits(distance):
+    """A map of a megapixel with an offset: one running sum in float32 is off by 4e-5."""
+    gen = torch.Generator().manual_seed(0)
+    student = torch.randn(1, 1, 1024, 1024, generator=gen) + 3
+    teacher = torch.zeros_like(student)
+    want = direct_level(student.double(), teacher.double(), None, xfm=_exact(), distance=distance)
+    close(freekd_loss(student, teacher, distance=distance), want, 2e-6)
+
+
+def test_features_of_inference_mode():
+    student, teacher = maps((9, 12), 3, 12, torch.float32)
+    want = freekd_loss(student, teacher)
+    with torch.inference_mode():
+        teacher, prompt = teacher * 1, torch.randn(10, 2, 3)
+        masks = haar_masks(prompt, teacher)
+        omega = torch.ones(2, 3)
+    leaf = student.requires_grad_()
+    loss = freekd_loss(leaf, teacher)
+    loss.backward()
+    torch.testing.assert_close(loss, want)
+    freekd_loss(leaf, teacher, masks, omega).backward()
+
+
+def test_maps_may_be_reused_before_the_backward_pass():
+    student, teacher = maps((9, 12), 3, 13, torch.float32)
+    student.requires_grad_()
+    (want,) = torch.autograd.grad(freekd_loss(student, teacher), student)
+    loss = freekd_loss(student, teacher)
+    teacher.zero_()  # a buffer of the next batch, say
+    (got,) = torch.autograd.grad(loss, student)
+    torch.testing.assert_close(got, want, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_hooks_on_the_students_map_run_once(create_graph):
+    leaf, teacher = maps((9, 12), 3, 14, torch.float64)
+    calls = []
+
+    def gradient(hook):
+        weight = leaf.clone().requires_grad_()
+        student = weight * 1
+        student.retain_grad()
+        if hook:
+            student.register_hook(lambda grad: (calls.append(1), 10 * grad)[1])
+        loss = freekd_loss(student, teacher, distance="l2")
+        torch.autograd.backward(loss, inputs=[weight, student], create_graph=create_graph)
+        return weight.grad.detach(), student.grad.detach()
+
+    plain, hooked = gradient(False), gradient(True)
+    assert len(calls) == 1
+    torch.testing.assert_close(hooked[0], 10 * plain[0], rtol=1e-14, atol=0)
+    torch.testing.assert_close(plain[0], plain[1], rtol=1e-14, atol=0)
+
+
+def test_inf_stays_inf_and_nan_nan():
+    student, teacher = maps((8, 8), 2, 15, torch.float32)
+    student[0, 0, 3, 3] = float("inf")
+    assert float(freekd_loss(student, teacher)) == float("inf")
+    student[0, 0, 3, 3] = float("nan")
+    assert freekd_loss(student, teacher).isnan()
+
+
+def test_bands_may_be_edited_in_place():
+    x, _ = maps((9, 12), 2, 16, torch.float64)
+    x.requires_grad_()
+    bands = dwt2(x)
+    bands.low.mul_(2)
+    want = x.detach() + idwt2(dwt2(x.detach())._replace(details=_zeros(bands)), size=(9, 12))
+    torch.testing.assert_close(idwt2(bands, size=(9, 12)).detach(), want)
+
+
+def _zeros(bands):
+    return tuple(
+        type(level)(*(torch.zeros_like(band) for band in level)) for level in bands.details
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (dict(dwt_mode="nonsense"), "nonsense"),
+        (dict(dwt_levels=0), "dwt_levels must be an integer of at least 1, got 0"),
+        (dict(student=torch.zeros(3, 8, 8), teacher=torch.zeros(3, 8, 8)), "N, C, H, W"),
+        (dict(student=torch.zeros(1, 3, 0, 8), teacher=torch.zeros(1, 3, 0, 8)), "at least 1x1"),
+        (dict(channel_weight=torch.ones(2, 4)), r"\(2, 4\), expected \(N, C\) = \(2, 3\)"),
+        (dict(wavelet="nonsense"), "nonsense"),
+    ],
+)
+def test_bad_input_is_refused(change, words):
+    student, teacher = maps((8, 8), 3, 17, torch.float32)
+    with pytest.raises(ValueError, match=words):
+        freekd_loss(**{"student": student, "teacher": teacher, **change})
+
+
+@pytest.mark.parametrize(
+    ("groups", "channels", "options"),
+    [
+        (10, 4, dict(dwt_levels=2)),
+        (10, 4, dict(granularity="level")),
+        (4, 4, {}),
+        (10, 5, {}),
+        (10, 4, dict(granularity="nonsense")),
+    ],
+)
+def test_masks_refuse_a_foreign_prompt(groups, channels, options):
+    feat = maps((8, 8), 4, 18, torch.float32)[0]
+    with pytest.raises(ValueError, match="expected a prompt|granularity='nonsense'"):
+        haar_masks(torch.zeros(groups, 2, channels), feat, **options)

@@ -5,6 +5,7 @@ import copy
 import pytest
 import tiny
 import torch
+from direct import direct_loss
 
 from freekd.functional import freekd_loss, standardize
 from freekd.prompt import FrequencyPrompts, PromptSpec
@@ -33,6 +34,37 @@ def loss_module(**kwargs):
     cfg = tiny.freekd_loss(**kwargs)
     cfg.pop("name")
     return tiny.build(cfg)
+
+
+@pytest.mark.parametrize("granularity", ["band", "level"])
+@pytest.mark.parametrize("normalize", [None, "channel"])
+@pytest.mark.parametrize("distance", ["l1", "l2"])
+@pytest.mark.parametrize("gated", [False, True])
+def test_the_module_is_the_direct_formulation(granularity, normalize, distance, gated, tmp_path):
+    """benchmarks/direct.py, through everything that the module does, gradient included."""
+    torch.manual_seed(0)
+    sizes, options = ((13, 10), (7, 5)), dict(granularity=granularity, num_prompts=3)
+    gate = "position" if gated else None
+    prompts = FrequencyPrompts(PromptSpec.build(4, 2, gate=gate, **options), init_std=0.5)
+    for parameter in prompts.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    save_prompts(prompts, str(tmp_path / "p.pth"))
+    module = loss_module(
+        student_channels=4, teacher_channels=4, num_levels=2, normalize=normalize,
+        distance=distance, gate=gate, loss_weight=0.5,
+        prompts=str(tmp_path / "p.pth"), **options,
+    )  # fmt: skip
+    student = [torch.randn(2, 4, *size, requires_grad=True) for size in sizes]
+    teacher = [torch.randn(2, 4, *size) for size in sizes]
+    prompts.requires_grad_(False)
+    mlps = prompts.gate.mlps if gated else None
+    want = 0.5 * direct_loss(
+        student, teacher, prompts.prompts, mlps, None, granularity, distance, "all", normalize
+    )
+    got = module(student, teacher)
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
+    for a, b in zip(torch.autograd.grad(got, student), torch.autograd.grad(want, student)):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5 * float(b.abs().max()))
 
 
 def test_without_prompts_it_is_eq_3():
