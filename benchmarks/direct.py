@@ -78,11 +78,11 @@ def direct_level(
         normalize: ``channel`` standardises what is compared; the masks see the raw teacher.
     """
     xfm = xfm or transform()
-    raw = [summed for summed, _ in groups_of(xfm, teacher, granularity)]
+    raw = compared = groups_of(xfm, teacher, granularity)
     if normalize == "channel":
-        student, teacher = standardized(student), standardized(teacher)
-    stacks = [groups_of(xfm, feat, granularity) for feat in (teacher, student)]
-    pairs = [(summed, a, b) for summed, (_, a), (_, b) in zip(raw, *stacks)]
+        student, compared = standardized(student), groups_of(xfm, standardized(teacher), granularity)
+    own = groups_of(xfm, student, granularity)
+    pairs = [(summed, a, b) for (summed, _), (_, a), (_, b) in zip(raw, compared, own)]
     total = student.new_zeros(())
     for k, (summed, a, b) in enumerate(pairs):
         if (bands == "high" and k == 0) or (bands == "low" and k > 0):

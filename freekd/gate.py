@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .frequency.haar import maps_at_a_time
+
 
 def channel_relation(feat: Tensor, context: Tensor) -> Tensor:
     """A = softmax(psi(F) F^T / sqrt(HW)), Eq. 10.
@@ -35,13 +37,10 @@ def channel_relation(feat: Tensor, context: Tensor) -> Tensor:
     with torch.autocast(device_type=feat.device.type, enabled=False):
         feat, context = feat.float(), context.float()
         size, coarse = feat.shape[-2:], context.shape[-2:]
-        if coarse != size:
-            if _adjoint_pays(feat, context):
-                feat = torch.ops.aten.upsample_bilinear2d_backward(
-                    feat.contiguous(), size, context.shape, False
-                )
-            else:
-                context = F.interpolate(context, size=size, mode="bilinear", align_corners=False)
+        if coarse != size and _adjoint_pays(feat, context):
+            feat = _resize_adjoint(feat, coarse)
+        elif coarse != size:
+            context = F.interpolate(context, size=size, mode="bilinear", align_corners=False)
         scores = context.flatten(2) @ feat.flatten(2).transpose(1, 2)
         return torch.softmax(scores / (size[0] * size[1]) ** 0.5, dim=-1)
 
@@ -49,12 +48,43 @@ def channel_relation(feat: Tensor, context: Tensor) -> Tensor:
 def _adjoint_pays(feat: Tensor, context: Tensor) -> bool:
     """psi is linear: psi(F') F^T = F' (psi^T F)^T, a product of four times fewer positions.
 
-    psi^T is the backward pass of the resize. It pays on CPUs; on GPUs it adds atomically, in any
-    order, and the product is cheap. Autograd has no derivative for it, so stage 1 resizes.
+    It pays on CPUs. On GPUs the product is cheap, and torch's psi^T adds atomically, in any order.
+    Autograd has no derivative for psi^T, so stage 1 resizes.
     """
     learning = torch.is_grad_enabled() and (feat.requires_grad or context.requires_grad)
     coarser = context.shape[-2:].numel() < feat.shape[-2:].numel()
     return feat.device.type == "cpu" and coarser and not learning
+
+
+def _resize_adjoint(feat: Tensor, coarse: Sequence[int]) -> Tensor:
+    """psi^T of (N, C, H, W), of the bilinear resize from ``coarse`` (h, w) to (H, W)."""
+    height, width = feat.shape[-2:]
+    if (height, width) != (2 * coarse[0], 2 * coarse[1]):
+        shape = (*feat.shape[:2], *coarse)
+        return torch.ops.aten.upsample_bilinear2d_backward(  # type: ignore[no-any-return]
+            feat.contiguous(), (height, width), shape, False
+        )
+    maps = feat.reshape(-1, height, width)
+    out = maps.new_empty(len(maps), *coarse)
+    step = maps_at_a_time(height, width, feat)
+    for first in range(0, len(maps), step):
+        rows = _halve_rows(maps[first : first + step])
+        out[first : first + step] = _halve_rows(rows.transpose(1, 2)).transpose(1, 2)
+    return out.view(*feat.shape[:2], *coarse)
+
+
+def _halve_rows(x: Tensor) -> Tensor:
+    """The adjoint of doubling h rows, (M, 2h, W) to (M, h, W).
+
+    Doubling makes rows 2i and 2i + 1 of 3/4 of row i and 1/4 of its neighbour before, or after; at
+    the ends, of row i itself. So row i gathers 3/4 of those two and 1/4 of the ones beside them.
+    """
+    out = (x[:, 0::2] + x[:, 1::2]).mul_(0.75)
+    out[:, 1:].add_(x[:, 1:-1:2], alpha=0.25)
+    out[:, :-1].add_(x[:, 2::2], alpha=0.25)
+    out[:, 0].add_(x[:, 0], alpha=0.25)
+    out[:, -1].add_(x[:, -1], alpha=0.25)
+    return out
 
 
 class PositionGate(nn.Module):

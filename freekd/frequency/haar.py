@@ -39,31 +39,42 @@ def as_pairs(packed: Tensor) -> Tensor:
     return torch.view_as_complex(packed.unflatten(-1, (-1, 2)))
 
 
-def split_rows(x: Tensor, packed: Tensor) -> None:
-    """One level of analysis of x (M, H, W) into ``packed`` (M, 2, ceil(H/2), 2 ceil(W/2)).
+class Butterfly:
+    """One level between maps x (M, H, W) and ``packed`` (M, 2, ceil(H/2), 2 ceil(W/2)).
 
-    ``packed[:, 0]`` gets LL at even and -HL at odd columns, ``packed[:, 1]`` LH and -HH.
+    ``packed[:, 0]`` holds LL at even and -HL at odd columns, ``packed[:, 1]`` LH and -HH. Both
+    tensors are the caller's; the views of them are made once.
     """
-    height, width = x.shape[-2:]
-    upper, lower = x[:, 0::2], x[:, 1::2]
-    full = height // 2
-    torch.add(upper[:, :full], lower, out=packed[:, 0, :full, :width])
-    torch.sub(upper[:, :full], lower, out=packed[:, 1, :full, :width])
-    if height % 2:
-        packed[:, :, full, :width] = upper[:, full:]
-    if width % 2:
-        packed[..., width:] = 0
-    as_pairs(packed).mul_(_SPLIT)
 
+    def __init__(self, x: Tensor, packed: Tensor) -> None:
+        height, width = x.shape[-2:]
+        full = height // 2
+        self.upper, self.lower = x[:, 0 : 2 * full : 2], x[:, 1::2]
+        self.sums, self.falls = packed[:, 0, :full, :width], packed[:, 1, :full, :width]
+        self.odd = height % 2 == 1
+        self.last = x[:, 2 * full :]  # the row that has no lower one, if there is one
+        self.last_sums, self.last_falls = packed[:, 0, full:, :width], packed[:, 1, full:, :width]
+        self.beyond = packed[..., width:]
+        self.pairs = as_pairs(packed)
 
-def merge_rows(packed: Tensor, out: Tensor) -> None:
-    """The inverse of :func:`split_rows`, cut to ``out`` (M, H, W); changes ``packed``."""
-    height, width = out.shape[-2:]
-    as_pairs(packed).mul_(_MERGE)
-    cut = packed[..., :width]
-    upper, lower = (height + 1) // 2, height // 2
-    torch.add(cut[:, 0, :upper], cut[:, 1, :upper], out=out[:, 0::2])
-    torch.sub(cut[:, 0, :lower], cut[:, 1, :lower], out=out[:, 1::2])
+    def split(self) -> None:
+        """Analysis of x into ``packed``."""
+        torch.add(self.upper, self.lower, out=self.sums)
+        torch.sub(self.upper, self.lower, out=self.falls)
+        if self.odd:
+            self.last_sums.copy_(self.last)
+            self.last_falls.copy_(self.last)
+        if self.beyond.shape[-1]:
+            self.beyond.zero_()
+        self.pairs.mul_(_SPLIT)
+
+    def merge(self) -> None:
+        """Synthesis of ``packed``, which changes, into x; what lies beyond x is cut."""
+        self.pairs.mul_(_MERGE)
+        torch.add(self.sums, self.falls, out=self.upper)
+        torch.sub(self.sums, self.falls, out=self.lower)
+        if self.odd:
+            torch.add(self.last_sums, self.last_falls, out=self.last)
 
 
 def halved(size: Sequence[int]) -> Tuple[int, int]:
@@ -87,7 +98,7 @@ def _analyse(x: Tensor) -> List[Tensor]:
     for first in range(0, len(maps), step or 1):
         part = slice(first, first + step)
         packed = buffer[: len(maps) - first]
-        split_rows(maps[part], packed)
+        Butterfly(maps[part], packed).split()
         low, high = packed[..., 0::2], packed[..., 1::2]
         ll, lh, hl, hh = (band[part] for band in flat)
         ll.copy_(low[:, 0])
@@ -134,7 +145,7 @@ def _synthesise(bands: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         low[:, 1] = lh[part]
         torch.neg(hl[part], out=high[:, 0])
         torch.neg(hh[part], out=high[:, 1])
-        merge_rows(packed, maps[part])
+        Butterfly(maps[part], packed).merge()
     return out
 
 

@@ -13,13 +13,13 @@ see :mod:`.haar_triton`.
 """
 
 from itertools import product
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
 from . import haar_triton
-from .haar import haar_analysis, halved, maps_at_a_time, merge_rows, split_rows, wide_dtype
+from .haar import Butterfly, haar_analysis, halved, maps_at_a_time, wide_dtype
 from .haar_triton_check import usable
 
 Weights = Sequence[Tensor]
@@ -161,64 +161,67 @@ class _HaarDistance(torch.autograd.Function):
         return gradient.mul_(grad_out).to(student.dtype)
 
 
-class _Workspace:
-    """Buffers for a few maps (M, H, W) at a time, small enough for the cache."""
+class _Buffers:
+    """Of one level: what is split, what comes out of it, and scratch."""
 
-    def __init__(self, like: Tensor, count: int, size: Sequence[int], levels: int) -> None:
-        self.difference = like.new_empty(count, *size)
-        self.lows: List[Tensor] = [self.difference]  # what each level splits
-        self.packed: List[Tensor] = []  # and what comes out, see haar.py
-        for _ in range(levels):
-            height, width = halved(self.lows[-1].shape[-2:])
-            self.packed.append(like.new_empty(count, 2, height, 2 * width))
-            self.lows.append(like.new_empty(count, height, width))
-        self.scratch = like.new_empty(self.packed[0].numel())
+    def __init__(self, like: Tensor, count: int, size: Sequence[int]) -> None:
+        height, width = halved(size)
+        self.maps = like.new_empty(count, *size)
+        self.packed = like.new_empty(count, 2, height, 2 * width)  # see haar.py
+
+
+class _Level:
+    """Views of the buffers of one level for ``images`` x ``channels`` maps."""
+
+    def __init__(self, buffers: _Buffers, scratch: Tensor, images: int, channels: int) -> None:
+        count = images * channels
+        self.maps, self.packed = buffers.maps[:count], buffers.packed[:count]
+        self.butterfly = Butterfly(self.maps, self.packed)
+        self.low = self.packed[:, 0, :, 0::2]
+        self.flat = self.packed.view(images, channels, -1)
+        self.error = scratch[: self.flat.numel()].view_as(self.flat)
+        self.parts = self.error.split(_ADDENDS, dim=2)
+
+
+class _Workspace:
+    """J levels of a few maps at a time, images x channels of (H, W), in the cache."""
+
+    def __init__(self, levels: List[_Level]) -> None:
+        self.levels = levels
+        self.difference = levels[0].maps
 
     def weighted_sums(
-        self,
-        images: int,
-        channels: int,
-        weights: Sequence[Tensor],
-        squared: bool,
-        want_gradient: bool,
+        self, weights: Sequence[Tensor], squared: bool, want_gradient: bool
     ) -> Tensor:
         """sum w |xi(difference)|^p of each map, (images, channels).
 
         Args:
-            images, channels: the first images x channels maps of ``difference`` count.
             weights: per level (images or 1, coefficients), as :func:`_packed_weights` gives them.
             want_gradient: the bands are replaced by their derivatives.
         """
-        count = images * channels
-        total = self.difference.new_zeros(images, channels, 1)
-        for level, (buffer, weight) in enumerate(zip(self.packed, weights)):
-            packed = buffer[:count]
-            split_rows(self.lows[level][:count], packed)
-            if level + 1 < len(self.packed):
-                low = packed[:, 0, :, 0::2]
-                self.lows[level + 1][:count] = low
-                low.zero_()  # split further, no band of this level
-            flat = packed.view(images, channels, -1)
-            error = self.scratch[: flat.numel()].view_as(flat)
+        total = self.difference.new_zeros(*self.levels[0].flat.shape[:2], 1)
+        for level, (this, weight) in enumerate(zip(self.levels, weights)):
+            this.butterfly.split()
+            if level + 1 < len(self.levels):
+                self.levels[level + 1].maps.copy_(this.low)
+                this.low.zero_()  # split further, no band of this level
+            flat, error = this.flat, this.error
             torch.mul(flat, flat, out=error) if squared else torch.abs(flat, out=error)
-            for first in range(0, flat.shape[2], _ADDENDS):
-                part = slice(first, first + _ADDENDS)
-                if len(weight) == 1:
-                    total += (error[..., part] @ weight[0, part]).unsqueeze(2)
+            for part, w in zip(this.parts, weight.split(_ADDENDS, dim=1)):
+                if len(w) == 1:
+                    total += (part @ w[0]).unsqueeze(2)
                 else:
-                    total.baddbmm_(error[..., part], weight[:, part, None])
+                    total.baddbmm_(part, w.unsqueeze(2))
             if want_gradient:
                 (flat.mul_(2) if squared else flat.sign_()).mul_(weight.unsqueeze(1))
         return total.squeeze(2)
 
     def synthesise(self, out: Tensor) -> None:
         """xi^-1 of what :meth:`weighted_sums` left, into ``out`` (M, H, W)."""
-        count = len(out)
-        for level in reversed(range(len(self.packed))):
-            packed = self.packed[level][:count]
-            if level + 1 < len(self.packed):
-                packed[:, 0, :, 0::2] = self.lows[level + 1][:count]
-            merge_rows(packed, self.lows[level][:count] if level else out)
+        for level in reversed(range(1, len(self.levels))):
+            self.levels[level].butterfly.merge()
+            self.levels[level - 1].low.copy_(self.levels[level].maps)
+        Butterfly(out, self.levels[0].packed).merge()
 
 
 def _packed_weights(weights: Weights, level: int, dtype: torch.dtype) -> Tensor:
@@ -248,20 +251,28 @@ def _in_chunks(
     like = student.new_empty(0, dtype=dtype)
     room = maps_at_a_time(height, width, like)
     step, images = min(channels, room), min(count, max(1, room // channels))
-    work = _Workspace(like, step * images, (height, width), levels)
+    buffers, size = [], (height, width)
+    for _ in range(levels):
+        buffers.append(_Buffers(like, step * images, size))
+        size = halved(size)
+    scratch = like.new_empty(buffers[0].packed.numel())
+    spaces: Dict[Tuple[int, int], _Workspace] = {}  # of a full chunk, and of the last ones
     packed = [_packed_weights(weights, level, dtype) for level in range(1, levels + 1)]
     sums = like.new_zeros(count, channels)
     gradient = like.new_empty(student.shape) if want_gradient else None
     for image, first in product(range(0, count, images), range(0, channels, step)):
         part = (slice(image, image + images), slice(first, first + step))
         s, t = student[part], teacher[part]
-        maps = work.difference[: s.shape[0] * s.shape[1]]
+        n, c = s.shape[:2]
+        if (n, c) not in spaces:
+            spaces[n, c] = _Workspace([_Level(buffer, scratch, n, c) for buffer in buffers])
+        work = spaces[n, c]
         if s.dtype == t.dtype == dtype:
-            torch.sub(s, t, out=maps.view_as(s))
+            torch.sub(s, t, out=work.difference.view_as(s))
         else:
-            maps.view_as(s).copy_(s).sub_(t)
+            work.difference.view_as(s).copy_(s).sub_(t)
         rows = [weight[part[0]] if len(weight) > 1 else weight for weight in packed]
-        sums[part] = work.weighted_sums(s.shape[0], s.shape[1], rows, squared, want_gradient)
+        sums[part] = work.weighted_sums(rows, squared, want_gradient)
         if gradient is not None:
             out = gradient[part]  # several images: all channels, so that this can be flattened
             work.synthesise(out.view(-1, height, width))

@@ -132,8 +132,9 @@ def test_masks_projected_first_are_those_of_the_bands(size, levels, granularity,
 
 
 @settings(max_examples=30, deadline=None)
-@given(fine=SIZES, coarse=SIZES, seed=st.integers(0, 2**20))
-def test_relation_on_the_coarser_map_is_that_of_the_resized_one(fine, coarse, seed):
+@given(fine=SIZES, coarse=SIZES, doubled=st.booleans(), seed=st.integers(0, 2**20))
+def test_relation_on_the_coarser_map_is_that_of_the_resized_one(fine, coarse, doubled, seed):
+    fine = (2 * coarse[0], 2 * coarse[1]) if doubled else fine
     feat, _ = maps(fine, 4, seed, torch.float32)
     context, _ = maps(coarse, 4, seed + 1, torch.float32)
     assert gate._adjoint_pays(feat, context) == (coarse[0] * coarse[1] < fine[0] * fine[1])
