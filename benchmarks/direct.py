@@ -80,7 +80,8 @@ def direct_level(
     xfm = xfm or transform()
     raw = compared = groups_of(xfm, teacher, granularity)
     if normalize == "channel":
-        student, compared = standardized(student), groups_of(xfm, standardized(teacher), granularity)
+        student = standardized(student)
+        compared = groups_of(xfm, standardized(teacher), granularity)
     own = groups_of(xfm, student, granularity)
     pairs = [(summed, a, b) for (summed, _), (_, a), (_, b) in zip(raw, compared, own)]
     total = student.new_zeros(())
