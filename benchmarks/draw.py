@@ -46,7 +46,7 @@ def draw_growth(content: Dict[str, Any], path: str) -> None:
         about = found["machine"]
         axis.set_title(about.get("gpu") or f"{about['threads']} CPU threads", fontsize=10)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=6.5, loc="upper left", ncol=2)
     part = f"{path}.part"
     figure.savefig(part, format=os.path.splitext(path)[1][1:] or "png", dpi=120)
     plt.close(figure)
