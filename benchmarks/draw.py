@@ -13,7 +13,7 @@ def draw_growth(content: Dict[str, Any], path: str) -> None:
 
     devices = content["devices"]
     figure, axes = plt.subplots(
-        1, len(devices), figsize=(5.2 * len(devices), 3.6), squeeze=False, constrained_layout=True
+        1, len(devices), figsize=(7.0 * len(devices), 3.6), squeeze=False, constrained_layout=True
     )
     for axis, found in zip(axes[0], devices):
         rows = found["growth"]
@@ -46,7 +46,7 @@ def draw_growth(content: Dict[str, Any], path: str) -> None:
         about = found["machine"]
         axis.set_title(about.get("gpu") or f"{about['threads']} CPU threads", fontsize=10)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=6.5, loc="upper left", ncol=2)
+        axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     part = f"{path}.part"
     figure.savefig(part, format=os.path.splitext(path)[1][1:] or "png", dpi=120)
     plt.close(figure)
