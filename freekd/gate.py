@@ -46,10 +46,11 @@ def channel_relation(feat: Tensor, context: Tensor) -> Tensor:
 
 
 def _adjoint_pays(feat: Tensor, context: Tensor) -> bool:
-    """psi is linear: psi(F') F^T = F' (psi^T F)^T, a product of four times fewer positions.
+    """Whether to take the product on the coarser map: psi(F') F^T = F' (psi^T F)^T.
 
-    It pays on CPUs. On GPUs the product is cheap, and torch's psi^T adds atomically, in any order.
-    Autograd has no derivative for psi^T, so stage 1 resizes.
+    psi is linear, so both are the same, and the latter has four times fewer positions. It pays on
+    CPUs. On GPUs the product is cheap, and torch's psi^T adds atomically, in any order. Autograd
+    has no derivative for psi^T, so stage 1 resizes.
     """
     learning = torch.is_grad_enabled() and (feat.requires_grad or context.requires_grad)
     coarser = context.shape[-2:].numel() < feat.shape[-2:].numel()

@@ -15,6 +15,7 @@ from .frequency.haar import haar_analysis, haar_low
 from .frequency.haar_triton_check import usable
 from .frequency.wavelet import check_transform, haar_applies
 from .functional import (
+    DISTANCES,
     GRANULARITIES,
     FeatureError,
     band_groups,
@@ -288,6 +289,7 @@ class FrequencyPrompts(nn.Module):
         return [self._weights(prompt, feat, distance) for prompt, feat in zip(self.prompts, feats)]
 
     def _weights(self, prompt: Tensor, feat: Tensor, distance: str) -> List[Tensor]:
+        check_choice("distance", distance, DISTANCES)
         _, _, wavelet, levels, mode, granularity, _ = self.spec
         on_gpu = usable(feat, levels) and prompt.device == feat.device
         if on_gpu and haar_applies(feat.shape, wavelet, mode, levels):

@@ -135,7 +135,8 @@ class _HaarDistance(torch.autograd.Function):
     def backward(ctx: Any, grad_out: Tensor) -> Tuple[Optional[Tensor], ...]:
         gradient, ctx.gradient = ctx.gradient, None  # it becomes the result: good for one pass
         if gradient is None or torch.is_grad_enabled():
-            result = _HaarDistance._again(ctx, grad_out)
+            with torch.autocast(device_type=grad_out.device.type, enabled=False):
+                result = _HaarDistance._from_the_maps(ctx, grad_out)
         else:
             factor = float(grad_out)
             if factor != 1:
@@ -144,7 +145,7 @@ class _HaarDistance(torch.autograd.Function):
         return (result, None, None, None, None, *(None for _ in ctx.needs_input_grad[5:]))
 
     @staticmethod
-    def _again(ctx: Any, grad_out: Tensor) -> Tensor:
+    def _from_the_maps(ctx: Any, grad_out: Tensor) -> Tensor:
         """The gradient from the maps: on a GPU, a second time, or to be differentiated itself."""
         student, teacher, channel_weight, *weights = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph
@@ -171,7 +172,10 @@ class _Buffers:
 
 
 class _Level:
-    """Views of the buffers of one level for ``images`` x ``channels`` maps."""
+    """Views of the buffers of one level for a chunk of ``images`` x ``channels`` maps.
+
+    The buffers are made once for each loss, the views once for each shape of chunk.
+    """
 
     def __init__(self, buffers: _Buffers, scratch: Tensor, images: int, channels: int) -> None:
         count = images * channels

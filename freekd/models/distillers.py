@@ -154,6 +154,7 @@ class FreeKDDistiller(SingleTeacherDistiller):
             find_module(self.teacher, component.teacher_module, f"{key}.teacher_module")
             check_classes(student.model, self.teacher, component, key)
             check_roi_head(self.teacher, self.partial_teacher, component, key)
+        self.teacher_run.check_precision()
         check_same_images(student.model, self.teacher)
         self.remove_hooks()
         for model, outputs in (

@@ -25,9 +25,6 @@ class TeacherRun:
 
     Attributes:
         partial: its tapped parts; where they cannot be run alone, the distiller runs it whole.
-
-    Raises:
-        ValueError: an ``autocast`` for a teacher that can only be run whole, losses and all.
     """
 
     def __init__(
@@ -38,14 +35,22 @@ class TeacherRun:
         self.autocast = autocast
         self.partial = PartialRun(teacher, [item.teacher_module for item in components])
         self._feats: Any = None
-        if autocast is not None:
-            if not self.partial.possible:
-                raise ValueError(
-                    f"distiller.teacher_autocast={autocast!r}: expected a teacher that can be run "
-                    f"in parts, but a tap of this {type(teacher).__name__} can only be reached by "
-                    "its whole forward, losses included. Remove the key, or tap neck or head"
-                )
-            compat.run_ops_in_float32()
+
+    def check_precision(self) -> None:
+        """Before the first use.
+
+        Raises:
+            ValueError: an ``autocast`` for a teacher that can only be run whole, losses and all.
+        """
+        if self.autocast is None:
+            return
+        if not self.partial.possible:
+            raise ValueError(
+                f"distiller.teacher_autocast={self.autocast!r}: expected a teacher that can be run "
+                f"in parts, but a tap of this {type(self.teacher).__name__} can only be reached by "
+                "its whole forward, losses included. Remove the key, or tap neck or head"
+            )
+        compat.run_ops_in_float32()
 
     @contextmanager
     def context(self, device: torch.device) -> Iterator[None]:

@@ -206,3 +206,32 @@ def test_what_cannot_be_run_in_parts():
     assert not PartialRun(model, ["roi_head.mask_head.0.conv_logits"]).possible
     assert not PartialRun(model, ["neck", "no_such_head.conv"]).possible
     assert roi_stage("neck") is None and roi_stage("roi_head.mask_head.0") is None
+
+
+@pytest.mark.parametrize("path", ["bbox_head.reg_convs.0.gn", "backbone.layer2.0.bn1"])
+def test_an_output_that_is_changed_later_is_what_it_is_in_a_whole_forward(path, batch):
+    """A norm's output becomes its activation's in place: ending at the norm gives another map."""
+    model = tiny.build(tiny.detector()).eval()
+    run, module = PartialRun(model, [path]), dict(model.named_modules())[path]
+    found = []
+    module.register_forward_hook(lambda _, __, output: found.append(output))
+    taken = []
+    with torch.no_grad():
+        for _ in range(3):
+            run.features(batch["img"], batch["img_metas"])
+            taken.append(list(found))
+            found.clear()
+    assert all(float(x.min()) >= 0 for x in taken[0])  # after the activation
+    for later in taken[1:]:
+        assert len(later) == len(taken[0])
+        for a, b in zip(later, taken[0]):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("path", ["bbox_head.scales.0", "bbox_head.relu"])
+def test_a_tap_beside_the_branches_of_a_head_keeps_them_all(path):
+    model = tiny.build(thin(ATSS))
+    assert PartialRun(model, [path, "bbox_head.atss_reg"]).untapped == (
+        [] if path.endswith("relu") else PartialRun(model, ["bbox_head.atss_reg"]).untapped
+    )
+    assert PartialRun(model, ["bbox_head.atss_cls"]).untapped

@@ -135,7 +135,7 @@ def test_a_teacher_that_runs_whole_has_no_autocast_of_its_own():
     component = type("C", (), dict(teacher_module="roi_head.mask_head.0.conv_logits"))
     assert not TeacherRun(model, [component]).partial.possible
     with pytest.raises(ValueError, match="distiller.teacher_autocast='bfloat16'.*whole forward"):
-        TeacherRun(model, [component], "bfloat16")
+        TeacherRun(model, [component], "bfloat16").check_precision()
 
 
 def test_a_gpu_without_bfloat16(monkeypatch):
@@ -144,3 +144,9 @@ def test_a_gpu_without_bfloat16(monkeypatch):
     model = build(*MODELS["retinanet"], teacher_autocast="bfloat16")
     with pytest.raises(precision.ConfigError, match="distiller.teacher_autocast='bfloat16'.*1080"):
         precision.prepare(model, None, "cuda")
+
+
+def test_a_misspelt_tap_is_named_as_such_with_autocast_too():
+    teacher, student, _ = MODELS["retinanet"]
+    with pytest.raises(ValueError, match=r"no such module; nearest: \['neck'"):
+        build(teacher, student, [("nekc", dict(MSE, num_levels=3))], teacher_autocast="bfloat16")
