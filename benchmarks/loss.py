@@ -1,7 +1,7 @@
 """FreeKD's loss: direct formulation against ours, forward and backward, in one run.
 
     python benchmarks/loss.py                          # CPU, and the GPU where there is one
-    python benchmarks/loss.py --quick                  # a minute
+    python benchmarks/loss.py --quick                  # two minutes
     python benchmarks/loss.py --json loss.json --plot docs/images/loss_time.png
 
 Tables: (1) the five levels of a COCO pyramid, every option; (2) one map of growing size; (3) the
