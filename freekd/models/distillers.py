@@ -211,7 +211,7 @@ class FreeKDDistiller(SingleTeacherDistiller):
             return super().exec_teacher_forward(data)
         self.reset_ctx_teacher_mode(True)
         self.reset_outputs(self.teacher_outputs)
-        return self.teacher_run.features(data)
+        return self.teacher_run.features(data["img"], data["img_metas"])
 
     def compute_distill_loss(self, data: Optional[Dict[str, Any]] = None) -> Dict[str, Tensor]:
         """Each term by name, after teacher and student have run.

@@ -1,6 +1,5 @@
 """Before training: one blank image through student and teacher, to see whether the taps match."""
 
-from contextlib import nullcontext
 from typing import Any, Dict, List
 
 import torch
@@ -32,8 +31,8 @@ def dry_run(
     Raises:
         ValueError: levels, channels, sizes or classes do not match; names the component.
     """
-    runs = of_student, distiller.partial_teacher
-    if not all(run.possible for run in runs):
+    of_teacher = distiller.teacher_run  # in its own precision, as in a training step
+    if not (of_student.possible and of_teacher.partial.possible):
         print_log(
             "the tapped parts of student or teacher cannot be run alone: the whole teacher runs in "
             "each step, and shapes are checked in the first one",
@@ -49,11 +48,13 @@ def dry_run(
     student.eval()
     distiller.recording = True
     try:
-        for run, precision in zip(runs, (nullcontext(), distiller.teacher_run.context(img.device))):
+        for run, stages in (
+            (of_student, of_student.stages),
+            (of_teacher, of_teacher.partial.stages),
+        ):
             metas = [dict(img_shape=(size, size, 3), pad_shape=(size, size, 3))]
-            with precision:
-                feats = run.features(img, metas)
-            for stage in run.stages:
+            feats = run.features(img, metas)
+            for stage in stages:
                 run.roi_head(feats, rois, stage)
         return _check(distiller)
     finally:

@@ -66,10 +66,10 @@ class TeacherRun:
         with torch.no_grad(), precision:
             yield
 
-    def features(self, data: Dict[str, Any]) -> Any:
+    def features(self, img: Tensor, img_metas: Sequence[Dict[str, Any]]) -> Any:
         """Backbone, neck and dense heads; RoI heads wait for the student's proposals."""
-        with self.context(data["img"].device):
-            self._feats = self.partial.features(data["img"], data["img_metas"])
+        with self.context(img.device):
+            self._feats = self.partial.features(img, img_metas)
         return self._feats
 
     def roi_heads(self, proposals: Dict[int, Tensor]) -> None:
@@ -95,11 +95,14 @@ class TeacherRun:
                     f"proposals, but {component.student_module!r} is in no RoI head that saw any; "
                     "tap the same part on both sides"
                 )
-            feats = self._feats
-            if self.autocast is not None:  # mmcv's RoI ops want boxes and maps of one precision
-                feats = compat.to_float32(feats)
-            with self.context(rois.device):
-                self.partial.roi_head(feats, rois, stage)
+            self.roi_head(self._feats, rois, stage)
+
+    def roi_head(self, feats: Any, rois: Tensor, stage: int) -> None:
+        """One RoI head, see :meth:`freekd.models.partial.PartialRun.roi_head`."""
+        if self.autocast is not None:  # mmcv's RoI ops want boxes and maps of one precision
+            feats = compat.to_float32(feats)
+        with self.context(rois.device):
+            self.partial.roi_head(feats, rois, stage)
 
     def forget(self) -> None:
         """At the end of a step."""

@@ -93,6 +93,22 @@ def test_autocast_of_the_teacher_alone(kind, name):
 
 
 @LOW
+@pytest.mark.parametrize("kind", list(MODELS))
+def test_the_dry_run_computes_the_teacher_as_a_step_does(kind, name):
+    """RoI heads too, whose maps and boxes must be of one precision."""
+    model = build(*MODELS[kind], teacher_autocast=name)
+    seen = []
+    component = model.distiller.components[0].teacher_module
+    tapped = dict(model.distiller.teacher.named_modules())[component]
+    tapped.register_forward_hook(lambda _, __, output: seen.append(first(output).dtype))
+    plain = build(*MODELS[kind])
+    expected = plain.distiller.check_shapes(plain.architecture.model)
+    assert model.distiller.check_shapes(model.architecture.model) == expected
+    if kind != "deformable_detr":  # an encoder ends in a norm
+        assert set(seen) == {getattr(torch, name)}
+
+
+@LOW
 def test_its_features_are_those_of_torchs_autocast(name):
     model = build(*MODELS["retinanet"], teacher_autocast=name)
     step(model)
