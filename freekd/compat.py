@@ -30,6 +30,7 @@ from freekd.compat_precision import (  # noqa: F401 (mixed precision, stack 18)
     use_low_precision,
     wrap_low_precision,
 )
+from freekd.held import with_held
 
 _applied = False
 
@@ -407,12 +408,19 @@ def usable_optimizer(cfg: Dict[str, Any], device: str) -> Dict[str, Any]:
     return cfg
 
 
-def plain_batch_norm(model: torch.nn.Module) -> Tuple[torch.nn.Module, int]:
-    """Replace SyncBN, which only works on GPUs, by ordinary BN (stack 19): (model, how many)."""
-    from mmcv.cnn.utils import revert_sync_batchnorm
+def plain_batch_norm(model: torch.nn.Module) -> int:
+    """Let SyncBN, which only works on GPUs, run as ordinary BN (stack 19); returns how many.
 
-    count = sum(type(m).__name__ == "SyncBatchNorm" for m in model.modules())
-    return (revert_sync_batchnorm(model), count) if count else (model, 0)
+    The layers stay the objects they are, with their hooks: mmcv's ``revert_sync_batchnorm`` puts
+    new ones in their place, and a tap on the old one would never run. Teachers are included.
+    """
+    from mmcv.cnn.utils.sync_bn import _BatchNormXd
+
+    modules = [module for root in with_held(model) for module in root.modules()]
+    synced = [module for module in modules if type(module).__name__ == "SyncBatchNorm"]
+    for module in synced:
+        module.__class__ = _BatchNormXd
+    return len(synced)
 
 
 def shorten_epoch_pause() -> None:

@@ -14,6 +14,8 @@ from typing import Any, Callable
 
 import torch
 
+from freekd.held import with_held
+
 # What mmcv's fp16 machinery computes in; mmcv's own choice until use_low_precision is called.
 _low = types.SimpleNamespace(device="cuda", dtype=torch.float16)
 _LOW_DTYPES = (torch.float16, torch.bfloat16)
@@ -48,8 +50,10 @@ def wrap_low_precision(model: torch.nn.Module) -> None:
     """
     from mmcv.runner import wrap_fp16_model
 
-    wrap_fp16_model(model)
-    for module in model.modules():
+    roots = with_held(model)  # a frozen teacher is seen by no other walk
+    for root in roots:
+        wrap_fp16_model(root)
+    for module in (module for root in roots for module in root.modules()):
         kind = type(module)
         for name in _FLOAT32_METHODS:
             method = getattr(kind, name, None)

@@ -3,6 +3,8 @@
 import copy
 import importlib
 
+from freekd.held import with_held
+
 CHANNELS = 8
 NUM_LEVELS = 3
 
@@ -69,8 +71,8 @@ def build(cfg):
     from freekd.models.stock import read_model
 
     model = MODELS.build(read_model(copy.deepcopy(cfg), "model"))
-    for module in model.modules():
-        if hasattr(module, "level_embeds"):  # Deformable DETR leaves it as the memory was
+    for module in (module for root in with_held(model) for module in root.modules()):
+        if "level_embeds" in module._parameters:  # Deformable DETR leaves it as the memory was
             module.level_embeds.data.zero_()
     return model
 

@@ -1,6 +1,6 @@
 """The two stages as MMRazor algorithms: prompt finetuning, then distillation."""
 
-from typing import Any, Dict, Optional
+from typing import Any, Collection, Dict, Optional, Sequence
 
 import torch
 from mmrazor.models.algorithms import GeneralDistill
@@ -10,19 +10,24 @@ from mmrazor.models.builder import ALGORITHMS
 from freekd.functional import DISSIMILARITIES, check_choice
 from freekd.prompt_file import save_prompts
 
+from .annotations import check_annotations
+from .class_maps import both_lists, other_order
 from .distillers import FreeKDDistiller
 from .inherit import Inherited, Parts, inherit_weights
+from .stand_for import StandsForModel
 from .utils import resolve_model
 
 
 @ALGORITHMS.register_module()
-class FrequencyPromptFinetune(BaseAlgorithm):
+class FrequencyPromptFinetune(StandsForModel, BaseAlgorithm):
     """Stage 1: L_prompt = L_finetune + lambda L_dis (Eq. 9); only prompts and gate learn.
 
     Args:
         architecture: a :class:`FrequencyPromptTeacher`.
         dissimilarity: ``jaccard`` (the paper) or ``dice`` (the release).
         dissimilarity_weight: lambda.
+        class_map: ``by_index``: the data's labels are the teacher's classes whatever their names;
+            None: other names, or another order, are an error.
 
     In the log: the teacher's own terms on the masked features as ``teacher.*``,
     ``loss_dissimilarity`` (weighted), and ``mask_sum``, the mean over all bands of the sum over T
@@ -34,12 +39,41 @@ class FrequencyPromptFinetune(BaseAlgorithm):
         architecture: Dict[str, Any],
         dissimilarity: str = "jaccard",
         dissimilarity_weight: float = 1.0,
+        class_map: Optional[str] = None,
         **kwargs: Any,
     ) -> None:
         check_choice("algorithm.dissimilarity", dissimilarity, DISSIMILARITIES)
+        check_choice("algorithm.class_map", class_map, (None, "by_index"))
         super().__init__(architecture, **kwargs)
         self.dissimilarity = dissimilarity
         self.dissimilarity_weight = dissimilarity_weight
+        self.class_map = class_map
+
+    def check_ready(
+        self, image: Optional[Sequence[int]] = None, given: Optional[Collection[str]] = None
+    ) -> None:
+        """The labels that the teacher's own loss sees must be its classes, in its order.
+
+        Args:
+            image: (channels, height, width) of the data's images.
+            given: keys of a batch.
+
+        Raises:
+            ValueError: its checkpoint names others, or in another order; or its loss needs an
+                annotation that a batch does not have.
+        """
+        teacher = self.architecture
+        if given is not None:
+            key = "prompt.without_losses"
+            check_annotations(teacher.model, given, teacher.without_losses, "teacher", key)
+        ours, theirs = getattr(self, "CLASSES", None), self.architecture.teacher_classes
+        if self.class_map is None and other_order(ours, theirs):
+            raise ValueError(
+                "the teacher's own loss compares its outputs with the data's labels, and "
+                f"{both_lists(ours, theirs, 'data')}. Give data.train.classes (val, test) the "
+                "teacher's names in its order, or, if they mean the same one by one, set "
+                "algorithm.class_map='by_index' (prompt.class_map)"
+            )
 
     def forward(self, img: Any, return_loss: bool = True, **kwargs: Any) -> Any:
         """The losses of stage 1, or the prompted teacher's results."""
@@ -73,7 +107,7 @@ class FrequencyPromptFinetune(BaseAlgorithm):
 
 
 @ALGORITHMS.register_module()
-class FreeKDDistill(GeneralDistill):
+class FreeKDDistill(StandsForModel, GeneralDistill):
     """Stage 2: L_student = L_task + mu L_FreeKD (Eq. 14), with any terms beside it.
 
     Args:
@@ -118,13 +152,26 @@ class FreeKDDistill(GeneralDistill):
                     self.distiller.teacher,
                     self.inherit,
                     "algorithm.inherit",
+                    getattr(self.distiller, "teacher_classes", None),
+                    getattr(self.distiller, "class_map", None),
                 )
 
-    def check_ready(self) -> None:
-        """What can only be checked once all weights are loaded, see the distiller's."""
+    def check_ready(
+        self, image: Optional[Sequence[int]] = None, given: Optional[Collection[str]] = None
+    ) -> None:
+        """What can only be checked once all weights are loaded, see the distiller's.
+
+        Args:
+            image: (channels, height, width) of the data's images.
+            given: keys of a batch.
+        """
+        student = self.architecture.model
+        if given is not None:
+            check_annotations(student, given, who="student")
         if isinstance(self.distiller, FreeKDDistiller):
             self.distiller.check_ready()
-            self.distiller.check_shapes(self.architecture.model)
+            self.distiller.check_class_names(student)
+            self.distiller.check_shapes(student, image)
 
     def train_step(self, data: Dict[str, Any], optimizer: Optional[Any]) -> Dict[str, Any]:
         """One step, with each distillation term's size relative to the task loss in the log."""

@@ -1,22 +1,20 @@
 """What a distiller's ``components`` may say, checked when the config is read."""
 
-import re
-from typing import Any, List, Mapping
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from mmcv import ConfigDict
 from torch import Tensor, nn
 
 from freekd.compat import to_float32
-from freekd.functional import FeatureError
+from freekd.functional import FeatureError, align_size
 
+from .class_maps import both_lists, class_axis, matched, other_order
 from .partial import PartialRun, roi_stage, why_no_rois
 from .taps import as_levels
 
 REQUIRED = {"student_module", "teacher_module", "losses"}
 KNOWN = REQUIRED | {"align_module", "resize"}
-# in the last names of the layers whose channels are classes
-_CLASS_MAPS = re.compile(r"cls|conv_seg|conf")
 
 
 def check_components(components: Any) -> List[ConfigDict]:
@@ -61,13 +59,14 @@ def check_classes(student: nn.Module, teacher: nn.Module, component: Any, where:
     """Class maps can only be distilled between models of the same classes.
 
     Raises:
-        ValueError: a tapped layer's channels are classes and the heads' ``num_classes`` differ.
+        ValueError: a tapped layer's channels are classes and their numbers differ.
     """
     paths = (component.student_module, component.teacher_module)
-    if not any(_CLASS_MAPS.search(path.rsplit(".", 1)[-1]) for path in paths):
+    axes = [class_axis(model, path) for model, path in zip((student, teacher), paths)]
+    if None in axes or axes[0].each != 1:  # type: ignore[union-attr]
         return
-    ours, theirs = (_num_classes(m, path) for m, path in zip((student, teacher), paths))
-    if ours is not None and theirs is not None and ours != theirs:
+    ours, theirs = (axis.classes for axis in axes)  # type: ignore[union-attr]
+    if ours != theirs:
         raise ValueError(
             f"{where}: {paths[0]!r} gives class maps of {ours} classes, the teacher's {paths[1]!r} "
             f"of {theirs}; class maps can only be distilled between the same classes. Tap the neck "
@@ -75,14 +74,40 @@ def check_classes(student: nn.Module, teacher: nn.Module, component: Any, where:
         )
 
 
-def _num_classes(model: nn.Module, path: str) -> Any:
-    modules = dict(model.named_modules())
-    parts = path.split(".")
-    for end in range(len(parts), 0, -1):
-        found = getattr(modules.get(".".join(parts[:end])), "num_classes", None)
-        if isinstance(found, int):
-            return found
-    return None
+def class_order(
+    student: nn.Module,
+    component: Any,
+    names: Tuple[Sequence[str], Sequence[str]],
+    class_map: Optional[str],
+    where: str,
+) -> Optional[Tensor]:
+    """The student's channels in the order of the teacher's classes; None: as they are.
+
+    Args:
+        student: the bare student.
+        component: what is tapped.
+        names: of the student's and of the teacher's classes.
+        class_map: see ``FreeKDDistiller``.
+        where: the component's key.
+
+    Raises:
+        ValueError: the tap is indexed by class, names are not alike, and ``class_map`` does not
+            say what to do.
+    """
+    path = component.student_module
+    axis = class_axis(student, path)
+    if axis is None or not other_order(*names):
+        return None
+    found = matched(*names, class_map, f"{where}: {path!r}", "distiller.class_map")
+    if found is None:
+        return None
+    if len(found) != axis.classes:
+        raise ValueError(
+            f"{where}: {path!r} has {axis.classes} channels for {len(found)} classes, which cannot "
+            f"be put in another order, and {both_lists(*names)}. Tap the neck, or give the data "
+            "set the teacher's order"
+        )
+    return torch.tensor(axis.reordered(found))
 
 
 def check_roi_head(teacher: nn.Module, run: PartialRun, component: Any, where: str) -> None:
@@ -190,7 +215,12 @@ def _check_plain(s_out: Any, t_out: Any, component: Any, where: str) -> List[str
     _check_counts(student, teacher, where)
     pairs = [(tuple(s.shape), tuple(t.shape)) for s, t in zip(student, teacher)]
     for s_shape, t_shape in pairs:
-        if s_shape != t_shape and "align_module" not in component:
+        came = s_shape
+        if len(s_shape) == len(t_shape) == 4 and component.get("resize", False):
+            came = came[:2] + t_shape[2:]
+        if len(s_shape) == len(t_shape) and "align_module" in component:
+            came = came[:1] + t_shape[1:2] + came[2:]
+        if came != t_shape:
             raise FeatureError(
                 f"{where}: {component.student_module!r} gives {s_shape}, the teacher's "
                 f"{component.teacher_module!r} {t_shape}; "
@@ -217,7 +247,9 @@ def apply_loss(
     if torch.is_tensor(s_out[0]) and torch.is_tensor(t_out[0]) and s_out[1] is None:
         if getattr(loss, "takes_levels", False):
             _check_sizes([s_out[0]], [t_out[0]], component, where)
-        result: Tensor = loss(_aligned(s_out[0], align), t_out[0])
+            result: Tensor = loss(_aligned(s_out[0], align), t_out[0])
+        else:
+            result = loss(_resized(_aligned(s_out[0], align), t_out[0], component), t_out[0])
         return result
     student = as_levels(*s_out, key=f"{where}.student_module")
     teacher = as_levels(*t_out, key=f"{where}.teacher_module")
@@ -227,9 +259,18 @@ def apply_loss(
         result = loss(student, teacher)
         return result
     _check_counts(student, teacher, where)
-    return torch.stack([loss(s, t) for s, t in zip(student, teacher)]).sum()
+    return torch.stack(
+        [loss(_resized(s, t, component), t) for s, t in zip(student, teacher)]
+    ).sum()
 
 
 def _aligned(feat: Tensor, align: Any) -> Tensor:
     """``align_module`` on a map of any precision."""
     return feat if align is None else align(feat.to(next(align.parameters()).dtype))
+
+
+def _resized(student: Tensor, teacher: Tensor, component: Any) -> Tensor:
+    """With ``resize=True``, for losses that do not resize by themselves."""
+    if not component.get("resize", False) or student.dim() != 4:
+        return student
+    return align_size(student, teacher.shape[-2:])

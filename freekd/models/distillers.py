@@ -2,17 +2,24 @@
 
 The teacher stays in evaluation mode and frozen, and runs no further than the taps need; a wrong
 config is refused before training; each tapped module has one hook; a RoI head of the teacher is
-fed with the student's proposals; and checkpoints hold the student, not the teacher.
+fed with the student's proposals. The teacher is held, see :class:`freekd.held.HoldsFrozen`: no
+checkpoint, optimizer, average of weights or hook that walks modules meets it.
 """
 
+import logging
 from typing import Any, Dict, List, Optional, Sequence, Union
 
+from mmcv.utils import print_log
 from mmrazor.models.builder import DISTILLERS
 from mmrazor.models.distillers import SingleTeacherDistiller
 from torch import Tensor, nn
 
+from freekd.functional import check_choice
+from freekd.held import HoldsFrozen
 from freekd.prompt_file import MAKE_COMMAND, fingerprint
 
+from .annotations import left_out, missing
+from .class_maps import CLASS_MAPS, class_axis, reorder
 from .components import (
     apply_loss,
     check_calls,
@@ -20,6 +27,7 @@ from .components import (
     check_components,
     check_roi_head,
     check_same_images,
+    class_order,
 )
 from .dry_run import dry_run
 from .partial import PartialRun, Proposals
@@ -36,7 +44,7 @@ from .utils import (
 
 
 @DISTILLERS.register_module()
-class FreeKDDistiller(SingleTeacherDistiller):
+class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
     """A distiller with one frozen teacher.
 
     Args:
@@ -52,6 +60,9 @@ class FreeKDDistiller(SingleTeacherDistiller):
         min_share: the least share of the teacher's weights that its checkpoint must fill.
         teacher_autocast: ``bfloat16`` or ``float16``: the teacher alone runs under autocast; None:
             as the whole run does.
+        class_map: where something indexed by class is tapped (or inherited) and the teacher's file
+            names the classes in another order: None, an error; ``by_name``, channels of one name
+            are compared; ``by_index``, as they stand, whatever their names.
 
     Raises:
         ValueError: see :func:`freekd.models.components.check_components`; a module path that does
@@ -66,11 +77,13 @@ class FreeKDDistiller(SingleTeacherDistiller):
         save_teacher: bool = False,
         min_share: float = 0.95,
         teacher_autocast: Optional[str] = None,
+        class_map: Optional[str] = None,
         **kwargs: Any,
     ) -> None:
         if kwargs.pop("teacher_trainable", False):
             raise ValueError("distiller.teacher_trainable=True: the teacher of FreeKD is frozen")
         check_autocast(teacher_autocast)
+        check_choice("distiller.class_map", class_map, CLASS_MAPS)
         teacher = resolve_model(teacher, "distiller.teacher")
         if teacher_checkpoint is not None:
             teacher = without_pretrained(teacher)
@@ -79,26 +92,36 @@ class FreeKDDistiller(SingleTeacherDistiller):
         self.min_share = min_share
         self.teacher_autocast = teacher_autocast
         self.teacher_share: Optional[float] = None  # of the weights that the checkpoint filled
+        self.teacher_classes: Optional[Sequence[str]] = None  # as its checkpoint names them
+        self.class_map = class_map
+        self.class_orders: Dict[int, Tensor] = {}  # component -> the student's channels reordered
         self.handles: List[Any] = []
         self.recording = False
+        self.save_teacher = save_teacher
+        self.hold("teacher")
         self.teacher.requires_grad_(False)
         self.teacher.eval()
-        if not save_teacher:
-            self._register_state_dict_hook(_leave_teacher_out)
-            self._register_load_state_dict_pre_hook(self._fill_teacher_in)
+        if save_teacher:
+            self._register_state_dict_hook(_put_teacher_in)
 
-    def _fill_teacher_in(self, state_dict: Dict[str, Tensor], prefix: str, *_: Any) -> None:
-        """On loading, what the checkpoint leaves out stays as it is and is not 'missing'."""
-        for name, value in self.teacher.state_dict().items():
-            state_dict.setdefault(f"{prefix}teacher.{name}", value)
+    def _load_from_state_dict(
+        self, state_dict: Dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """With ``save_teacher``, a checkpoint's teacher takes the place of this one."""
+        if self.save_teacher:
+            start = f"{prefix}teacher."
+            kept = {k[len(start) :]: v for k, v in state_dict.items() if k.startswith(start)}
+            self.teacher.load_state_dict(kept, strict=bool(kept))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def init_weights(self) -> None:
         """Load the teacher's checkpoint, or, without one, run its config's own init."""
         if self.teacher_checkpoint is None:
             warn_untrained("distiller.teacher_checkpoint")
+            self.teacher.init_weights()
             super().init_weights()
         else:
-            self.teacher_share = load_teacher_weights(
+            self.teacher_share, self.teacher_classes = load_teacher_weights(
                 self.teacher,
                 self.teacher_checkpoint,
                 "algorithm.distiller.teacher_checkpoint",
@@ -135,9 +158,45 @@ class FreeKDDistiller(SingleTeacherDistiller):
                         f"teacher_checkpoint to the former, or make new prompts: {MAKE_COMMAND}"
                     )
 
-    def check_shapes(self, student: nn.Module) -> Dict[str, List[str]]:
+    def check_class_names(self, student: nn.Module) -> None:
+        """Where a tap is indexed by class, student and teacher must mean the same classes.
+
+        Args:
+            student: the bare student; its ``CLASSES`` are the data's.
+
+        Raises:
+            ValueError: names are not alike and ``class_map`` does not say what to do.
+        """
+        names = getattr(student, "CLASSES", None), self.teacher_classes
+        self.class_orders = {}
+        for i, component in enumerate(self.components):
+            where = f"distiller.components[{i}]"
+            if None in names:
+                if class_axis(student, component.student_module) is not None:
+                    self._unknown_names(where, component)
+                continue
+            order = class_order(student, component, names, self.class_map, where)
+            if order is not None:
+                self.class_orders[i] = order
+
+    def _unknown_names(self, where: str, component: Any) -> None:
+        text = (
+            f"{where}: {component.student_module!r} is indexed by class, but the teacher's "
+            f"checkpoint ({self.teacher_checkpoint}) does not name its classes (meta['CLASSES'])"
+        )
+        if self.class_map == "by_name":
+            raise ValueError(
+                f"{text}, so distiller.class_map='by_name' cannot be done. Name them in the file, "
+                "or set 'by_index' if they are in the data's order"
+            )
+        if self.class_map is None:
+            print_log(f"{text}: taken to be in the data's order", "root", logging.WARNING)
+
+    def check_shapes(
+        self, student: nn.Module, image: Optional[Sequence[int]] = None
+    ) -> Dict[str, List[str]]:
         """Send one blank image through both models, see :func:`freekd.models.dry_run.dry_run`."""
-        return dry_run(self, student, self._partial(student))
+        return dry_run(self, student, self._partial(student), image)
 
     # ----------------------------------------------------------------- hooks
     def prepare_from_student(self, student: nn.Module) -> None:
@@ -199,6 +258,8 @@ class FreeKDDistiller(SingleTeacherDistiller):
         """Training mode for the losses' own layers; the teacher stays in evaluation mode."""
         nn.Module.train(self, mode)
         set_frozen_mode(self.teacher, mode)
+        if not mode:
+            self.forget()
         return self
 
     # ----------------------------------------------------------------- the teacher's part of a step
@@ -207,10 +268,12 @@ class FreeKDDistiller(SingleTeacherDistiller):
 
         Its RoI heads wait for the student's proposals, see :meth:`compute_distill_loss`.
         """
-        if not self.partial_teacher.possible:
-            return super().exec_teacher_forward(data)
+        self.forget()
+        if not self.partial_teacher.possible:  # run whole, with losses that nobody wants
+            lacking = [need for need in missing(self.teacher, data) if need.optional]
+            with left_out(self.teacher, [need.head for need in lacking]):
+                return super().exec_teacher_forward(data)
         self.reset_ctx_teacher_mode(True)
-        self.reset_outputs(self.teacher_outputs)
         return self.teacher_run.features(data["img"], data["img_metas"])
 
     def compute_distill_loss(self, data: Optional[Dict[str, Any]] = None) -> Dict[str, Tensor]:
@@ -228,7 +291,10 @@ class FreeKDDistiller(SingleTeacherDistiller):
             check_calls(students, teachers, component, where)
             name = f"component_{i}"
             align = self.align_modules[name] if name in self.align_modules else None
+            order = self.class_orders.get(i)
             for call, (s_out, t_out) in enumerate(zip(students, teachers)):
+                if order is not None:
+                    s_out = reorder(s_out[0], order), s_out[1]
                 for loss in component.losses:
                     module = self.losses[loss.name]
                     module.current_data = data
@@ -240,9 +306,14 @@ class FreeKDDistiller(SingleTeacherDistiller):
         self._proposals.forget()
         return terms
 
+    def forget(self) -> None:
+        """The taps let go of the last step's maps, which would outlive its backward pass."""
+        self.reset_outputs(self.student_outputs)
+        self.reset_outputs(self.teacher_outputs)
 
-def _leave_teacher_out(
-    module: nn.Module, state_dict: Dict[str, Tensor], prefix: str, *_: Any
+
+def _put_teacher_in(
+    module: Any, state_dict: Dict[str, Tensor], prefix: str, *_: Any
 ) -> None:
-    for name in [name for name in state_dict if name.startswith(f"{prefix}teacher.")]:
-        del state_dict[name]
+    for name, value in module.teacher.state_dict().items():
+        state_dict[f"{prefix}teacher.{name}"] = value.clone()  # averages are taken in place

@@ -1,18 +1,25 @@
 """Before training: one blank image through student and teacher, to see whether the taps match."""
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 from mmcv.utils import print_log
 from torch import nn
 
+from freekd.functional import FeatureError
+
 from .components import check_calls, check_shapes
 from .partial import PartialRun
+
+BLANK = (3, 128, 128)  # channels, height, width where nobody says what the data's images are
 
 
 @torch.no_grad()
 def dry_run(
-    distiller: Any, student: nn.Module, of_student: PartialRun, size: int = 128
+    distiller: Any,
+    student: nn.Module,
+    of_student: PartialRun,
+    image: Optional[Sequence[int]] = None,
 ) -> Dict[str, List[str]]:
     """Run the tapped parts of both models and check what they give.
 
@@ -22,14 +29,15 @@ def dry_run(
         distiller: a ``FreeKDDistiller`` whose hooks are in place.
         student: the bare student.
         of_student: its tapped parts.
-        size: of the image, in pixels.
+        image: (channels, height, width) of the data's images; None: :data:`BLANK`.
 
     Returns:
         For each loss a line per level with the student's and the teacher's shape; nothing where a
         model cannot be run in parts.
 
     Raises:
-        ValueError: levels, channels, sizes or classes do not match; names the component.
+        ValueError: levels, channels, sizes or classes do not match; names the component. Or a model
+            that does not take such an image.
     """
     of_teacher = distiller.teacher_run  # in its own precision, as in a training step
     if not (of_student.possible and of_teacher.partial.possible):
@@ -39,30 +47,38 @@ def dry_run(
             logger="root",
         )
         return {}
-    img = next(student.parameters()).new_zeros((1, 3, size, size))
-    rois = img.new_tensor([[0.0, 0.0, 0.0, size / 2, size / 2]])
+    channels, height, width = BLANK if image is None else image
+    img = next(student.parameters()).new_zeros((1, channels, height, width))
+    rois = img.new_tensor([[0.0, 0.0, 0.0, width / 2, height / 2]])
     modes = [(module, module.training) for module in student.modules()]
-    outputs = distiller.student_outputs, distiller.teacher_outputs
-    for recorded in outputs:
-        distiller.reset_outputs(recorded)
+    distiller.forget()
     student.eval()
     distiller.recording = True
     try:
-        for run, stages in (
-            (of_student, of_student.stages),
-            (of_teacher, of_teacher.partial.stages),
+        for who, run, stages in (
+            ("student", of_student, of_student.stages),
+            ("teacher", of_teacher, of_teacher.partial.stages),
         ):
-            metas = [dict(img_shape=(size, size, 3), pad_shape=(size, size, 3))]
-            feats = run.features(img, metas)
-            for stage in stages:
-                run.roi_head(feats, rois, stage)
+            shape = (height, width, channels)
+            metas = [dict(img_shape=shape, pad_shape=shape, ori_shape=shape, scale_factor=1.0)]
+            try:
+                feats = run.features(img, metas)
+                for stage in stages:
+                    run.roi_head(feats, rois, stage)
+            except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+                text = str(error).strip().splitlines() or [type(error).__name__]
+                raise FeatureError(
+                    f"the {who} cannot take an image of the data, {tuple(img.shape)}: {text[0]}. "
+                    "Expected images of the channels (backbone.in_channels) and, where a model "
+                    "has a fixed size, of the size that it is made for: change the model, or "
+                    "data.train.pipeline"
+                ) from error
         return _check(distiller)
     finally:
         distiller.recording = False
         for module, mode in modes:
             module.training = mode
-        for recorded in outputs:
-            distiller.reset_outputs(recorded)
+        distiller.forget()
 
 
 def _check(distiller: Any) -> Dict[str, List[str]]:

@@ -2,7 +2,7 @@
 
 import logging
 from difflib import get_close_matches
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from mmcv import ConfigDict
 from mmcv.utils import print_log
@@ -69,9 +69,19 @@ def _is_pretrained(init_cfg: Any) -> bool:
     return isinstance(init_cfg, Mapping) and init_cfg.get("type") == "Pretrained"
 
 
+class Loaded(NamedTuple):
+    """What a teacher's checkpoint gave: the share of the weights filled, 0 to 1, and its classes.
+
+    ``classes`` are those of the file's ``meta['CLASSES']``; None where it does not name them.
+    """
+
+    share: float
+    classes: Optional[Tuple[str, ...]]
+
+
 def load_teacher_weights(
     teacher: nn.Module, checkpoint: str, key: str, min_share: float = 0.95
-) -> float:
+) -> Loaded:
     """Load a teacher's checkpoint and report the share of its weights that were found.
 
     Args:
@@ -80,9 +90,6 @@ def load_teacher_weights(
             this package's distillation checkpoints, whose student is taken.
         key: the config key that named it.
         min_share: below this share of values (not of keys), it is an error.
-
-    Returns:
-        The share of the teacher's weights that the checkpoint filled, 0 to 1.
 
     Raises:
         FileNotFoundError, RuntimeError: missing, truncated, not to be downloaded, or too small a
@@ -127,7 +134,16 @@ def load_teacher_weights(
     level = logging.WARNING if lacking else logging.INFO
     text = f"teacher: {share:.1%} of the weights from {checkpoint}{note}"
     print_log(text, logger="root", level=level)
-    return share
+    return Loaded(share, classes_of(content))
+
+
+def classes_of(content: Any) -> Optional[Tuple[str, ...]]:
+    """The class names in a checkpoint's meta; None where there are none."""
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    names = meta.get("CLASSES") if isinstance(meta, Mapping) else None
+    if not isinstance(names, (list, tuple)) or not names:
+        return None
+    return tuple(map(str, names))
 
 
 def set_frozen_mode(model: nn.Module, mode: bool) -> None:

@@ -331,6 +331,6 @@ def test_older_names_of_deformable_convolutions_are_known(tmp_path):
     }
     assert any("conv2_offset" in name for name in old)
     torch.save(dict(state_dict=old), str(tmp_path / "old.pth"))
-    assert load_teacher_weights(teacher, str(tmp_path / "old.pth"), "key") == 1.0
+    assert load_teacher_weights(teacher, str(tmp_path / "old.pth"), "key") == (1.0, None)
     for name, value in trained.state_dict().items():
         assert torch.equal(teacher.state_dict()[name], value), name

@@ -1,0 +1,158 @@
+"""Which annotations a model's own loss needs, and leaving a head's loss out where data lacks them.
+
+mmdet's heads find a missing ``gt_masks`` only deep in their loss, as a ``NoneType``.
+"""
+
+import inspect
+from contextlib import ExitStack, contextmanager
+from typing import Any, Collection, Iterator, List, NamedTuple, Sequence
+
+import torch
+from torch import nn
+
+_LOADED_BY = {
+    "gt_masks": "LoadAnnotations(with_mask=True)",
+    "gt_semantic_seg": "LoadAnnotations(with_seg=True)",
+    "gt_bboxes": "LoadAnnotations(with_bbox=True)",
+    "gt_labels": "LoadAnnotations(with_bbox=True)",
+    "proposals": "LoadProposals",
+}
+# head -> what its loss needs, and whether the rest of the model's losses do without it
+_HEADS = {
+    "roi_head.mask_head": (("gt_masks",), True),
+    "roi_head.semantic_head": (("gt_semantic_seg",), True),
+    "semantic_head": (("gt_semantic_seg",), True),
+    "mask_head": (("gt_masks",), False),
+    "segm_head": (("gt_masks",), False),
+    "panoptic_head": (("gt_masks", "gt_semantic_seg"), False),
+}
+
+
+class Need(NamedTuple):
+    """An annotation that the loss of ``head`` needs; can that loss be left out?"""
+
+    annotation: str
+    head: str
+    optional: bool
+
+
+def needs(model: nn.Module) -> List[Need]:
+    """What the loss of a detector or segmentor needs of the data, beside image and its meta."""
+    found = []
+    for path, (annotations, optional) in _HEADS.items():
+        head = _part(model, path)
+        if head is None:
+            continue
+        for name in annotations:
+            things_alone = path == "panoptic_head" and not getattr(head, "num_stuff_classes", 0)
+            if name == "gt_semantic_seg" and things_alone:
+                continue
+            found.append(Need(name, path, optional))
+    parameters = inspect.signature(model.forward_train).parameters  # type: ignore[arg-type]
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name in _LOADED_BY:
+            if name not in [need.annotation for need in found]:
+                found.append(Need(name, type(model).__name__, False))
+    return found
+
+
+def _part(model: nn.Module, path: str) -> Any:
+    part: Any = model
+    for name in path.split("."):
+        part = getattr(part, name, None)
+    return part
+
+
+def missing(model: nn.Module, given: Collection[str]) -> List[Need]:
+    """Those of :func:`needs` that a batch with the keys ``given`` lacks."""
+    return [need for need in needs(model) if need.annotation not in given]
+
+
+def check_annotations(
+    model: nn.Module,
+    given: Collection[str],
+    without: Sequence[str] = (),
+    who: str = "model",
+    key: str = "",
+) -> None:
+    """The data must have what the model's own loss needs.
+
+    Args:
+        model: whose loss is computed.
+        given: keys of a batch.
+        without: heads whose loss is left out.
+        who: ``teacher``, ``student`` or ``model``, for errors.
+        key: of ``without``, for errors; none where it cannot be said.
+
+    Raises:
+        ValueError: names the annotation, the head, and what to do.
+    """
+    for need in missing(model, given):
+        if need.head in without:
+            continue
+        ways = [
+            f"load it ({_LOADED_BY[need.annotation]} in data.train.pipeline, and "
+            f"{need.annotation!r} in the keys of its Collect)"
+        ]
+        if need.optional and key:
+            ways.append(f"leave that loss out: {key}=['{need.head}']")
+        elif need.optional:
+            ways.append(f"take the head out of the {who}: {need.head}=None")
+        else:
+            ways.append(f"take a {who} without {need.head}")
+        raise ValueError(
+            f"the {who}'s own loss needs {need.annotation} (for {need.head}), which the data does "
+            f"not give: a batch has {', '.join(sorted(given))}. {ways[0][0].upper()}{ways[0][1:]}, "
+            f"or {ways[1]}."
+        )
+
+
+def check_without(model: nn.Module, without: Any, key: str) -> None:
+    """Every head in ``without`` must be one whose loss can be left out.
+
+    Raises:
+        ValueError: names the heads of the model that can.
+    """
+    can = [path for path, (_, optional) in _HEADS.items() if optional and _part(model, path)]
+    if isinstance(without, str) or not isinstance(without, (list, tuple)):
+        raise ValueError(f"{key}={without!r}: expected a list, such as ['roi_head.mask_head']")
+    wrong = [path for path in without if path not in can]
+    if wrong:
+        raise ValueError(
+            f"{key}={list(without)!r}: the loss of {wrong} cannot be left out of this "
+            f"{type(model).__name__}; those that can: {can or 'none'}"
+        )
+
+
+@contextmanager
+def left_out(model: nn.Module, heads: Sequence[str]) -> Iterator[None]:
+    """Within it, the losses of these heads are not computed; what other heads see stays as it is.
+
+    A mask branch does not run at all; a semantic branch does, for its features may go to others.
+    """
+    with ExitStack() as stack:
+        for path in heads:
+            owner = model if "." not in path else _part(model, path.rpartition(".")[0])
+            stack.enter_context(_without(owner, path.rpartition(".")[2]))
+        yield
+
+
+@contextmanager
+def _without(owner: Any, name: str) -> Iterator[None]:
+    head = getattr(owner, name)
+    if name == "mask_head":
+        setattr(owner, name, None)
+    else:
+        fused = type(head).__name__ == "FusedSemanticHead"  # HTC's gives a tensor, others a dict
+        head.loss = lambda seg_preds, *_, **__: _zero(seg_preds) if fused else {}
+    try:
+        yield
+    finally:
+        if name == "mask_head":
+            setattr(owner, name, head)
+        else:
+            del head.loss
+
+
+def _zero(like: torch.Tensor) -> torch.Tensor:
+    return like.new_zeros(())
