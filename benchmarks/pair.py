@@ -68,7 +68,7 @@ def build(cfg: Any, task: str, device: str, amp: Optional[str]) -> Any:
     torch.manual_seed(0)
     model = setup.build_model(cfg, task)
     model.init_weights()
-    model, _ = compat.plain_batch_norm(model)
+    compat.plain_batch_norm(model)
     model.to(device).train()
     distiller = model.distiller
     if distiller.teacher_checkpoint is None:
@@ -161,9 +161,9 @@ def real(cfg: Any, task: str, batch: int, device: str) -> Dict[str, Any]:
     """The first images of the config's training data, through its pipeline."""
     from mmcv.parallel import collate
 
-    from freekd.engine import setup
+    from freekd.engine.datasets import build_dataset
 
-    dataset = setup.build_dataset(cfg.data.train, task)
+    dataset = build_dataset(cfg.data.train, task)
     parts = collate([dataset[i] for i in range(batch)], samples_per_gpu=batch)
 
     def moved(value: Any) -> Any:

@@ -10,12 +10,12 @@ class Steps:
 
     def __init__(self, model: Any, data: Dict[str, Any], cfg: Any, device: str, amp: Any) -> None:
         from freekd import compat
-        from freekd.engine import setup
+        from freekd.engine.optimizers import build_optimizer
 
         self.model, self.data = model, data
         self.components = list(model.distiller.components)
         options = compat.usable_optimizer(cfg.optimizer, device)
-        self.optimizer = setup.build_optimizer(model, options)
+        self.optimizer = build_optimizer(model, options, "det")
         for group in self.optimizer.param_groups:
             group["lr"] = 1e-9  # random weights would run away; a step costs the same
         self.clip = (cfg.get("optimizer_config") or {}).get("grad_clip")

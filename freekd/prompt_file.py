@@ -8,10 +8,10 @@ refuse prompts of another teacher. The authors' released files are read too, as 
 
 import hashlib
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .fileio import atomic_save, load_checkpoint_file
 from .prompt import FrequencyPrompts, PromptSpec
@@ -45,8 +45,13 @@ def fingerprint(module: nn.Module) -> str:
     Covers parameters and buffers, names and values, but not BatchNorm's batch counters (a frozen
     model's copies differ in them without computing anything else).
     """
+    return fingerprint_of(module.state_dict())
+
+
+def fingerprint_of(state: Mapping[str, Tensor]) -> str:
+    """:func:`fingerprint` of the module that has these names and values."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         if name.endswith("num_batches_tracked") or not torch.is_tensor(tensor):
             continue
         value = tensor.detach().cpu().contiguous()

@@ -69,3 +69,43 @@ def strip_module(state: Mapping[str, Any]) -> "OrderedDict[str, Tensor]":
 def has_prefix(state: Mapping[str, Any], prefix: str) -> bool:
     """Whether any name starts with ``prefix``."""
     return any(str(name).startswith(prefix) for name in state)
+
+
+# --------------------------------------------------------------------------- averaged weights
+def averaged(state: Mapping[str, Any], meta: Any, source: str) -> "OrderedDict[str, Tensor]":
+    """The weights as an EMA hook (mmcv's, mmdet's) averaged them, without its buffers.
+
+    Such a hook keeps, for each weight ``a.b``, a buffer ``ema_a_b``. Runs that count epochs swap
+    the two before they save, runs that count iterations do not; a run of freekd says in its meta
+    (``averaged``) which of them holds the averages.
+
+    Args:
+        state: of a checkpoint, of a bare or a wrapped model.
+        meta: of the same checkpoint.
+        source: its name, for errors.
+
+    Raises:
+        ValueError: there are no averages, or nothing says which they are.
+    """
+    clean = strip_module(state)
+    buffers = {name: f"ema_{name.replace('.', '_')}" for name in clean}
+    found = {name: buffer for name, buffer in buffers.items() if buffer in clean}
+    if not found:
+        raise ValueError(
+            f"--ema: expected averaged weights (ema_*) in {source}, found none. It is of a run "
+            "without EMAHook, or a file made of one: leave --ema out."
+        )
+    where = meta.get("averaged") if isinstance(meta, Mapping) else None
+    if where not in ("weights", "buffers"):
+        raise ValueError(
+            f"--ema: {source} has two sets of weights and does not say which is the average "
+            "(meta['averaged']), as runs of freekd do. mmdet's and mmcv's runs that count epochs "
+            "save the averages as the plain weights: leave --ema out."
+        )
+    out: "OrderedDict[str, Tensor]" = OrderedDict()
+    for name, value in clean.items():
+        if name not in found.values():
+            out[name] = clean[found[name]] if where == "buffers" and name in found else value
+    if hasattr(clean, "_metadata"):
+        out._metadata = clean._metadata  # type: ignore[attr-defined]
+    return out

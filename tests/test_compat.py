@@ -268,9 +268,12 @@ def test_reppoints_on_cpu():
 
 def test_sync_batch_norm_becomes_plain():
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.SyncBatchNorm(2))
-    model, count = compat.plain_batch_norm(model)
-    assert count == 1 and model(torch.rand(2, 3, 4, 4)).shape == (2, 2, 4, 4)
-    assert compat.plain_batch_norm(Model())[1] == 0
+    synced, seen = model[1], []
+    synced.register_forward_hook(lambda *_: seen.append(1))
+    assert compat.plain_batch_norm(model) == 1 and model[1] is synced
+    assert model(torch.rand(2, 3, 4, 4)).shape == (2, 2, 4, 4)
+    assert seen == [1]  # hooks stay: the layer is the same object
+    assert compat.plain_batch_norm(Model()) == 0
 
 
 def test_data_parallel_on_cpu_unpacks_the_data():

@@ -1,10 +1,47 @@
-"""Do dataset and model speak of the same classes, and is there anything to train on?"""
+"""Do dataset and model speak of the same classes, and is there anything to train on?
 
-from typing import Any
+Training refuses what the doctor reports: both ask here.
+"""
+
+from typing import Any, Dict, Iterator
 
 import torch
 
 from freekd.engine.errors import ConfigError
+
+# Heads with classes of their own: objects, "stuff", boundaries.
+_OTHER = ("RPN", "Semantic", "Panoptic", "STDC")
+
+
+# --------------------------------------------------------------------------- classes
+def class_counts(model: torch.nn.Module) -> Dict[str, int]:
+    """``num_classes`` of each head that tells the data's classes apart, by path.
+
+    RPNs have one class of their own; a backbone's classes (of its pretraining) do not count.
+    """
+    found: Dict[str, int] = {}
+    for path, module in model.named_modules():
+        kind, count = type(module).__name__, getattr(module, "num_classes", None)
+        if not isinstance(count, int) or not kind.endswith("Head"):
+            continue
+        if any(word in kind for word in _OTHER):
+            continue
+        if path.split(".")[0] != "backbone" and "rpn_head" not in path.split("."):
+            found[path] = count
+    return found
+
+
+def other_classes(model: torch.nn.Module, dataset: Any) -> Dict[str, int]:
+    """Those of :func:`class_counts` that are not the number of the dataset's classes.
+
+    A panoptic dataset has things among its classes, which some heads tell apart alone.
+    """
+    names = getattr(dataset, "CLASSES", None)
+    if not names:
+        return {}
+    things = getattr(dataset, "THING_CLASSES", None) or names
+    fits = (len(names), len(things))
+    return {path: count for path, count in class_counts(model).items() if count not in fits}
 
 
 def check_classes(model: torch.nn.Module, dataset: Any) -> None:
@@ -13,38 +50,30 @@ def check_classes(model: torch.nn.Module, dataset: Any) -> None:
     Raises:
         ConfigError: names the head and both numbers.
     """
-    names = getattr(dataset, "CLASSES", None)
-    if names is None:
-        return
     learns = getattr(getattr(model, "architecture", model), "model", model)
-    for path, module in learns.named_modules():
-        kind, count = type(module).__name__, getattr(module, "num_classes", None)
-        # classes of their own: objects, "stuff", boundaries
-        other = any(word in kind for word in ("RPN", "Semantic", "Panoptic", "STDC"))
-        if not kind.endswith("Head") or other or not isinstance(count, int):
-            continue
-        things = getattr(dataset, "THING_CLASSES", None)  # of a panoptic dataset
-        if count not in (len(names), len(things or names)):
-            raise ConfigError(
-                f"{path}.num_classes: {kind} has {count} classes, the training dataset "
-                f"{len(names)} ({', '.join(map(str, names[:4]))}, ...). Set num_classes in the "
-                "model (student=dict(config=..., bbox_head=dict(num_classes=...)) in a pair), or "
-                "the dataset's classes."
-            )
+    for path, count in other_classes(learns, dataset).items():
+        names, kind = dataset.CLASSES, type(dict(learns.named_modules())[path]).__name__
+        raise ConfigError(
+            f"{path}.num_classes: {kind} has {count} classes, the training dataset "
+            f"{len(names)} ({', '.join(map(str, names[:4]))}, ...). Set num_classes in the "
+            "model (student=dict(config=..., bbox_head=dict(num_classes=...)) in a pair), or "
+            "the dataset's classes."
+        )
 
 
+# --------------------------------------------------------------------------- images
 def check_images(dataset: Any, key: str = "data.train") -> None:
     """There must be images, and every class must be one of the annotation file's categories.
 
     Raises:
         ConfigError: names the class and the categories of the file.
     """
-    inner = dataset
-    while hasattr(inner, "dataset"):  # RepeatDataset and its like
-        inner = inner.dataset
-    names = getattr(inner, "CLASSES", None) or ()
-    categories = getattr(getattr(inner, "coco", None), "dataset", {}).get("categories")
-    if categories is not None:
+    names = getattr(dataset, "CLASSES", None) or ()
+    for inner in _innermost(dataset):
+        names = getattr(inner, "CLASSES", None) or ()
+        categories = getattr(getattr(inner, "coco", None), "dataset", {}).get("categories")
+        if categories is None:
+            continue
         known = [category["name"] for category in categories]
         unknown = [name for name in names if name not in known]
         if unknown:
@@ -58,3 +87,41 @@ def check_images(dataset: Any, key: str = "data.train") -> None:
             f"{key}: expected images, found none that can be used. Does the annotation file have "
             f"annotations of the classes {', '.join(map(str, names[:10]))}?"
         )
+
+
+def _innermost(dataset: Any) -> Iterator[Any]:
+    """The datasets inside wrappers: repeated, class-balanced, mixed, one after the other."""
+    for part in getattr(dataset, "datasets", ()):
+        yield from _innermost(part)
+    if hasattr(dataset, "dataset"):
+        yield from _innermost(dataset.dataset)
+    elif not hasattr(dataset, "datasets"):
+        yield dataset
+
+
+# --------------------------------------------------------------------------- a sample of it
+def check_ready(model: torch.nn.Module, dataset: Any, seed: int) -> None:
+    """What can only be checked once all weights are loaded, on the shape of a real image.
+
+    Args:
+        model: The bare model or algorithm; its ``check_ready`` is asked.
+        dataset: The training set; its first image is loaded, with random numbers of its own.
+        seed: For these.
+
+    Raises:
+        ConfigError: What would stop the first training step.
+    """
+    from freekd.engine.data import temporary_seed
+    from freekd.engine.setup import building
+    from freekd.models.annotations import check_annotations
+
+    with building("data.train: its first image cannot be loaded"), temporary_seed(seed):
+        sample = dataset[0]
+    given = list(sample) if isinstance(sample, dict) else None
+    image = getattr(sample.get("img"), "data", None) if given else None
+    shape = tuple(image.shape) if torch.is_tensor(image) and image.dim() == 3 else None
+    with building("The model is not ready"):
+        if hasattr(model, "check_ready"):
+            model.check_ready(shape, given)
+        elif given is not None and not hasattr(model, "architecture"):
+            check_annotations(model, given)

@@ -7,6 +7,7 @@ import torch
 from freekd import compat
 from freekd.engine.hooks import unwrap
 from freekd.fileio import load_checkpoint_file
+from freekd.prompt_file import fingerprint, fingerprint_of
 from freekd.state_dict import strip_module
 
 
@@ -94,20 +95,59 @@ def training_checkpoint_problem(content: Any) -> Optional[str]:
     return None
 
 
-def resume(runner: Any, path: str, iters_per_epoch: Optional[int] = None) -> None:
+def frozen_parts(model: torch.nn.Module) -> Dict[str, Any]:
+    """Fingerprints of what is frozen and comes from files, for a checkpoint's meta.
+
+    ``teacher_fingerprint``, and ``prompt_fingerprints`` by the name of the loss; a run can only go
+    on with the same ones.
+    """
+    distiller = getattr(model, "distiller", None)
+    if hasattr(model, "save_prompts"):
+        return dict(teacher_fingerprint=fingerprint(model.architecture.model))
+    if distiller is None:
+        return {}
+    found: Dict[str, Any] = {}
+    if getattr(distiller, "teacher", None) is not None:
+        found["teacher_fingerprint"] = fingerprint(distiller.teacher)
+    prompts = {
+        name: fingerprint(loss.prompts)
+        for name, loss in getattr(distiller, "losses", {}).items()
+        if isinstance(getattr(loss, "prompts", None), torch.nn.Module)
+    }
+    return {**found, "prompt_fingerprints": prompts} if prompts else found
+
+
+def _prompts_of(content: Any) -> Dict[str, str]:
+    """Fingerprints of the prompts that a run was started with; older files carry the prompts."""
+    known = content["meta"].get("prompt_fingerprints")
+    if known is not None:
+        return dict(known)
+    old: Dict[str, Dict[str, torch.Tensor]] = {}
+    for name, value in strip_module(content["state_dict"]).items():
+        loss, found, rest = name.partition(".prompts.")
+        if found and loss.startswith("distiller.losses."):
+            old.setdefault(loss.rsplit(".", 1)[-1], {})[rest] = value
+    return {loss: fingerprint_of(state) for loss, state in old.items()}
+
+
+def resume(runner: Any, path: str, iters_per_epoch: Optional[int] = None) -> Dict[str, Any]:
     """Set model, optimizer and counters of ``runner`` to those in the checkpoint ``path``.
 
     Unlike mmcv's ``resume`` this checks that every weight comes back, counts iterations right for
     both kinds of runner, and does not execute the config text that a checkpoint carries.
 
     Args:
-        runner: With ``meta["teacher_fingerprint"]`` where there is a teacher.
+        runner: With :func:`frozen_parts` in its meta.
         path: The checkpoint.
         iters_per_epoch: Of this run; an epoch of another batch size has another number, and the
             learning rate follows the iterations.
 
+    Returns:
+        The checkpoint's state dict, for what hooks keep in the model, see
+        :mod:`freekd.engine.hook_state`.
+
     Raises:
-        CheckpointError: no checkpoint of a run; other weights, optimizer or teacher.
+        CheckpointError: no checkpoint of a run; other weights, optimizer, teacher or prompts.
     """
     content = load_checkpoint_file(path)
     problem = training_checkpoint_problem(content)
@@ -123,9 +163,18 @@ def resume(runner: Any, path: str, iters_per_epoch: Optional[int] = None) -> Non
     if None not in teachers and teachers[0] != teachers[1] and not kept:
         raise CheckpointError(
             f"Cannot resume from {path}: expected the teacher that the run was started with, of "
-            f"fingerprint {teachers[0]}, but distiller.teacher_checkpoint gives {teachers[1]} (the "
-            "checkpoint itself leaves the teacher out). Put the old file back, or start a new run "
-            "from the student's weights by load_from."
+            f"fingerprint {teachers[0]}, but its checkpoint now gives {teachers[1]} "
+            "(distiller.teacher_checkpoint; in stage 1 prompt.teacher_checkpoint). Put the old file "
+            "back, or start a new run from the weights by load_from."
+        )
+    ours = (runner.meta or {}).get("prompt_fingerprints", {})
+    other = [k for k, made in _prompts_of(content).items() if k in ours and ours[k] != made]
+    if other:
+        raise CheckpointError(
+            f"Cannot resume from {path}: expected the prompts that the run was started with, but "
+            f"the prompt file of {', '.join(other)} holds others now (a checkpoint leaves prompts "
+            "out). Put the old file back, or start a new run from the student's weights by "
+            "load_from."
         )
     load_weights(unwrap(runner.model), content["state_dict"], path)
     try:
@@ -149,3 +198,5 @@ def resume(runner: Any, path: str, iters_per_epoch: Optional[int] = None) -> Non
     limit = runner._max_epochs if by_epoch else runner._max_iters
     if limit is not None and (runner._epoch if by_epoch else runner._iter) >= limit:
         runner.logger.info("this run is complete: there is nothing left to train")
+    state: Dict[str, Any] = content["state_dict"]
+    return state

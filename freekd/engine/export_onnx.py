@@ -126,7 +126,8 @@ def _build(cfg: Any, task: str, checkpoint: str, names: Any) -> Any:
 
     cfg = cfg.copy()
     cfg.model = without_pretrained(cfg.model)
-    model, _ = compat.plain_batch_norm(build_model(cfg, task))
+    model = build_model(cfg, task)
+    compat.plain_batch_norm(model)
     model.load_state_dict(strip_module(state_dict_of(load_checkpoint_file(checkpoint))))
     model.CLASSES = names
     return model.eval()

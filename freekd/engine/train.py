@@ -102,9 +102,20 @@ def train(cfg: Any, validate: bool = True, distributed: bool = False) -> Any:
 def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: bool) -> Any:
     from mmcv.runner import build_runner, get_dist_info
 
-    from freekd.engine import check_data, checkpoint, data, hooks, launch, resuming, setup
+    from freekd.engine import (
+        check_data,
+        checkpoint,
+        data,
+        datasets,
+        hooks,
+        launch,
+        load_from,
+        optimizers,
+        resuming,
+        setup,
+        stock_hooks,
+    )
     from freekd.fileio import remove_stale_temp_files
-    from freekd.prompt_file import fingerprint
 
     rank, world_size = get_dist_info()
     cfg.gpu_ids = list(range(world_size))
@@ -115,11 +126,7 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
     )
     if rank == 0:
         remove_stale_temp_files(cfg.work_dir)
-    loader_cfg = dict(
-        samples_per_gpu=cfg.data.get("samples_per_gpu", 2),
-        workers_per_gpu=cfg.data.get("workers_per_gpu", 2),
-    )
-    loader_cfg.update(cfg.data.get("train_dataloader", {}))
+    loader_cfg = datasets.train_loader_options(cfg, task)
     earlier = resuming.find_earlier_run(cfg, by_epoch, logger)
     if cfg.get("seed") is None and earlier is not None:
         cfg.seed = earlier.meta.get("seed")
@@ -136,21 +143,20 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
     torch.backends.cudnn.benchmark = bool(cfg.get("cudnn_benchmark", False))
     launch.set_random_seed(cfg.seed, cfg.get("deterministic", False))
     model = setup.build_model(cfg, task)
-    dataset = setup.build_dataset(cfg.data.train, task)
+    dataset = datasets.build_dataset(cfg.data.train, task)
     check_data.check_images(dataset)
     check_data.check_classes(model, dataset)
+    stock_hooks.check_hooks(cfg, model, dataset, by_epoch, logger)
+    names = datasets.name_classes(model, dataset)  # before the weights: inheriting goes by them
     # Again: that a teacher was built must not change the student's first weights.
     launch.set_random_seed(cfg.seed)
     setup.init_weights(model, cfg)
-    teacher = getattr(getattr(model, "distiller", None), "teacher", None)
-    if teacher is not None:
-        meta["teacher_fingerprint"] = fingerprint(teacher)
+    meta.update(checkpoint.frozen_parts(model))
     if cfg.device == "cpu":
-        model, replaced = compat.plain_batch_norm(model)
+        replaced = compat.plain_batch_norm(model)
         if replaced:
             logger.warning("%d SyncBN layers run as BN: SyncBN needs a GPU", replaced)
 
-    names = setup.name_classes(model, dataset)
     if cfg.checkpoint_config is not None:
         cfg.checkpoint_config.meta = dict(freekd_version=freekd.__version__, task=task, **names)
     loader = data.build_train_loader(
@@ -162,30 +168,30 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
     model = launch.wrap_for_training(
         model, cfg.device, distributed, cfg.get("find_unused_parameters")
     )
-    optimizer = setup.build_optimizer(
-        hooks.unwrap(model), compat.usable_optimizer(cfg.optimizer, cfg.device)
+    bare = hooks.unwrap(model)
+    optimizer = optimizers.build_optimizer(
+        bare, compat.usable_optimizer(cfg.optimizer, cfg.device), task
     )
-    runner = build_runner(
-        cfg.runner,
-        default_args=dict(
-            model=model, optimizer=optimizer, work_dir=cfg.work_dir, logger=logger, meta=meta
-        ),
-    )
+    with setup.building("runner"):
+        runner = build_runner(
+            cfg.runner,
+            default_args=dict(
+                model=model, optimizer=optimizer, work_dir=cfg.work_dir, logger=logger, meta=meta
+            ),
+        )
     runner.timestamp = timestamp
-    _register_hooks(runner, cfg, by_epoch, distributed)
+    state_hook = _register_hooks(runner, cfg, by_epoch, distributed)
     if validate:
         _register_evaluation(runner, cfg, task, by_epoch, distributed)
 
     if earlier is not None:
-        checkpoint.resume(runner, earlier.path, len(loader) if by_epoch else None)
+        iters_per_epoch = len(loader) if by_epoch else None
+        state_hook.state = checkpoint.resume(runner, earlier.path, iters_per_epoch)
+        state_hook.source = earlier.path
     elif cfg.get("load_from"):
-        with setup.building(f"load_from={cfg.load_from!r}"):
-            runner.load_checkpoint(cfg.load_from, map_location="cpu")
+        logger.info(load_from.load_from(bare, cfg).note)
     loader.batch_sampler.start_iter = runner.iter
-    algorithm = hooks.unwrap(model)
-    if hasattr(algorithm, "check_ready"):
-        with setup.building("The model is not ready"):
-            algorithm.check_ready()
+    check_data.check_ready(bare, dataset, cfg.seed)
     runner.run([loader], [("train", 1)])
     return runner
 
@@ -210,36 +216,54 @@ def _describe(cfg: Any, logger: Any, task: str) -> Dict[str, Any]:
     )
 
 
-def _register_hooks(runner: Any, cfg: Any, by_epoch: bool, distributed: bool) -> None:
-    from freekd.engine import hooks, precision
+def _register_hooks(runner: Any, cfg: Any, by_epoch: bool, distributed: bool) -> Any:
+    """All but the evaluation's; gives the hook that restores what other hooks keep in the model."""
+    from mmcv.runner import HOOKS
+
+    from freekd.engine import hook_state, hooks, precision
+    from freekd.engine.setup import building
 
     chosen = precision.read_precision(cfg, cfg.device)
     precision.prepare(runner.model, chosen, cfg.device, runner.logger)
     optimizer_config = precision.optimizer_hook(cfg.optimizer_config, chosen, distributed)
-    runner.register_training_hooks(
-        cfg.get("lr_config"),
-        optimizer_config,
-        cfg.checkpoint_config,
-        cfg.log_config,
-        cfg.get("momentum_config"),
-        custom_hooks_config=cfg.get("custom_hooks"),
-    )
+    with building("lr_config, momentum_config or log_config"):
+        runner.register_training_hooks(
+            cfg.get("lr_config"),
+            optimizer_config,
+            log_config=cfg.log_config,
+            momentum_config=cfg.get("momentum_config"),
+        )
+    for i, hook in enumerate(cfg.get("custom_hooks") or ()):
+        with building(f"custom_hooks[{i}] ({hook.get('type')})"):
+            runner.register_custom_hooks(hook)
     runner.register_hook(hooks.IterationSeedHook(cfg.seed), priority="VERY_HIGH")
     runner.register_hook(hooks.ProgressHook(), priority="HIGH")
     if hasattr(hooks.unwrap(runner.model), "save_prompts"):
         interval = (cfg.checkpoint_config or {}).get("interval", -1)
         runner.register_hook(hooks.SavePromptsHook(interval, by_epoch))
+    noted = hook_state.NoteState()
+    runner.register_hook(noted, priority=hook_state.CHECKPOINT_PRIORITY)
+    if cfg.checkpoint_config is not None:  # the last before the evaluation
+        with building("checkpoint_config"):
+            saver = HOOKS.build(dict(type="CheckpointHook", **cfg.checkpoint_config))
+        runner.register_hook(saver, priority=hook_state.CHECKPOINT_PRIORITY)
+    state_hook = hook_state.HookState(by_epoch, noted)
+    runner.register_hook(state_hook, priority="LOWEST")
+    return state_hook
 
 
 def _register_evaluation(
     runner: Any, cfg: Any, task: str, by_epoch: bool, distributed: bool
 ) -> None:
-    from freekd.engine import hooks, setup
+    from freekd.engine import datasets, hooks, metrics, setup
 
     core = importlib.import_module("mmdet.core" if task == "det" else "mmseg.core")
     kind = core.DistEvalHook if distributed else core.EvalHook
     options = dict(cfg.evaluation, by_epoch=by_epoch)
+    loader = datasets.build_eval_loader(cfg, "val", task, distributed)
+    for name in metrics.check_options(loader.dataset, metrics.evaluate_options(cfg)):
+        runner.logger.warning("evaluation.%s has no effect: the dataset does not know it", name)
     with setup.building("evaluation"):
-        hook = kind(setup.build_eval_loader(cfg, "val", task, distributed), **options)
+        hook = kind(loader, **options)
     hooks.evaluate_at_the_end(hook)
     runner.register_hook(hook, priority="LOW")

@@ -169,6 +169,8 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
         if given is not None:
             check_annotations(student, given, who="student")
         if isinstance(self.distiller, FreeKDDistiller):
+            if given is not None:
+                self.distiller.check_annotations(given)
             self.distiller.check_ready()
             self.distiller.check_class_names(student)
             self.distiller.check_shapes(student, image)

@@ -48,7 +48,8 @@ def needs(model: nn.Module) -> List[Need]:
             if name == "gt_semantic_seg" and things_alone:
                 continue
             found.append(Need(name, path, optional))
-    parameters = inspect.signature(model.forward_train).parameters  # type: ignore[arg-type]
+    forward = getattr(model, "forward_train", None)
+    parameters = inspect.signature(forward).parameters if callable(forward) else {}
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name in _LOADED_BY:
             if name not in [need.annotation for need in found]:

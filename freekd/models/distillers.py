@@ -7,7 +7,7 @@ checkpoint, optimizer, average of weights or hook that walks modules meets it.
 """
 
 import logging
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Collection, Dict, List, Optional, Sequence, Union
 
 from mmcv.utils import print_log
 from mmrazor.models.builder import DISTILLERS
@@ -18,7 +18,7 @@ from freekd.functional import check_choice
 from freekd.held import HoldsFrozen
 from freekd.prompt_file import MAKE_COMMAND, fingerprint
 
-from .annotations import left_out, missing
+from .annotations import check_annotations, left_out, missing
 from .class_maps import CLASS_MAPS, class_axis, reorder
 from .components import (
     apply_loss,
@@ -157,6 +157,16 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
                         f"({self.teacher_checkpoint}) has {found}. Set distiller."
                         f"teacher_checkpoint to the former, or make new prompts: {MAKE_COMMAND}"
                     )
+
+    def check_annotations(self, given: Collection[str]) -> None:
+        """A teacher that can only be run whole computes its losses, which want their annotations.
+
+        Raises:
+            ValueError: the data does not give one, and its head cannot be left out.
+        """
+        if not self.partial_teacher.possible:
+            optional = [need.head for need in missing(self.teacher, given) if need.optional]
+            check_annotations(self.teacher, given, optional, "teacher")
 
     def check_class_names(self, student: nn.Module) -> None:
         """Where a tap is indexed by class, student and teacher must mean the same classes.

@@ -98,7 +98,7 @@ class Subject(NamedTuple):
     teacher_checkpoint: Optional[str]
     teacher_file: Dict[str, Any]  # what is in it, {} without one
     teacher_key: str  # how --cfg-options calls that checkpoint
-    load_from: Optional[Dict[str, Any]]  # the weights of cfg.load_from
+    load_from: Any  # what cfg.load_from filled, see freekd.engine.load_from.Filled; or None
     dataset: Any
     loader: Any
     by_epoch: bool
@@ -133,9 +133,10 @@ def examine(cfg: Any, batches: int = 1, target: float = 1.0) -> Report:
     inputs = [on_device(subject.wrapped, batch) for batch in loaded]
     static.data(subject, report, inputs[0])
     static.weights(subject, report)
+    static.hooks(subject, report)
     with enough_memory(report, cfg):
         if static.classes(subject, report, inputs[0]):
-            if static.ready(subject, report):
+            if static.ready(subject, report, inputs[0]):
                 steps.losses(subject, report, inputs, target)
                 steps.costs(subject, report, loaded, loading, len(inputs[0]["img"]))
             if subject.teacher is not None:
@@ -174,7 +175,17 @@ def take(loader: Any, count: int) -> Tuple[List[Any], float]:
 
 def build(cfg: Any) -> Subject:
     """What :func:`freekd.engine.train.train` builds, in its order and with its seeds."""
-    from freekd.engine import check_data, data, launch, precision, setup
+    from freekd.engine import (
+        check_data,
+        data,
+        datasets,
+        launch,
+        load_from,
+        optimizers,
+        precision,
+        setup,
+        stock_hooks,
+    )
     from freekd.fileio import load_checkpoint_file
     from freekd.models.download import local_checkpoint
 
@@ -183,29 +194,22 @@ def build(cfg: Any) -> Subject:
     task = setup.check_config(cfg, ("train", "val") if validates else ("train",))
     launch.set_random_seed(cfg.seed, cfg.get("deterministic", False))
     model = setup.build_model(cfg, task)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints how it gets on
+        dataset = datasets.build_dataset(cfg.data.train, task)
+    check_data.check_images(dataset)
+    stock_hooks.check_hooks(cfg, model, dataset, by_epoch)
+    datasets.name_classes(model, dataset)
     launch.set_random_seed(cfg.seed)
     setup.init_weights(model, cfg)
     if cfg.device == "cpu":
-        model, _ = compat.plain_batch_norm(model)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints how it gets on
-        dataset = setup.build_dataset(cfg.data.train, task)
-    check_data.check_images(dataset)
-    setup.name_classes(model, dataset)
-    options = dict(cfg.data.get("train_dataloader", {}))
+        compat.plain_batch_norm(model)
+    options = datasets.train_loader_options(cfg, task)
     options["workers_per_gpu"] = 0  # the batches are the same
-    options.setdefault("samples_per_gpu", cfg.data.get("samples_per_gpu", 2))
     loader = data.build_train_loader(dataset, seed=cfg.seed, by_epoch=by_epoch, **options)
     wrapped = launch.wrap_for_training(model, cfg.device, False)
-    setup.build_optimizer(model, compat.usable_optimizer(cfg.optimizer, cfg.device))
+    optimizers.build_optimizer(model, compat.usable_optimizer(cfg.optimizer, cfg.device), task)
     precision.prepare(wrapped, precision.read_precision(cfg, cfg.device), cfg.device)
-    state = None
-    if cfg.get("load_from"):
-        from mmcv.runner import load_checkpoint
-
-        content = load_checkpoint_file(cfg.load_from)
-        state = content.get("state_dict", content)
-        with setup.building(f"load_from={cfg.load_from!r}"):
-            load_checkpoint(model, cfg.load_from, "cpu", revise_keys=[(r"^module\.", "")])
+    loaded = load_from.load_from(model, cfg) if cfg.get("load_from") else None
     model.train()
     parts = _parts(cfg, model)
     teacher_file = {}
@@ -213,7 +217,7 @@ def build(cfg: Any) -> Subject:
         path = local_checkpoint(parts["teacher_checkpoint"], parts["teacher_key"])
         teacher_file = load_checkpoint_file(path)
     return Subject(
-        cfg, task, model=model, wrapped=wrapped, load_from=state, dataset=dataset, loader=loader,
+        cfg, task, model=model, wrapped=wrapped, load_from=loaded, dataset=dataset, loader=loader,
         by_epoch=by_epoch, teacher_file=teacher_file, **parts,
     )  # fmt: skip
 

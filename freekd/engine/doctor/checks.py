@@ -3,12 +3,12 @@ teacher's own loss.
 """
 
 import ast
-import contextlib
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 
 from freekd.engine.doctor.measure import seed_iteration
+from freekd.models.annotations import left_out, missing
 from freekd.models.stock import find_config
 from freekd.models.utils import set_frozen_mode
 
@@ -74,10 +74,10 @@ def same_pixels(ours: Sequence[Pixels], theirs: Sequence[Pixels]) -> bool:
 
 def pixels_of_model(reference: Any, key: str) -> Optional[List[Pixels]]:
     """What the config that ``reference`` names feeds its model; None if it has no data."""
-    from mmcv import Config
+    from freekd.models.config_file import read_config
 
     if isinstance(reference, str):
-        cfg = Config.fromfile(find_config(reference, key))
+        cfg = read_config(find_config(reference, key))
         train = (cfg.get("data") or {}).get("train")
         return pixels_of(train) if train else pixels_of_model(cfg.get("model"), key)
     if isinstance(reference, Mapping) and "config" in reference:
@@ -127,31 +127,6 @@ def _read_dict(node: ast.AST, names: Mapping[str, ast.AST]) -> Dict[str, Any]:
         except (ValueError, TypeError, SyntaxError):
             continue
     return out
-
-
-# --------------------------------------------------------------------------- classes
-def class_counts(model: torch.nn.Module) -> Dict[str, int]:
-    """``num_classes`` of each head that tells the data's classes apart, by path.
-
-    RPNs have one class of their own; a part of a head counts with it.
-    """
-    found: Dict[str, int] = {}
-    for path, module in model.named_modules():
-        count = getattr(module, "num_classes", None)
-        kind = type(module).__name__
-        other = any(word in kind for word in ("RPN", "Semantic", "Panoptic"))
-        if not isinstance(count, int) or not kind.endswith("Head") or other:
-            continue
-        if path.split(".")[0] != "backbone" and "rpn_head" not in path.split("."):
-            found[path] = count
-    return found
-
-
-def other_classes(model: torch.nn.Module, classes: Optional[Sequence[str]]) -> Dict[str, int]:
-    """Those of :func:`class_counts` that are not the number of the dataset's classes."""
-    if not classes:
-        return {}
-    return {path: n for path, n in class_counts(model).items() if n != len(classes)}
 
 
 # --------------------------------------------------------------------------- weights
@@ -205,18 +180,9 @@ def pretrained_parts(model: torch.nn.Module) -> Iterator[Tuple[str, str, List[st
 
 
 # --------------------------------------------------------------------------- the teacher's own loss
-@contextlib.contextmanager
-def without_masks(teacher: Any, data: Dict[str, Any]) -> Iterator[bool]:
-    """Leave out the mask branch of a RoI head where the data has no masks; says whether."""
-    head = getattr(teacher, "roi_head", None)
-    if "gt_masks" in data or getattr(head, "mask_head", None) is None:
-        yield False
-        return
-    kept, head.mask_head = head.mask_head, None
-    try:
-        yield True
-    finally:
-        head.mask_head = kept
+def heads_without_annotations(model: Any, data: Mapping[str, Any]) -> List[str]:
+    """Heads whose loss is left out here, as the data lacks what it needs."""
+    return [need.head for need in missing(model, data) if need.optional]
 
 
 @torch.no_grad()
@@ -224,7 +190,7 @@ def own_loss(model: Any, data: Dict[str, Any], seed: int) -> float:
     """The task loss of a frozen detector or segmentor on a batch, heads as in training."""
     set_frozen_mode(model, True)
     seed_iteration(seed, 0)  # the same proposals are sampled for all
-    with without_masks(model, data):
+    with left_out(model, heads_without_annotations(model, data)):
         losses = model(return_loss=True, **data)
     return float(model._parse_losses(losses)[1]["loss"])
 

@@ -1,11 +1,14 @@
 """The doctor's report before a batch is sent through: data, weights, classes, what is ready."""
 
+from functools import partial
 from typing import Any, Dict, List, Sequence
 
 import torch
 
+from freekd.engine import check_data, stock_hooks
 from freekd.engine.doctor import checks
 from freekd.engine.doctor.report import Report
+from freekd.models.annotations import check_annotations
 from freekd.prompt_file import fingerprint
 
 
@@ -141,7 +144,8 @@ def _student_weights(subject: Any, report: Report, lines: List[str]) -> None:
         if left:
             origins.append(f"not inherited: {'; '.join(left[:3])}{', ...' if left[3:] else ''}")
     if subject.load_from is not None:
-        _load_from(subject, report, names, origins)
+        names += subject.load_from.names
+        origins.append(f"{subject.load_from.share:.0%} from load_from={subject.cfg.load_from}")
     share = checks.share(student, names)
     report.record["weights"]["student"] = share
     random = [p for p, _ in student.named_children() if 0 < _random(student, names, p)]
@@ -157,26 +161,6 @@ def _random(model: torch.nn.Module, names: Sequence[str], part: str) -> float:
     return 1.0 - checks.share(model, names, part) if has_weights else 0.0
 
 
-def _load_from(subject: Any, report: Report, names: List[str], origins: List[str]) -> None:
-    """``load_from`` of a distillation wants the algorithm's names; others are passed over."""
-    cfg, student = subject.cfg, subject.student
-    prefix = "" if subject.model is student else "architecture.model."
-    found = max(
-        (checks.filled(student, subject.load_from, p + prefix) for p in ("", "module.")), key=len
-    )
-    names += found
-    share = checks.share(student, found)
-    origins.append(f"{share:.0%} from load_from={cfg.load_from}")
-    if share < 0.5:
-        first = next(iter(subject.load_from), "nothing")
-        report.problem(
-            f"load_from={cfg.load_from!r} fills {share:.0%} of the student: it expects names such "
-            f"as {prefix}{next(iter(student.state_dict()))}, the file has {first}, ...",
-            "Load a plain student's file by init_cfg=dict(type='Pretrained', checkpoint=FILE) in "
-            "the student's model dict; load_from takes checkpoints of the config's own run.",
-        )
-
-
 def _size(model: torch.nn.Module) -> str:
     count = sum(p.numel() for p in model.parameters())
     return f"{type(model).__name__} ({count / 1e6:.2f} M parameters)"
@@ -189,7 +173,7 @@ def classes(subject: Any, report: Report, batch: Dict[str, Any]) -> bool:
     learner, who = subject.student, "student"
     if subject.kind == "stage 1":
         learner, who = subject.teacher, "teacher"
-    other = checks.other_classes(learner, names)
+    other = check_data.other_classes(learner, subject.dataset)
     if other:
         told = ", ".join(f"{path}.num_classes={count}" for path, count in other.items())
         report.problem(
@@ -202,15 +186,13 @@ def classes(subject: Any, report: Report, batch: Dict[str, Any]) -> bool:
             f"The teacher was trained on the classes {_some(trained_on)}, the dataset has "
             f"{_some(names)}, in this order."
         )
-        if subject.kind == "stage 1" and not other:
-            report.problem(text, "Give the dataset the teacher's classes, in its order.")
-        elif not other:
-            report.notes.append(text + " Class maps could not be distilled so; features can.")
+        if not other and subject.kind == "stage 2":
+            report.notes.append(text + " Class maps are compared as class_map says; features can.")
     labels = [int(label.max()) for label in batch.get("gt_labels", ()) if label.numel()]
     if "gt_semantic_seg" in batch:
         maps = batch["gt_semantic_seg"]
         labels += [int(maps[maps != 255].max())] if bool((maps != 255).any()) else []
-    heads = checks.class_counts(learner)
+    heads = check_data.class_counts(learner)
     if not labels or not heads or max(labels) < min(heads.values()):
         return True
     if not other:
@@ -226,18 +208,43 @@ def _some(names: Sequence[str]) -> str:
     return f"{', '.join(map(str, names[:5]))}{', ...' if len(names) > 5 else ''} ({len(names)})"
 
 
-def ready(subject: Any, report: Report) -> bool:
+def ready(subject: Any, report: Report, batch: Dict[str, Any]) -> bool:
     """The checks that training makes before its first step; whether a step can be made."""
-    distiller = getattr(subject.model, "distiller", None)
-    if not hasattr(distiller, "check_ready"):
-        return True
-    try:
-        distiller.check_ready()
-    except (ValueError, RuntimeError) as error:
-        report.problem(str(error), "As the message says; training would stop there too.")
-    try:
-        distiller.check_shapes(subject.student)
-    except (ValueError, RuntimeError) as error:
-        report.problem(str(error), "As the message says; training would stop there too.")
-        return False
-    return True
+    model, given = subject.model, list(batch)
+    image = tuple(batch["img"].shape[1:])
+    distiller = getattr(model, "distiller", None)
+    if subject.student is None:
+        checks_made = [partial(model.check_ready, image, given)]
+    else:
+        checks_made = [partial(check_annotations, subject.student, given, who="student")]
+    if hasattr(distiller, "check_class_names"):
+        checks_made += [
+            partial(distiller.check_annotations, given),
+            partial(distiller.check_class_names, subject.student),
+            partial(distiller.check_shapes, subject.student, image),
+            partial(distiller.check_ready),  # of the prompts' teacher: a step can be made all the same
+        ]
+    able = True
+    for check in checks_made:
+        try:
+            check()
+        except (ValueError, RuntimeError) as error:
+            report.problem(str(error), "As the message says; training would stop there too.")
+            able = able and check is checks_made[-1] and len(checks_made) > 1
+    return able
+
+
+# --------------------------------------------------------------------------- hooks
+def hooks(subject: Any, report: Report) -> None:
+    """Which hooks the run has beside the schedule's, and where each comes from."""
+    cfg = subject.cfg
+    reference, key = stock_hooks.learner(cfg)
+    stock = [hook["type"] for hook in stock_hooks.hooks_of(reference)]
+    own = [hook["type"] for hook in cfg.get("custom_hooks") or ()]
+    lines = report.section("Hooks") if own or stock else []
+    for name in own:
+        lines.append(f"{name}: {f'of the config that {key} names' if name in stock else 'custom_hooks'}")
+    for name in stock:
+        if name not in own:
+            lines.append(f"{name}: of the config that {key} names, left out by {stock_hooks.KEY}")
+    report.record["hooks"] = own

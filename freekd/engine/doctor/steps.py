@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Sequence
 import torch
 
 from freekd import compat
+from freekd.engine import check_data
 from freekd.engine.doctor import checks, measure
 from freekd.engine.doctor.report import Report, amount, duration, number, table
 
@@ -163,9 +164,10 @@ def teacher_loss(subject: Any, report: Report, batch: Dict[str, Any]) -> None:
 
     cfg, teacher = subject.cfg, subject.teacher
     names = getattr(subject.dataset, "CLASSES", None)
-    if checks.other_classes(teacher, names):
+    if check_data.other_classes(teacher, subject.dataset):
         report.notes.append(
-            f"The teacher's loss was not compared: its heads have {checks.class_counts(teacher)}, "
+            "The teacher's loss was not compared: its heads have "
+            f"{check_data.class_counts(teacher)}, "
             f"the dataset {len(names or ())} classes."
         )
         return
@@ -175,7 +177,7 @@ def teacher_loss(subject: Any, report: Report, batch: Dict[str, Any]) -> None:
         torch.manual_seed(cfg.seed)
         model.init_weights()
         if cfg.device == "cpu":
-            model, _ = compat.plain_batch_norm(model)
+            compat.plain_batch_norm(model)
         precision.prepare(model, precision.read_precision(cfg, cfg.device), cfg.device)
         return model.to(batch["img"].device)
 
@@ -198,9 +200,9 @@ def teacher_loss(subject: Any, report: Report, batch: Dict[str, Any]) -> None:
         subject.model.train()
     report.record["teacher_loss"] = dict(own=loss, random=random[0], random_heads=random[1])
     lines = report.section("The teacher's own loss on the first batch")
-    with checks.without_masks(teacher, batch) as left_out:
-        if left_out:
-            lines.append("(without its mask head: the data has no masks)")
+    without = checks.heads_without_annotations(teacher, batch)
+    if without:
+        lines.append(f"(without the loss of {', '.join(without)}: the data lacks its annotations)")
     lines.append(
         f"{number(loss)}; with random weights {number(random[0])}, with its backbone and random "
         f"rest {number(random[1])}"

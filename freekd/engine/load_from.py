@@ -1,0 +1,136 @@
+"""``load_from``: the first weights of a run out of another run's file, counted.
+
+A file fills what it was made for: a plain student's file the student of a pair, a pair's file the
+plain student. What it filled is counted by values; too small a share is an error, for a run from
+random weights looks like a run from good ones, only worse.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Tuple
+
+import torch
+
+from freekd import compat
+from freekd.engine.checkpoint import CheckpointError
+from freekd.fileio import load_checkpoint_file
+from freekd.models.download import is_url, local_checkpoint
+from freekd.state_dict import (
+    PROMPT_PREFIX,
+    STUDENT_PREFIX,
+    has_prefix,
+    state_dict_of,
+    strip_module,
+    strip_prefix,
+)
+
+MIN_SHARE = 0.5  # of a detector, a backbone and a neck are more than that
+SHARE_KEY = "load_from_min_share"
+
+
+class Filled(NamedTuple):
+    """What a file gave: the share (0 to 1) of the weights of ``what``, and their names there."""
+
+    what: str
+    share: float
+    names: List[str]
+    note: str
+
+
+def load_from(model: torch.nn.Module, cfg: Any) -> Filled:
+    """Load ``cfg.load_from`` into the bare model or algorithm.
+
+    Raises:
+        CheckpointError: The file holds no weights, is of another kind, or fills less than
+            ``load_from_min_share`` of what learns; says how much, and the first missing names.
+    """
+    source = cfg.load_from
+    if not isinstance(source, str):
+        raise CheckpointError(f"load_from: expected a path or an address, got {source!r}.")
+    min_share = cfg.get(SHARE_KEY, MIN_SHARE)
+    if isinstance(min_share, bool) or not isinstance(min_share, (int, float)):
+        raise CheckpointError(f"{SHARE_KEY}: expected a number from 0 to 1, got {min_share!r}.")
+    state = strip_module(state_dict_of(_read(source)))
+    if not any(map(torch.is_tensor, state.values())):
+        raise CheckpointError(
+            f"load_from={source!r}: expected a checkpoint, found a file without weights."
+        )
+    what, target, weights, others = _parts(model, state, source)
+    compat.rename_old_offsets(target, weights)
+    own = target.state_dict()
+    fits = [n for n, v in own.items() if n in weights and weights[n].shape == v.shape]
+    shapes = [
+        f"{name} is {tuple(weights[name].shape)}, the {what}'s {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in weights and weights[name].shape != value.shape
+    ]
+    counted = [name for name in own if not name.endswith("num_batches_tracked")]
+    total = sum(own[name].numel() for name in counted)
+    share = sum(own[name].numel() for name in set(counted) & set(fits)) / max(total, 1)
+    missing = [name for name in counted if name not in weights]
+    told = [
+        text
+        for text in (
+            f"missing: {_some(missing)}" if missing else "",
+            f"of another shape: {_some(shapes)}" if shapes else "",
+        )
+        if text
+    ]
+    if share < min_share:
+        raise CheckpointError(
+            f"load_from={source!r} fills {share:.1%} of the {what} (expected: {min_share:.0%}); "
+            f"{'; '.join(told)}. The file has {_some(list(weights) or list(state))}. Give a "
+            f"checkpoint of this very model, or, if so little is meant, set {SHARE_KEY}={share:.2f}."
+        )
+    kept = type(weights)((name, weights[name]) for name in fits)
+    if hasattr(weights, "_metadata"):
+        kept._metadata = weights._metadata
+    target.load_state_dict(kept, strict=False)
+    if others:
+        mine = model.state_dict()
+        others = {n: v for n, v in others.items() if n in mine and mine[n].shape == v.shape}
+        model.load_state_dict(others, strict=False)
+    note = f"load_from: {share:.1%} of the {what} from {source}"
+    return Filled(what, share, fits, f"{note}; {'; '.join(told)}" if told else note)
+
+
+def _read(source: str) -> Any:
+    if is_url(source):
+        return load_checkpoint_file(local_checkpoint(source, "load_from"))
+    if "://" in source:  # mmcv's own: torchvision://, open-mmlab://, ...
+        from mmcv.runner import CheckpointLoader
+
+        return CheckpointLoader.load_checkpoint(source, map_location="cpu")
+    return load_checkpoint_file(source)
+
+
+def _parts(model: Any, state: Any, source: str) -> Tuple[str, Any, Any, Dict[str, torch.Tensor]]:
+    """(name of the part, the part, its weights in the file, the file's for the rest)."""
+    of_prompts, of_pair = has_prefix(state, PROMPT_PREFIX), has_prefix(state, STUDENT_PREFIX)
+    inside = strip_prefix(state, STUDENT_PREFIX)
+    if hasattr(model, "save_prompts"):
+        if of_prompts:  # the teacher is the config's, unless that names no file
+            untrained = model.architecture.checkpoint is None
+            prompts = strip_prefix(state, PROMPT_PREFIX)
+            return "prompts", model.architecture.prompts, prompts, state if untrained else {}
+        if of_pair:
+            raise CheckpointError(
+                f"load_from={source!r} is a checkpoint of stage 2: it has a student, no teacher and "
+                "no prompts. Give a checkpoint of stage 1, or remove the key: the teacher's weights "
+                "are prompt.teacher_checkpoint."
+            )
+        return "teacher", model.architecture.model, state, {}
+    if of_prompts:
+        raise CheckpointError(
+            f"load_from={source!r} is a checkpoint of stage 1: it has a teacher and prompts, no "
+            "student. Give the prompts by pair.prompts (prompts.pth beside that file), the teacher "
+            "by pair.teacher_checkpoint, and remove load_from."
+        )
+    if getattr(model, "distiller", None) is not None:
+        rest = {name: value for name, value in state.items() if name.startswith("distiller.")}
+        return "student", model.architecture.model, inside if of_pair else state, rest
+    if hasattr(model, "architecture"):
+        return "model", model.architecture.model, inside if of_pair else state, {}
+    return "model", model, inside if of_pair else state, {}
+
+
+def _some(names: List[str], count: int = 3) -> str:
+    return ", ".join(map(str, names[:count])) + (", ..." if len(names) > count else "")

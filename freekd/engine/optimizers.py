@@ -1,0 +1,81 @@
+"""The optimizer of a run, by the constructors of mmcv, mmdet, mmseg and users alike."""
+
+import difflib
+import importlib
+from typing import Any, Dict, List, Optional
+
+import torch
+
+from freekd.engine.errors import ConfigError
+
+_DEFAULT = "DefaultOptimizerConstructor"
+# Where each package keeps its constructors and its own ``build_optimizer``.
+_PLACES = {
+    "det": "mmdet.core.optimizers.builder",
+    "seg": "mmseg.core.builder",
+    "mmcv": "mmcv.runner.optimizer.builder",
+}
+
+
+def build_optimizer(model: torch.nn.Module, cfg: Dict[str, Any], task: str) -> Any:
+    """The config's optimizer over the parameters that require a gradient, and no others.
+
+    mmcv's default constructor sees the whole algorithm. Any other (layer-wise decay of ConvNeXt,
+    BEiT, MAE, a user's own) is written for a detector or segmentor, whose ``backbone`` and names of
+    parameters it looks for: in a pair it gets the student, and what else learns there (alignments)
+    follows in a group of its own, at the optimizer's base rate.
+
+    Args:
+        model: The bare model or algorithm.
+        cfg: ``optimizer`` of the config.
+        task: ``det`` or ``seg``: whose constructors are looked for first.
+
+    Raises:
+        ConfigError: No such constructor or optimizer, nothing to train, or options that it refuses.
+    """
+    from freekd.engine.setup import building
+
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ConfigError(
+            "Expected parameters to train, but every parameter of the model is frozen. Check "
+            "frozen_stages and requires_grad in the config."
+        )
+    name = cfg.get("constructor", _DEFAULT)
+    place = _place_of(name, task)
+    subject = model
+    if name != _DEFAULT:
+        if hasattr(model, "save_prompts"):
+            raise ConfigError(
+                f"optimizer.constructor={name!r}: in stage 1 only prompts and gate learn, which are "
+                "no layers of a backbone. Remove the keys constructor and paramwise_cfg."
+            )
+        subject = getattr(getattr(model, "architecture", model), "model", model)
+    with building("optimizer"):
+        optimizer = importlib.import_module(place).build_optimizer(subject, cfg)
+    known = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
+    if rest:
+        optimizer.add_param_group(dict(params=rest))
+    for group in optimizer.param_groups:
+        group["params"] = [p for p in group["params"] if p.requires_grad]
+    optimizer.param_groups = [group for group in optimizer.param_groups if group["params"]]
+    return optimizer
+
+
+def _place_of(name: Any, task: str) -> str:
+    """The module whose ``build_optimizer`` knows the constructor ``name``."""
+    known: List[str] = []
+    found: Optional[str] = None
+    order = [task, "mmcv", *(key for key in _PLACES if key not in (task, "mmcv"))]
+    for key in (key for key in order if key in _PLACES):
+        names = importlib.import_module(_PLACES[key]).OPTIMIZER_BUILDERS.module_dict
+        known += names
+        if found is None and name in names:
+            found = _PLACES[key]
+    if found is None:
+        near = difflib.get_close_matches(str(name), known, n=3)
+        raise ConfigError(
+            f"optimizer.constructor={name!r}: no such constructor in mmcv, mmdet and mmseg; nearest: "
+            f"{near or known}. Correct the name, or add the module of your own to custom_imports."
+        )
+    return found
