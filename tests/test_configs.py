@@ -4,6 +4,7 @@ Detectors of COCO and segmentors of Cityscapes get random weights and small imag
 """
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -17,10 +18,9 @@ from freekd.fileio import load_checkpoint_file
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
     str(path.relative_to(ROOT))
-    for path in (ROOT / "configs").glob("*/*.py")
-    if path.parent.name != "_base_"
+    for path in (ROOT / "configs").rglob("*.py")
+    if "_base_" not in path.relative_to(ROOT).parts
 )
-PAIRS = [name for name in CONFIGS if name.startswith("configs/freekd") and "digits" not in name]
 
 
 # --------------------------------------------------------------------------- data
@@ -137,9 +137,31 @@ def prompt_file(teacher, loss, module, folder):
     return str(path)
 
 
-def test_there_are_configs():
+def test_every_file_is_tried():
+    """All that is no part of another config, however deep it lies."""
+    found = {
+        os.path.join(os.path.relpath(folder, ROOT), name)
+        for folder, _, names in os.walk(ROOT / "configs")
+        for name in names
+        if name.endswith(".py") and f"{os.sep}_base_" not in folder
+    }
+    assert found == set(CONFIGS)
     assert {Path(name).parts[1] for name in CONFIGS} >= {"teacher", "prompt", "freekd", "baseline"}
-    assert len(PAIRS) == 10  # of method.md: seven of boxes without DETR's, its two, two of maps
+
+
+def test_every_prompt_file_has_its_first_stage():
+    """What the pairs read is what the configs of stage 1 write, all of it."""
+    from freekd.engine.setup import load_config
+
+    made, read = set(), set()
+    for name in CONFIGS:
+        cfg = load_config(str(ROOT / name))
+        algorithm = cfg.get("algorithm") or {}
+        if "prompt" in Path(name).parts:
+            made.add(os.path.normpath(os.path.join(cfg.work_dir, "prompts.pth")))
+        for component in (algorithm.get("distiller") or {}).get("components", ()):
+            read |= {os.path.normpath(x.prompts) for x in component.losses if x.get("prompts")}
+    assert made == read != set()
 
 
 @pytest.mark.parametrize("config", CONFIGS)

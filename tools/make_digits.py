@@ -2,8 +2,11 @@
 
 import argparse
 import sys
+from pathlib import Path
 
-from freekd.datasets import make_digits
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from freekd.datasets import make_digits  # noqa: E402
 
 
 def _show(done: int, total: int) -> None:

@@ -15,6 +15,7 @@ from freekd.fileio import atomic_save, load_checkpoint_file
 from freekd.state_dict import (
     PROMPT_PREFIX,
     STUDENT_PREFIX,
+    averaged,
     has_prefix,
     state_dict_of,
     strip_module,
@@ -95,15 +96,19 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 # --------------------------------------------------------------------------- student
-def student_checkpoint(content: Any, source: str = "the checkpoint") -> Dict[str, Any]:
+def student_checkpoint(
+    content: Any, source: str = "the checkpoint", ema: bool = False
+) -> Dict[str, Any]:
     """``{'meta', 'state_dict'}`` of the student in a distillation checkpoint.
 
     Args:
         content: As read from a checkpoint of ``FreeKDDistill`` or mmrazor's ``GeneralDistill``.
         source: Its name, for errors.
+        ema: The averaged weights of a run with EMAHook.
 
     Raises:
-        ConversionError: It is a stage-1 checkpoint, a plain model's, or none at all.
+        ConversionError: It is a stage-1 checkpoint, a plain model's, or none at all; or it has no
+            averages.
     """
     state = state_dict_of(content)
     if not state:
@@ -112,6 +117,11 @@ def student_checkpoint(content: Any, source: str = "the checkpoint") -> Dict[str
             f"{type(content).__name__} without weights. Give a checkpoint of a stage-2 run."
         )
     state = strip_module(state)
+    if ema:
+        try:
+            state = averaged(state, content.get("meta"), source)
+        except ValueError as error:
+            raise ConversionError(str(error)) from error
     if has_prefix(state, PROMPT_PREFIX):
         raise ConversionError(
             f"{source} is a checkpoint of stage 1 (it has {PROMPT_PREFIX}*): it has a teacher and "
@@ -130,7 +140,11 @@ def student_checkpoint(content: Any, source: str = "the checkpoint") -> Dict[str
 
 
 def convert_student(
-    checkpoint: str, out_path: str, force: bool = False, check: Optional[str] = None
+    checkpoint: str,
+    out_path: str,
+    force: bool = False,
+    check: Optional[str] = None,
+    ema: bool = False,
 ) -> Dict[str, Any]:
     """Write the student of ``checkpoint`` to ``out_path`` and return what was written.
 
@@ -140,6 +154,7 @@ def convert_student(
         force: Overwrite it.
         check: A config whose model must take the student's weights strictly, see
             :func:`freekd.engine.convert_check.check_student`; nothing is written if it does not.
+        ema: The averaged weights of a run with EMAHook.
 
     Raises:
         FileNotFoundError, RuntimeError: ``checkpoint`` is missing or unreadable.
@@ -147,7 +162,7 @@ def convert_student(
             and ``force`` is off.
     """
     out = check_output(checkpoint, out_path, force)
-    student = student_checkpoint(load_checkpoint_file(checkpoint), str(checkpoint))
+    student = student_checkpoint(load_checkpoint_file(checkpoint), str(checkpoint), ema)
     if check is not None:
         from freekd.engine.convert_check import check_student
 
@@ -162,6 +177,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument("checkpoint", help="checkpoint of a stage-2 run")
     add_output_arguments(parser)
     parser.add_argument(
+        "--ema", action="store_true", help="take the averaged weights of a run with EMAHook"
+    )
+    parser.add_argument(
         "--check",
         metavar="CONFIG",
         help="write only if the stock model of this config (a path, mmdet::... or mmseg::..., or "
@@ -170,7 +188,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     args = parser.parse_args(argv)
 
     def convert() -> str:
-        student = convert_student(args.checkpoint, args.out_path, args.force, args.check)
+        student = convert_student(args.checkpoint, args.out_path, args.force, args.check, args.ema)
         fits = f"; fits the model of {args.check} exactly" if args.check else ""
         return (
             f"{args.out_path}: {len(student['state_dict'])} tensors of the student, "

@@ -15,13 +15,14 @@ def student_config(reference: str, key: str = "--check") -> Any:
 
     Raises:
         ConversionError: a config without either, or of stage 1.
-        ValueError, FileNotFoundError: no such config; the nearest names are given.
+        ValueError, FileNotFoundError: no such config, the nearest names are given; or one that
+            cannot be read.
     """
     from freekd import compat
 
     compat.apply()
     import freekd.models  # noqa: F401  (registers the algorithms)
-    from freekd.engine.setup import load_config
+    from freekd.engine.setup import building, load_config
     from freekd.models.stock import is_stock, read_model
 
     if is_stock(reference):
@@ -29,15 +30,19 @@ def student_config(reference: str, key: str = "--check") -> Any:
     cfg = load_config(reference)
     algorithm = cfg.get("algorithm")
     if algorithm is None:
-        return read_model(reference, key)
-    architecture = algorithm.get("architecture") or {}
-    if algorithm.get("distiller") is None or architecture.get("model") is None:
+        with building(key):
+            return read_model(reference, key)
+    with building(f"{key} {reference}: algorithm"):
+        architecture = algorithm.get("architecture") or {}
+        model = architecture.get("model")
+    if algorithm.get("distiller") is None or model is None:
         raise ConversionError(
             f"{key} {reference}: expected the config of a distillation or of the student's stock "
             f"model, found algorithm.type={algorithm.get('type')!r}, which has no student. Give "
             "the student's config."
         )
-    return read_model(architecture["model"], f"{key}: algorithm.architecture.model")
+    with building(key):
+        return read_model(model, f"{key}: algorithm.architecture.model")
 
 
 def check_student(
@@ -53,13 +58,16 @@ def check_student(
 
     Raises:
         ConversionError: names or shapes differ; some of each are named.
+        ConfigError: the model cannot be built.
     """
     cfg = student_config(reference, key)
     from mmrazor.models.builder import MODELS
 
+    from freekd.engine.setup import building
     from freekd.models.utils import without_pretrained
 
-    model = MODELS.build(without_pretrained(cfg))
+    with building(f"{key} {reference}: the model cannot be built"):
+        model = MODELS.build(without_pretrained(cfg))
     own = model.state_dict()
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own]

@@ -5,17 +5,24 @@ draws. So two runs with one seed see the same images with the same augmentations
 number of workers and whatever the models draw from the random generators; and a resumed run goes
 on as the uninterrupted one. The order itself is mmdet's: its samplers draw the global batches, and
 process r of R takes the items r, r + R, ... of each. So R processes with n images each see the
-batches of one process with R n images.
+batches of one process with R n images. Every batch is full: an epoch's last one is filled with
+images of the epoch again, or left out by ``drop_last``.
 """
 
 import contextlib
+import itertools
 import random
 from functools import partial
-from typing import Any, Iterator, List, NamedTuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from freekd.engine.errors import ConfigError
+
+KEY = "data.train_dataloader"
+_LEFT_OUT = 2  # of the seed that says which images drop_last leaves out
 
 
 class Draw(NamedTuple):
@@ -71,11 +78,45 @@ class SeededDataset(Dataset):
 class _Flags:
     """What mmdet's samplers look at; mmseg's datasets have no groups of aspect ratio."""
 
-    def __init__(self, dataset: Any) -> None:
-        self.flag = np.asarray(getattr(dataset, "flag", np.zeros(len(dataset), dtype=np.uint8)))
+    def __init__(self, flag: Any) -> None:
+        self.flag = flag
 
     def __len__(self) -> int:
         return len(self.flag)
+
+
+def _groups(dataset: Any) -> Any:
+    """The group of aspect ratio of each image, or 0 where the dataset tells none."""
+    flag = np.asarray(getattr(dataset, "flag", ()))
+    return flag if len(flag) == len(dataset) else np.zeros(len(dataset), dtype=np.uint8)
+
+
+class _ByClass:
+    """What mmdet's ClassAwareSampler looks at.
+
+    CocoDataset takes the categories' numbers in its file for the numbers of the classes: KeyError
+    on COCO itself.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def get_cat2imgs(self) -> Dict[int, List[int]]:
+        from mmdet.datasets import CocoDataset
+
+        dataset, stock = self.dataset, CocoDataset.get_cat2imgs
+        if not isinstance(dataset, CocoDataset) or type(dataset).get_cat2imgs is not stock:
+            images: Dict[int, List[int]] = dataset.get_cat2imgs()
+            return images
+        images = {label: [] for label in range(len(dataset.CLASSES))}
+        for index in range(len(dataset)):
+            for category in sorted(set(dataset.get_cat_ids(index))):
+                if category in dataset.cat2label:
+                    images[dataset.cat2label[category]].append(index)
+        return images
 
 
 class SeededBatchSampler(Sampler):
@@ -87,8 +128,18 @@ class SeededBatchSampler(Sampler):
         seed: The run's seed.
         by_epoch: Finite epochs (epoch runner) or an endless stream (iteration runner).
         rank, world_size: This process, number of processes.
+        shuffle: False takes the images in the dataset's order, whatever their aspect ratio.
+        drop_last: An epoch has full batches of images that differ; which images are left out
+            differs between epochs. The endless stream has full batches anyway.
+        class_aware_sampler: ``dict(num_sample_class=n)``: mmdet's ClassAwareSampler, which takes n
+            images of one class, then of the next. The endless stream is then one such epoch after
+            another. None: not so.
 
     ``set_epoch`` and ``start_iter`` say where to begin, for epochs and for the stream.
+
+    Raises:
+        ConfigError: ``class_aware_sampler`` and the dataset cannot tell the images of a class, or
+            ``shuffle=False`` beside it; ``drop_last`` and there is no full batch.
     """
 
     def __init__(
@@ -99,15 +150,31 @@ class SeededBatchSampler(Sampler):
         by_epoch: bool,
         rank: int = 0,
         world_size: int = 1,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        class_aware_sampler: Optional[Dict[str, Any]] = None,
     ) -> None:
-        self.flags = _Flags(dataset)
+        self.flag = _groups(dataset)
         self.batch_size = batch_size
         self.seed = seed
         self.by_epoch = by_epoch
         self.rank = rank
         self.world_size = world_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last and by_epoch and class_aware_sampler is None
         self.epoch = 0
         self.start_iter = 0
+        self._class_aware = None
+        if class_aware_sampler is not None:
+            self._class_aware = self._take_by_class(dataset, class_aware_sampler)
+        if self.drop_last and len(self) == 0:
+            of_one = " of one aspect ratio" if shuffle and len(set(self.flag)) > 1 else ""
+            raise ConfigError(
+                f"{KEY}.drop_last: expected images for at least one full batch of "
+                f"{self.global_batch_size}{of_one}, got {len(self.flag)} images in groups of "
+                f"{sorted(np.bincount(self.flag).tolist())}. Remove the key, or set "
+                "samples_per_gpu lower."
+            )
 
     @property
     def global_batch_size(self) -> int:
@@ -116,26 +183,85 @@ class SeededBatchSampler(Sampler):
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def _epoch_order(self) -> Any:
+    def _take_by_class(self, dataset: Any, options: Dict[str, Any]) -> Any:
+        from mmdet.datasets.samplers import ClassAwareSampler
+
+        key = f"{KEY}.class_aware_sampler"
+        if not self.shuffle:
+            raise ConfigError(
+                f"{key}: expected to choose the images of each batch, but {KEY}.shuffle=False asks "
+                "for the dataset's order. Remove one of the two keys."
+            )
+        if not hasattr(dataset, "get_cat2imgs"):
+            raise ConfigError(
+                f"{key}: expected a dataset that can tell the images of each class (get_cat2imgs), "
+                f"as mmdet's CocoDataset and VOCDataset can, but a {type(dataset).__name__} cannot."
+                " Remove the key, or give data.train as one such dataset."
+            )
+        try:
+            sampler = ClassAwareSampler(
+                _ByClass(dataset), self.global_batch_size, 1, 0, seed=self.seed, **options
+            )
+        except (TypeError, ValueError, KeyError, AssertionError, AttributeError) as error:
+            raise ConfigError(
+                f"{key}: mmdet's ClassAwareSampler refuses {options} for a "
+                f"{type(dataset).__name__} ({type(error).__name__}: {error}). Correct or remove "
+                "the key."
+            ) from error
+        if sampler.num_classes == 0:
+            raise ConfigError(
+                f"{key}: expected images with annotations of at least one class, got none. Correct "
+                "data.train, or remove the key."
+            )
+        return sampler
+
+    def _epoch_order(self, epoch: int) -> Iterable[int]:
+        """The images of an epoch, one full global batch after another."""
         from mmdet.datasets.samplers import DistributedGroupSampler
 
+        size, count = self.global_batch_size, len(self.flag)
+        if self._class_aware is not None:
+            self._class_aware.set_epoch(epoch)
+            return iter(self._class_aware)
+        if not self.shuffle:
+            length = self._epoch_length() * size
+            return itertools.islice(itertools.cycle(range(count)), length)
+        kept = self._kept(epoch) if self.drop_last else np.arange(count)
         order = DistributedGroupSampler(
-            self.flags, self.global_batch_size, num_replicas=1, rank=0, seed=self.seed
+            _Flags(self.flag[kept]), size, num_replicas=1, rank=0, seed=self.seed
         )
-        order.set_epoch(self.epoch)
-        return order
+        order.set_epoch(epoch)
+        return (int(kept[place]) for place in order)
+
+    def _kept(self, epoch: int) -> Any:
+        """The images that ``drop_last`` leaves in an epoch: of each group whole batches."""
+        random_state = np.random.RandomState(derive_seed(self.seed, epoch, 0, _LEFT_OUT))
+        size, kept = self.global_batch_size, []
+        for group in np.unique(self.flag):
+            members = random_state.permutation(np.flatnonzero(self.flag == group))
+            kept.append(members[: len(members) // size * size])
+        return np.sort(np.concatenate(kept))
+
+    def _epoch_length(self) -> int:
+        """Global batches of an epoch: the same for every epoch."""
+        size = self.global_batch_size
+        together = not self.shuffle or self._class_aware is not None
+        groups = [len(self.flag)] if together else np.bincount(self.flag).tolist()
+        return sum(count // size if self.drop_last else -(-count // size) for count in groups)
 
     def _global_batches(self) -> Iterator[List[int]]:
-        size = self.global_batch_size
-        if self.by_epoch:
-            order = list(self._epoch_order())
-            for start in range(0, len(order), size):
-                yield order[start : start + size]
-        else:
-            from mmdet.datasets.samplers import InfiniteGroupBatchSampler
+        from mmdet.datasets.samplers import InfiniteBatchSampler, InfiniteGroupBatchSampler
 
-            yield from InfiniteGroupBatchSampler(
-                self.flags, size, world_size=1, rank=0, seed=self.seed
+        size = self.global_batch_size
+        if self.by_epoch or self._class_aware is not None:
+            for epoch in [self.epoch] if self.by_epoch else itertools.count():
+                order = list(self._epoch_order(epoch))
+                for start in range(0, len(order), size):
+                    yield order[start : start + size]
+        else:
+            stream = InfiniteGroupBatchSampler if self.shuffle else InfiniteBatchSampler
+            yield from stream(
+                _Flags(self.flag), size, world_size=1, rank=0, seed=self.seed, shuffle=self.shuffle
             )
 
     def __iter__(self) -> Iterator[List[Draw]]:
@@ -154,8 +280,8 @@ class SeededBatchSampler(Sampler):
 
     def __len__(self) -> int:
         if self.by_epoch:
-            return len(self._epoch_order()) // self.global_batch_size
-        return max(1, len(self.flags) // self.global_batch_size)
+            return self._epoch_length()
+        return max(1, len(self.flag) // self.global_batch_size)
 
 
 def _start_worker(worker_id: int) -> None:
@@ -176,21 +302,43 @@ def build_train_loader(
     by_epoch: bool,
     rank: int = 0,
     world_size: int = 1,
+    shuffle: bool = True,
+    drop_last: bool = False,
+    class_aware_sampler: Optional[Dict[str, Any]] = None,
     **options: Any,
 ) -> DataLoader:
-    """The training DataLoader; ``options`` go to :class:`torch.utils.data.DataLoader`."""
+    """The training DataLoader.
+
+    Args:
+        dataset: Of mmdet or mmseg.
+        samples_per_gpu, workers_per_gpu: Images in a batch, and worker processes, of one process.
+        seed, by_epoch, rank, world_size, shuffle, drop_last, class_aware_sampler: see
+            :class:`SeededBatchSampler`.
+        **options: For :class:`torch.utils.data.DataLoader`, as
+            :func:`freekd.engine.datasets.train_loader_options` checks them.
+
+    Raises:
+        ConfigError: As :class:`SeededBatchSampler`.
+    """
     from mmcv.parallel import collate
 
-    if workers_per_gpu == 0:
-        for name in ("persistent_workers", "prefetch_factor"):
-            options.pop(name, None)
     return DataLoader(
         SeededDataset(dataset),
         batch_sampler=SeededBatchSampler(
-            dataset, samples_per_gpu, seed, by_epoch, rank=rank, world_size=world_size
+            dataset, samples_per_gpu, seed, by_epoch, rank, world_size, shuffle, drop_last,
+            class_aware_sampler,
         ),
         num_workers=workers_per_gpu,
         collate_fn=partial(collate, samples_per_gpu=samples_per_gpu),
         worker_init_fn=_start_worker,
-        **options,
-    )
+        **usable_with(workers_per_gpu, options),
+    )  # fmt: skip
+
+
+# What torch refuses where no worker processes are
+_OF_WORKERS = ("persistent_workers", "prefetch_factor", "multiprocessing_context", "timeout")
+
+
+def usable_with(workers: int, options: Dict[str, Any]) -> Dict[str, Any]:
+    """``options`` of a DataLoader without those that need workers, where there are none."""
+    return {k: v for k, v in options.items() if workers > 0 or k not in _OF_WORKERS}

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from mmcv import ConfigDict
 
+from freekd.engine import fields
 from freekd.engine.errors import ConfigError
 
 Model = Union[str, Mapping[str, Any]]
@@ -31,10 +32,10 @@ class Pair(NamedTuple):
             (or ``student`` and ``teacher``), ``loss_weight`` and options of ``SmoothL1Loss``.
         inherit: parts of the student that start with the teacher's weights.
         components: further components, in MMRazor's own form.
-        channels, student_channels, num_levels: of the tapped maps, where they cannot be told from
-            the models' configs.
+        channels, student_channels, num_levels: of the tapped maps, where the models do not tell,
+            see :mod:`freekd.engine.maps`.
         resize: True where the student's maps are meant to be of another size.
-        min_share, teacher_autocast: see ``FreeKDDistiller``.
+        min_share, teacher_autocast, class_map: see ``FreeKDDistiller``.
     """
 
     teacher: Model
@@ -53,6 +54,7 @@ class Pair(NamedTuple):
     resize: bool = False
     min_share: float = 0.95
     teacher_autocast: Optional[str] = None
+    class_map: Optional[str] = None
 
 
 class Prompt(NamedTuple):
@@ -61,7 +63,9 @@ class Prompt(NamedTuple):
     Args:
         num_prompts, wavelet, dwt_levels, dwt_mode, granularity, gate: as in
             :class:`freekd.prompt.PromptSpec`.
-        dissimilarity, dissimilarity_weight: as in ``FrequencyPromptFinetune``.
+        dissimilarity, dissimilarity_weight, class_map: as in ``FrequencyPromptFinetune``.
+        without_losses: heads whose loss is left out of the teacher's own, see
+            ``FrequencyPromptTeacher``.
     """
 
     teacher: Model
@@ -78,6 +82,43 @@ class Prompt(NamedTuple):
     channels: Any = None
     num_levels: Optional[int] = None
     min_share: float = 0.95
+    class_map: Optional[str] = None
+    without_losses: Sequence[str] = ()
+
+
+# what each key may be; those of Prompt that are not here are as in Pair
+PAIR_CHECKS: Dict[str, fields.Check] = dict(
+    teacher=fields.model,
+    student=fields.model,
+    teacher_checkpoint=fields.optional(fields.text),
+    module=fields.both,
+    prompts=fields.optional(fields.text),
+    freekd=fields.optional(fields.mapping),
+    mse=fields.optional(fields.mapping),
+    regression=fields.dicts,
+    inherit=fields.parts,
+    components=fields.dicts,
+    channels=fields.optional(fields.channels),
+    student_channels=fields.optional(fields.channels),
+    num_levels=fields.optional(fields.integer(1, fields.MOST_LEVELS)),
+    resize=fields.flag,
+    min_share=fields.number(0, 1),
+    teacher_autocast=fields.optional(fields.text),
+    class_map=fields.optional(fields.text),
+)
+PROMPT_CHECKS: Dict[str, fields.Check] = dict(
+    PAIR_CHECKS,
+    module=fields.text,
+    num_prompts=fields.integer(1, 1024),
+    wavelet=fields.text,
+    dwt_levels=fields.integer(1, 16),
+    dwt_mode=fields.text,
+    granularity=fields.text,
+    gate=fields.optional(fields.text),
+    dissimilarity=fields.text,
+    dissimilarity_weight=fields.number(0),
+    without_losses=fields.parts,
+)
 
 
 def expand(cfg: Any) -> None:
@@ -97,9 +138,9 @@ def expand(cfg: Any) -> None:
             f"one, with {given[-1]}=None if it comes from _base_."
         )
     if given == ["pair"]:
-        cfg.algorithm = _distill(_read(Pair, cfg.pair, "pair"))
+        cfg.algorithm = _distill(_read(Pair, PAIR_CHECKS, cfg.pair, "pair"))
     elif given == ["prompt"]:
-        cfg.algorithm = _finetune(_read(Prompt, cfg.prompt, "prompt"))
+        cfg.algorithm = _finetune(_read(Prompt, PROMPT_CHECKS, cfg.prompt, "prompt"))
     else:
         return
     cfg.pop(given[0])
@@ -111,28 +152,35 @@ def open_reference(cfg: Any, key: str) -> None:
     *holders, name = key.split(".")
     node = cfg
     for holder in holders:
-        node = node.get(holder) or {}
+        node = node.get(holder) if isinstance(node.get(holder), Mapping) else {}
     if isinstance(node.get(name), str):
         node[name] = dict(config=node[name])
 
 
-def _read(kind: Any, given: Any, key: str) -> Any:
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"{key}: expected a dict, got {given!r}.")
+def _read(kind: Any, checks: Mapping[str, fields.Check], given: Any, key: str) -> Any:
+    fields.mapping(given, key)
     known = kind._fields
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        near = {name: difflib.get_close_matches(name, known, n=1) for name in unknown}
-        hint = ", ".join(f"{name} -> {hit[0]}" for name, hit in near.items() if hit)
-        raise ConfigError(
-            f"{key}: unknown keys {unknown}; known are {list(known)}."
-            + (f" Did you mean {hint}?" if hint else "")
-        )
+    _check_names(given, known, key)
     needed = [name for name in known if name not in kind._field_defaults]
     missing = [name for name in needed if given.get(name) is None]
     if missing:
         raise ConfigError(f"{key}: the keys {missing} are missing. Add them.")
+    for name, value in given.items():
+        checks[name](value, f"{key}.{name}")
+        fields.plain(value, f"{key}.{name}")
     return kind(**given)
+
+
+def _check_names(given: Mapping[Any, Any], known: Sequence[str], key: str, whose: str = "") -> None:
+    """Every key must be known."""
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        near = {n: difflib.get_close_matches(str(n), known, n=1) for n in unknown}
+        hint = ", ".join(f"{name} -> {hit[0]}" for name, hit in near.items() if hit)
+        raise ConfigError(
+            f"{key}: {whose}unknown keys {unknown}; known are {list(known)}."
+            + (f" Did you mean {hint}?" if hint else "")
+        )
 
 
 def _model(reference: Model, key: str) -> ConfigDict:
@@ -145,9 +193,11 @@ def _model(reference: Model, key: str) -> ConfigDict:
 
 # --------------------------------------------------------------------------- stage 1
 def _finetune(prompt: Prompt) -> ConfigDict:
-    model = _model(prompt.teacher, "prompt.teacher")
-    channels, num_levels = _maps(model, prompt.module, prompt.channels, prompt.num_levels, "prompt")
-    names = "num_prompts wavelet dwt_levels dwt_mode granularity gate min_share module".split()
+    given = _Given(prompt.channels, prompt.num_levels)
+    channels, num_levels = _maps("prompt", "teacher", prompt.teacher, prompt.module, given)
+    names = (
+        "num_prompts wavelet dwt_levels dwt_mode granularity gate min_share module without_losses"
+    ).split()
     return ConfigDict(
         type="FrequencyPromptFinetune",
         architecture=dict(
@@ -160,23 +210,23 @@ def _finetune(prompt: Prompt) -> ConfigDict:
         ),
         dissimilarity=prompt.dissimilarity,
         dissimilarity_weight=prompt.dissimilarity_weight,
+        class_map=prompt.class_map,
     )
 
 
 # --------------------------------------------------------------------------- stage 2
 def _distill(pair: Pair) -> ConfigDict:
-    teacher, student = _model(pair.teacher, "pair.teacher"), _model(pair.student, "pair.student")
-    taps = _both(pair.module, "pair.module")
-    losses = _feature_losses(pair, teacher, student, taps)
+    _model(pair.teacher, "pair.teacher")
+    student = _model(pair.student, "pair.student")
+    taps = _both(pair.module)
+    losses = _feature_losses(pair, taps)
     components: List[Dict[str, Any]] = []
     if losses:
         components.append(
             dict(student_module=taps[0], teacher_module=taps[1], losses=losses, resize=pair.resize)
         )
-    if isinstance(pair.regression, Mapping):
-        raise ConfigError("pair.regression: expected a list of dicts, got a dict. Put it into [ ].")
     components += [_regression(term, i) for i, term in enumerate(pair.regression or ())]
-    components += [dict(component) for component in pair.components or ()]
+    components += [_component(one, i) for i, one in enumerate(pair.components or ())]
     if not components:
         raise ConfigError(
             "pair: no distillation term. Give freekd=dict(loss_weight=...), mse, regression or "
@@ -196,125 +246,144 @@ def _distill(pair: Pair) -> ConfigDict:
             components=components,
             min_share=pair.min_share,
             teacher_autocast=pair.teacher_autocast,
+            class_map=pair.class_map,
         ),
     )
 
 
-def _feature_losses(
-    pair: Pair, teacher: ConfigDict, student: ConfigDict, taps: Tuple[str, str]
-) -> List[Dict[str, Any]]:
-    from freekd.models import FeatureMSELoss, FreeKDLoss
-
+def _feature_losses(pair: Pair, taps: Tuple[str, str]) -> List[Dict[str, Any]]:
     if pair.freekd is None and pair.mse is None:
         return []
-    channels, num_levels = _maps(teacher, taps[1], pair.channels, pair.num_levels, "pair")
-    student_channels, _ = _maps(
-        student, taps[0], pair.student_channels, num_levels, "pair", "student_channels"
-    )
+    given = _Given(pair.channels, pair.num_levels)
+    channels, num_levels = _maps("pair", "teacher", pair.teacher, taps[1], given)
+    given = _Given(pair.student_channels, num_levels, "student_channels")
+    student_channels, _ = _maps("pair", "student", pair.student, taps[0], given)
     maps = dict(student_channels=student_channels, teacher_channels=channels, num_levels=num_levels)
     losses = []
     if pair.freekd is not None:
-        _check_options(FreeKDLoss, pair.freekd, "pair.freekd")
-        options = {**maps, "prompts": pair.prompts, **pair.freekd}
-        losses.append(dict(type="FreeKDLoss", name="loss_freekd", **options))
+        told = {**maps, "prompts": pair.prompts}
+        losses.append(_loss("FreeKDLoss", "loss_freekd", pair.freekd, told, "pair.freekd"))
     if pair.mse is not None:
-        _check_options(FeatureMSELoss, pair.mse, "pair.mse")
-        losses.append(dict(type="FeatureMSELoss", name="loss_mse", **{**maps, **pair.mse}))
+        losses.append(_loss("FeatureMSELoss", "loss_mse", pair.mse, maps, "pair.mse"))
     return losses
 
 
 def _regression(term: Mapping[str, Any], index: int) -> Dict[str, Any]:
-    from mmdet.models.losses import SmoothL1Loss
-
     key = f"pair.regression[{index}]"
-    if not isinstance(term, Mapping):
-        raise ConfigError(f"{key}: expected a dict, got {term!r}.")
     options = dict(term)
     if "module" in options:
-        taps = _both(options.pop("module"), f"{key}.module")
+        where, module = f"{key}.module", options.pop("module")
     else:
-        taps = _both({k: options.pop(k) for k in ("student", "teacher") if k in options}, key)
-    _check_options(SmoothL1Loss, options, key)
+        where = key
+        module = {k: options.pop(k) for k in ("student", "teacher") if k in options}
+    fields.both(module, where)
+    taps = _both(module)
     name = "loss_regression" + (f"_{index}" if index else "")
-    return dict(
-        student_module=taps[0],
-        teacher_module=taps[1],
-        losses=[{"type": "mmdet.SmoothL1Loss", "name": name, **options}],
-    )
+    loss = _loss("mmdet.SmoothL1Loss", name, options, {}, key)
+    return dict(student_module=taps[0], teacher_module=taps[1], losses=[loss])
 
 
-def _check_options(loss: Any, options: Any, key: str) -> None:
-    """Every option must be an argument of the loss (``type`` replaces it, and its arguments)."""
-    if not isinstance(options, Mapping):
-        raise ConfigError(f"{key}: expected a dict, got {options!r}.")
-    if "type" in options:
-        return
-    known = [*inspect.signature(loss).parameters, "name"]
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        near = [hit for name in unknown for hit in difflib.get_close_matches(name, known, n=1)]
+def _component(component: Mapping[str, Any], index: int) -> Dict[str, Any]:
+    """A component in MMRazor's form; what the distiller checks itself is left to it."""
+    key = f"pair.components[{index}]"
+    for name in ("student_module", "teacher_module"):
+        if name in component:
+            fields.text(component[name], f"{key}.{name}")
+    fields.flag(component.get("resize", False), f"{key}.resize")
+    fields.dicts(component.get("losses"), f"{key}.losses")
+    for i, loss in enumerate(component.get("losses") or ()):
+        fields.text(loss.get("type"), f"{key}.losses[{i}].type")
+        _loss(loss["type"], "loss", loss, {}, f"{key}.losses[{i}]")
+    return dict(component)
+
+
+def _both(module: Any) -> Tuple[str, str]:
+    """The module paths of student and teacher."""
+    return (module, module) if isinstance(module, str) else (module["student"], module["teacher"])
+
+
+# --------------------------------------------------------------------------- losses
+def _loss(
+    kind: str, name: str, options: Mapping[str, Any], told: Mapping[str, Any], key: str
+) -> Dict[str, Any]:
+    """A loss with options of the config; ``type`` among them replaces it.
+
+    Args:
+        kind, name: its type and name, unless ``options`` have others.
+        told: what follows from the models, as far as the loss takes arguments of these names.
+    """
+    import freekd.models  # noqa: F401  (registers the losses)
+
+    fields.text(options.get("type", kind), f"{key}.type")
+    fields.loss_name(options.get("name", name), f"{key}.name")
+    parameters = _parameters(options.get("type", kind), key)
+    given = {k: v for k, v in options.items() if k not in ("type", "name")}
+    told = {k: v for k, v in told.items() if k in parameters}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        known = [*parameters, "name", "type"]
+        _check_names(given, known, key, f"{options.get('type', kind)} has ")
+    empty = inspect.Parameter.empty
+    for option, value in given.items():
+        if option in parameters:
+            fields.argument(parameters[option])(value, f"{key}.{option}")
+    named = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    lacking = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is empty
+        and parameter.kind not in named
+        and name not in told
+        and name not in given
+    ]
+    if lacking:
+        raise ConfigError(f"{key}: the options {lacking} are missing. Add them.")
+    return {"type": kind, "name": name, **told, **options}
+
+
+def _parameters(kind: str, key: str) -> Mapping[str, inspect.Parameter]:
+    """The arguments of a registered class."""
+    from mmrazor.models.builder import LOSSES
+
+    from freekd.engine.explain import nearest_types
+    from freekd.engine.setup import building
+
+    with building(f"{key}.type={kind!r}"):
+        found = LOSSES.get(kind)
+    if found is None:
+        near = ", ".join(nearest_types(LOSSES, kind)) or "none"
         raise ConfigError(
-            f"{key}: {loss.__name__} has no options {unknown}"
-            + (f"; did you mean {', '.join(near)}?" if near else "")
-            + f" It knows {known}."
+            f"{key}.type={kind!r}: no such class is registered; nearest: {near}. Correct it, or "
+            "name the module of a class of your own in custom_imports."
         )
-
-
-def _both(module: Any, key: str) -> Tuple[str, str]:
-    """A module path for student and teacher."""
-    if isinstance(module, str):
-        return module, module
-    if isinstance(module, Mapping) and set(module) == {"student", "teacher"}:
-        return module["student"], module["teacher"]
-    raise ConfigError(
-        f"{key}: expected a module path, or a dict with 'student' and 'teacher', got {module!r}."
-    )
+    return inspect.signature(found).parameters
 
 
 # --------------------------------------------------------------------------- what the models say
-def _maps(
-    model: ConfigDict,
-    module: str,
-    channels: Any,
-    num_levels: Optional[int],
-    key: str,
-    name: str = "channels",
-) -> Tuple[Any, int]:
-    """Channels and number of the maps that ``module`` gives, told from the model's config."""
-    told = _told(model, module)
-    channels = told[0] if channels is None else channels
-    num_levels = told[1] if num_levels is None else num_levels
+class _Given(NamedTuple):
+    """What the config says of the maps, and the key of their channels."""
+
+    channels: Any
+    num_levels: Optional[int]
+    name: str = "channels"
+
+
+def _maps(short: str, who: str, reference: Model, module: str, given: _Given) -> Tuple[Any, int]:
+    """Channels and number of the maps that ``module`` gives: as given, else as the model tells."""
+    from freekd.engine.maps import tell_maps
+
+    model = _model(reference, f"{short}.{who}")
+    channels, num_levels = given.channels, given.num_levels
+    if num_levels is None and isinstance(channels, (list, tuple)):
+        num_levels = len(channels)
     if channels is None or num_levels is None:
-        _check_module(model, module, key)
-        raise ConfigError(
-            f"{key}: the channels and the number of maps of module {module!r} cannot be told from "
-            f"the config of {model.get('type')}. Give {key}.{name} (a number, or one per level) "
-            f"and {key}.num_levels."
-        )
+        try:
+            told = tell_maps(model, module, f"{short}.module ({who})", reference)
+        except ConfigError as error:
+            remedy = f" Or give {short}.{given.name} (a number, or one per level) and "
+            remedy += f"{short}.num_levels."
+            raise ConfigError(
+                f"{error}{remedy}" if "blank image" in str(error) else error
+            ) from None
+        channels = told.channels if channels is None else channels
+        num_levels = told.num_levels if num_levels is None else num_levels
     return channels, num_levels
-
-
-def _check_module(model: ConfigDict, module: str, key: str) -> None:
-    """Is it only misspelt? The error then names the nearest."""
-    from mmrazor.models.builder import MODELS
-
-    from freekd.engine.setup import building
-    from freekd.models.utils import find_module, without_pretrained
-
-    with building(key):
-        find_module(MODELS.build(without_pretrained(model)), module, f"{key}.module")
-
-
-def _told(model: ConfigDict, module: str) -> Tuple[Any, Optional[int]]:
-    neck = model.get("neck")
-    necks = neck if isinstance(neck, (list, tuple)) else [neck]
-    head = model.get("decode_head") or {}
-    if module == "neck" and neck is not None:
-        widths = [part["out_channels"] for part in necks if "out_channels" in part]
-        counts = [part["num_outs"] for part in necks if "num_outs" in part]
-        return (widths or [None])[-1], (counts or [None])[-1]
-    if module.endswith("transformer.encoder"):  # a level of the sequence per map of the neck
-        return _told(model, "neck")
-    if module == "decode_head.conv_seg" and isinstance(head, Mapping):
-        return head.get("num_classes"), 1
-    return None, None

@@ -11,16 +11,10 @@ import numpy as np
 import torch
 
 from freekd import compat
+from freekd.engine.quickstart import METHODS
 
 TEACHER_CONFIG = "configs/teacher/retinanet_r34_digits.py"
-STUDENT_CONFIG = "configs/baseline/retinanet_r18_digits.py"
-LABELS = {
-    "baseline": "student alone",
-    "freekd": "FreeKD",
-    "no_prompts": "without prompts",
-    "paper": "FreeKD, raw l1",
-    "cwd": "CWD",
-}
+STUDENT_CONFIG = METHODS["baseline"].config
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
@@ -85,7 +79,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     models = {"teacher": Tapped(TEACHER_CONFIG, args.teacher)}
     for pair in args.students:
         name, _, checkpoint = pair.partition("=")
-        models[LABELS.get(name, name)] = Tapped(STUDENT_CONFIG, checkpoint)
+        legend = METHODS[name].legend if name in METHODS else name
+        models[legend] = Tapped(STUDENT_CONFIG, checkpoint)
     prompts = load_prompts(args.prompts).prompts
     names = [group.name for group in band_groups(prompts.spec.dwt_levels, prompts.spec.granularity)]
     out = Path(args.out)

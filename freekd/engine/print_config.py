@@ -10,20 +10,25 @@ from freekd.engine.errors import ConfigError
 
 
 def resolved(cfg: Any) -> Any:
-    """``cfg`` with every reference to a model's config replaced by the model itself."""
+    """``cfg`` with every reference to a model's config replaced by the model itself.
+
+    Raises:
+        ConfigError: one of them cannot be read.
+    """
     from freekd.engine.setup import building
     from freekd.models.stock import read_model
 
     places = [(cfg, "model", "model")]
     algorithm = cfg.get("algorithm")
     if algorithm is not None:
-        architecture = algorithm.get("architecture") or {}
-        places = [(architecture, "model", "algorithm.architecture.model")]
-        if algorithm.get("distiller"):
-            places.append((algorithm.distiller, "teacher", "algorithm.distiller.teacher"))
+        with building("algorithm"):
+            architecture = algorithm.get("architecture") or {}
+            places = [(architecture, "model", "algorithm.architecture.model")]
+            if algorithm.get("distiller"):
+                places.append((algorithm.distiller, "teacher", "algorithm.distiller.teacher"))
     for holder, name, key in places:
-        if holder.get(name) is not None:
-            with building(key):
+        with building(key):
+            if holder.get(name) is not None:
                 holder[name] = read_model(holder[name], key)
     return cfg
 
@@ -39,12 +44,12 @@ def select(cfg: Any, key: str) -> Any:
         if isinstance(node, (list, tuple)) and name.isdigit() and int(name) < len(node):
             node = node[int(name)]
             continue
-        names = list(node.keys()) if hasattr(node, "keys") else []
+        names = {str(key): key for key in node} if hasattr(node, "keys") else {}
         if name not in names:
             where = ".".join(key.split(".")[:i]) or "the config"
-            near = difflib.get_close_matches(name, names, n=3)
-            raise ConfigError(f"--key {key}: {where} has no {name!r}; nearest: {near or names}.")
-        node = node[name]
+            near = difflib.get_close_matches(name, list(names), n=3) or list(names)
+            raise ConfigError(f"--key {key}: {where} has no {name!r}; nearest: {near}.")
+        node = node[names[name]]
     return node
 
 

@@ -24,20 +24,40 @@ from freekd.fileio import atomic_save, atomic_write_text, load_checkpoint_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# name -> (config, what the table calls it)
+
+class Method(NamedTuple):
+    """One way to train the student."""
+
+    config: str
+    label: str  # in the table
+    legend: str  # in the pictures
+
+
 METHODS = {
-    "baseline": ("configs/baseline/retinanet_r18_digits.py", "student alone"),
-    "freekd": ("configs/freekd/retinanet_r34_r18_digits.py", "FreeKD, standardised, l2"),
-    "inherit": (
+    "baseline": Method(
+        "configs/baseline/retinanet_r18_digits.py", "student alone", "student alone"
+    ),
+    "freekd": Method(
+        "configs/freekd/retinanet_r34_r18_digits.py", "FreeKD, standardised, l2", "FreeKD"
+    ),
+    "inherit": Method(
         "configs/freekd/retinanet_r34_r18_digits_inherit.py",
         "FreeKD, neck and head inherited",
+        "FreeKD, inherited",
     ),
-    "no_prompts": (
+    "no_prompts": Method(
         "configs/freekd/retinanet_r34_r18_digits_no_prompts.py",
         "the same without prompts (Eq. 3)",
+        "without prompts",
     ),
-    "paper": ("configs/freekd/retinanet_r34_r18_digits_paper.py", "FreeKD, raw, l1 (paper's loss)"),
-    "cwd": ("configs/peers/cwd_retinanet_r34_r18_digits.py", "ChannelWiseDivergence (MMRazor)"),
+    "paper": Method(
+        "configs/freekd/retinanet_r34_r18_digits_paper.py",
+        "FreeKD, raw, l1 (paper's loss)",
+        "FreeKD, raw l1",
+    ),
+    "cwd": Method(
+        "configs/peers/cwd_retinanet_r34_r18_digits.py", "ChannelWiseDivergence (MMRazor)", "CWD"
+    ),
 }
 
 
@@ -222,7 +242,7 @@ class Quickstart:
             "prompted_teacher": report.describe(prompts, self.prompts),
             "students": {
                 method: report.student_entry(
-                    METHODS[method][1],
+                    METHODS[method].label,
                     students[method],
                     exports[method],
                     self.work / f"seed{self.seeds[0]}" / method / "exported.json",
@@ -240,7 +260,7 @@ class Quickstart:
 
     def student(self, method: str, seed: int, share: float) -> Dict[str, Any]:
         """Train one student; all of a seed see the same images in the same order."""
-        config = METHODS[method][0]
+        config = METHODS[method].config
         options = epochs(self.plan.student_epochs)
         inputs: List[Path] = []
         if method != "baseline":
@@ -289,7 +309,7 @@ class Quickstart:
             str(source), "--out-path", str(out), "--force",
         ]  # fmt: skip
         test = [
-            sys.executable, str(ROOT / "tools/test.py"), METHODS["baseline"][0], str(out),
+            sys.executable, str(ROOT / "tools/test.py"), METHODS["baseline"].config, str(out),
             "--eval", "bbox", "--json", str(scores),
             *(["--device", self.device] if self.device else []),
             "--cfg-options", f"data.test.ann_file={self.data}/annotations/val.json",

@@ -5,7 +5,6 @@ Every error says which key, what was expected, what came, and what to do.
 
 import contextlib
 import difflib
-import importlib
 import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
@@ -14,7 +13,7 @@ from urllib.error import URLError
 import mmcv
 import torch
 
-from freekd.engine import pairs
+from freekd.engine import pairs, stock_hooks
 from freekd.engine.errors import ConfigError
 
 TASKS = ("det", "seg")
@@ -24,7 +23,7 @@ _OPTIONAL_KEYS = (
     "pair prompt algorithm model task seed deterministic device load_from resume_from "
     "auto_resume work_dir log_level fp16 evaluation custom_hooks find_unused_parameters "
     "cudnn_benchmark runner checkpoint_config log_config optimizer_config optimizer lr_config "
-    "momentum_config data data_help"
+    "momentum_config data data_help stock_hooks load_from_min_share"
 ).split()
 
 
@@ -40,6 +39,7 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
         ConfigError: The file is missing, an option names a key that no config has, or see
             :func:`freekd.engine.pairs.expand`.
     """
+    from freekd.models.config_file import ConfigFileError, read_config
     from freekd.models.stock import is_stock, stock_path
 
     if is_stock(path):
@@ -52,8 +52,10 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
         )
         hint = f"; the nearest names in {folder} are {', '.join(near)}" if near else ""
         raise ConfigError(f"Expected a config file at {path}, found none{hint}. Correct the path.")
-    with building(f"{path}"):
-        cfg = mmcv.Config.fromfile(path)
+    try:
+        cfg = read_config(path)
+    except ConfigFileError as error:
+        raise ConfigError(str(error)) from error
     for key in options or {}:
         first = key.split(".")[0]
         known = [*cfg.keys(), *_OPTIONAL_KEYS]
@@ -69,6 +71,7 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
     _merge(cfg, {k: v for k, v in (options or {}).items() if k not in late})
     pairs.expand(cfg)
     _merge(cfg, late)
+    stock_hooks.take_along(cfg)
     return cfg
 
 
@@ -81,15 +84,17 @@ _MODELS = (
 
 def _merge(cfg: Any, options: Dict[str, Any]) -> None:
     """Merge options: whole values first, then parts of models that are named by a string."""
+    from freekd.models.merge import merge_options
+
     whole = {k: v for k, v in options.items() if k in _MODELS}
     parts = {k: v for k, v in options.items() if k not in whole}
     with building("--cfg-options"):
-        cfg.merge_from_dict(whole)
+        merge_options(cfg, whole)
     for key in _MODELS:
         if any(name.startswith(f"{key}.") for name in parts):
             pairs.open_reference(cfg, key)
     with building("--cfg-options"):
-        cfg.merge_from_dict(parts)
+        merge_options(cfg, parts)
 
 
 def keep_student_only(cfg: Any) -> None:
@@ -254,14 +259,18 @@ def decide_task(cfg: Any) -> str:
 # --------------------------------------------------------------------------- building
 @contextlib.contextmanager
 def building(what: str) -> Iterator[None]:
-    """Turn what a constructor says about its arguments into a :class:`ConfigError`."""
+    """Turn what a constructor says about its arguments into a :class:`ConfigError`.
+
+    Whatever it raises: a model of the user's may assert, divide or index.
+    """
+    from freekd.engine.explain import explained
+
     try:
         yield
     except ConfigError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError) as error:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        raise ConfigError(f"{what} ({type(error).__name__}): {text}") from error
+    except Exception as error:
+        raise ConfigError(f"{what} ({type(error).__name__}): {explained(error)}") from error
 
 
 def build_model(cfg: Any, task: str) -> torch.nn.Module:
@@ -320,59 +329,3 @@ def _untrained(cfg: Any) -> List[str]:
     if distiller.get("teacher_checkpoint") is None:
         keys.append("pair.teacher" if short == "pair" else "algorithm.distiller.teacher")
     return keys
-
-
-def build_optimizer(model: torch.nn.Module, cfg: Any) -> torch.optim.Optimizer:
-    """The config's optimizer over the parameters that require a gradient, and no others."""
-    if not any(p.requires_grad for p in model.parameters()):
-        raise ConfigError(
-            "Expected parameters to train, but every parameter of the model is frozen. Check "
-            "frozen_stages and requires_grad in the config."
-        )
-    with building("The optimizer cannot be built from the config"):
-        optimizer = mmcv.runner.build_optimizer(model, cfg)
-    for group in optimizer.param_groups:
-        group["params"] = [p for p in group["params"] if p.requires_grad]
-    optimizer.param_groups = [group for group in optimizer.param_groups if group["params"]]
-    return optimizer
-
-
-def _datasets_of(task: str) -> Any:
-    return importlib.import_module("mmdet.datasets" if task == "det" else "mmseg.datasets")
-
-
-def build_dataset(cfg: Any, task: str, test_mode: bool = False) -> Any:
-    """A dataset of mmdet or mmseg."""
-    with building("The dataset cannot be built from the config"):
-        return _datasets_of(task).build_dataset(cfg, dict(test_mode=True) if test_mode else None)
-
-
-def build_eval_loader(cfg: Any, split: str, task: str, distributed: bool) -> Any:
-    """The loader of ``data.val`` or ``data.test``, in the dataset's order."""
-    dataset_cfg = mmcv.ConfigDict(cfg.data[split].to_dict())
-    options = dict(samples_per_gpu=1, workers_per_gpu=cfg.data.get("workers_per_gpu", 2))
-    if "samples_per_gpu" in dataset_cfg:
-        options["samples_per_gpu"] = dataset_cfg.pop("samples_per_gpu")
-    options.update(cfg.data.get(f"{split}_dataloader", {}))
-    if task == "det" and options["samples_per_gpu"] > 1:
-        from mmdet.datasets import replace_ImageToTensor
-
-        dataset_cfg.pipeline = replace_ImageToTensor(dataset_cfg.pipeline)
-    options.setdefault("persistent_workers", False)
-    dataset = build_dataset(dataset_cfg, task, test_mode=True)
-    return _datasets_of(task).build_dataloader(dataset, dist=distributed, shuffle=False, **options)
-
-
-def name_classes(model: torch.nn.Module, dataset: Any) -> Dict[str, Any]:
-    """Give the model the dataset's class names, as mmdet does; return them for the checkpoint."""
-    names = {
-        key: getattr(dataset, key)
-        for key in ("CLASSES", "PALETTE")
-        if getattr(dataset, key, None) is not None
-    }
-    inner = getattr(getattr(model, "architecture", None), "model", None)
-    for module in (model, inner):
-        for key, value in names.items():
-            if module is not None:
-                setattr(module, key, value)
-    return names

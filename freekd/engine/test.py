@@ -26,9 +26,14 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Evaluate a checkpoint.")
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint of that config, or a student-only file")
-    parser.add_argument("--eval", nargs="+", help="metrics; default: the config's")
+    parser.add_argument(
+        "--eval", nargs="+", help="metrics; default: the config's, else the dataset's"
+    )
     parser.add_argument("--out", help="write the raw results to this .pkl file")
     parser.add_argument("--json", help="write the metrics to this .json file")
+    parser.add_argument(
+        "--ema", action="store_true", help="test the averaged weights of a run with EMAHook"
+    )
     parser.add_argument("--allow-missing", action="store_true", help="test a partly filled model")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
     parser.add_argument(
@@ -58,21 +63,22 @@ def main(argv: Optional[List[str]] = None) -> int:
             json_file=args.json,
             allow_missing=args.allow_missing,
             distributed=distributed,
+            ema=args.ema,
         )
     return outcome.code
 
 
 def load_for_test(
-    cfg: Any, checkpoint: str, task: str, allow_missing: bool = False
+    cfg: Any, checkpoint: str, task: str, allow_missing: bool = False, ema: bool = False
 ) -> Tuple[Any, Dict[str, Any]]:
     """The model of ``cfg`` with the weights of ``checkpoint``, and the checkpoint's meta.
 
-    Of a distillation only the student is built: testing it needs neither teacher nor prompts.
+    With ``ema`` the averaged ones, see :func:`freekd.state_dict.averaged`. Of a distillation only the student is built: testing it needs neither teacher nor prompts.
     """
     from freekd.engine import setup
     from freekd.engine.checkpoint import CheckpointError, load_weights
     from freekd.fileio import load_checkpoint_file
-    from freekd.state_dict import STUDENT_PREFIX, has_prefix, strip_module
+    from freekd.state_dict import STUDENT_PREFIX, averaged, has_prefix, strip_module
 
     content = load_checkpoint_file(checkpoint)
     state = content.get("state_dict", content) if isinstance(content, dict) else None
@@ -81,6 +87,9 @@ def load_for_test(
             f"Expected a checkpoint with weights in {checkpoint}, found a "
             f"{type(content).__name__} without. Give a checkpoint of the config's run."
         )
+    if ema:
+        with setup.building(str(checkpoint)):
+            state = averaged(state, content.get("meta"), str(checkpoint))
     algorithm = cfg.get("algorithm")
     if algorithm is not None and algorithm.get("distiller") is not None:
         if has_prefix(strip_module(state), STUDENT_PREFIX):
@@ -104,28 +113,38 @@ def test(
     json_file: Optional[str] = None,
     allow_missing: bool = False,
     distributed: bool = False,
+    ema: bool = False,
 ) -> Optional[Dict[str, float]]:
     """Evaluate ``checkpoint`` on ``data.test`` and return the metrics (on rank 0, else None).
 
     Args:
         cfg: An mmcv Config with ``device`` set.
         checkpoint: Of the config's own run, or student-only for a plain ``model``.
-        metrics: Such as ``['bbox']`` or ``['mIoU']``; default: ``cfg.evaluation.metric``.
+        metrics: Such as ``['bbox']`` or ``['mIoU']``; default: ``cfg.evaluation.metric``, else the
+            dataset's own. All other options are ``cfg.evaluation``'s, as in training.
         out: Pickle file for the raw results.
         json_file: For the metrics, with what they were made of; written atomically.
         allow_missing: Test although weights are missing.
         distributed: The process group is there.
+        ema: Test the averaged weights of a run with EMAHook.
+
+    Raises:
+        ConfigError, CheckpointError: With the key, what was expected, what came, and a remedy.
     """
     compat.apply()
     from mmcv.runner import get_dist_info
 
-    from freekd.engine import launch, setup
+    from freekd.engine import datasets, launch, setup
+    from freekd.engine import metrics as scoring
     from freekd.fileio import atomic_write_bytes, atomic_write_text
 
     task = setup.check_config(cfg, ("test",))
-    model, meta = load_for_test(cfg, checkpoint, task, allow_missing)
-    loader = setup.build_eval_loader(cfg, "test", task, distributed)
-    setup.name_classes(model, loader.dataset)
+    options = scoring.evaluate_options(cfg, metrics)
+    model, meta = load_for_test(cfg, checkpoint, task, allow_missing, ema)
+    loader = datasets.build_eval_loader(cfg, "test", task, distributed)
+    for name in scoring.check_options(loader.dataset, options):
+        print(f"warning: evaluation.{name} has no effect: the dataset does not know it")
+    datasets.name_classes(model, loader.dataset)
     trained_on = meta.get("CLASSES")
     if trained_on is not None and list(trained_on) != list(loader.dataset.CLASSES or trained_on):
         print(f"warning: trained on the classes {trained_on}, tested on {loader.dataset.CLASSES}")
@@ -133,25 +152,18 @@ def test(
 
     start = time.time()
     apis = importlib.import_module("mmdet.apis" if task == "det" else "mmseg.apis")
-    options = {} if task == "det" else dict(pre_eval=True)
+    progressive = {} if task == "det" else dict(pre_eval=True)
     if distributed:
-        results = apis.multi_gpu_test(model, loader, **options)
+        results = apis.multi_gpu_test(model, loader, **progressive)
     else:
-        results = apis.single_gpu_test(model, loader, **options)
+        results = apis.single_gpu_test(model, loader, **progressive)
     seconds = time.time() - start
     if get_dist_info()[0] != 0:
         return None
     print()
     if out is not None:
         atomic_write_bytes(out, pickle.dumps(results))
-    evaluation = dict(cfg.get("evaluation") or {})
-    wanted = metrics or evaluation.get("metric") or ["bbox" if task == "det" else "mIoU"]
-    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
-    found = loader.dataset.evaluate(results, metric=wanted)
-    scores = {key: float(value) for key, value in found.items() if not isinstance(value, str)}
-    if task == "det":
-        for metric in wanted:  # mmdet leaves them out when nothing was detected at all
-            scores.setdefault(f"{metric}_mAP", 0.0)
+    scores = scoring.evaluate(loader.dataset, results, options)
     for key in sorted(scores):
         print(f"{key}: {scores[key]:.4f}")
     if json_file is not None:

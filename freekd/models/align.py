@@ -1,6 +1,6 @@
 """phi: from the student's feature maps to the teacher's channels and sizes (beside Eq. 3)."""
 
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,27 @@ Feats = Union[Tensor, Sequence[Tensor]]
 ALIGNMENTS = ("auto", None, "conv1x1")
 
 
+# --------------------------------------------------------------------------- arguments of losses
+def check_weight(key: str, value: Any) -> None:
+    """Raise ValueError, naming the key, unless ``value`` is a finite number of at least 0."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value < 1e300:
+        raise ValueError(f"{key} must be a finite number of at least 0, got {value!r}")
+
+
+def check_integer(key: str, value: Any, most: int) -> None:
+    """Raise ValueError, naming the key, unless ``value`` is an integer from 1 to ``most``."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise ValueError(f"{key} must be an integer from 1 to {most}, got {value!r}")
+
+
+def check_channels(key: str, value: Any) -> None:
+    """Raise ValueError, naming the key, unless ``value`` is an integer or a list of integers."""
+    for channels in value if isinstance(value, (list, tuple)) else [value]:
+        check_integer(key, channels, 2**15)
+
+
+# --------------------------------------------------------------------------- phi
 def build_align(
     align: Optional[str], student_channels: Sequence[int], teacher_channels: Sequence[int]
 ) -> Optional[nn.ModuleList]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 CLASS_MAPS = (None, "by_name", "by_index")
+KEYS = "the key pair.class_map, or algorithm.distiller.class_map"
 _NAMES = re.compile(r"cls|seg|conf|logits|heatmap|pred")  # in what stands below the head's own name
 _SEGMENTOR_HEADS = ("decode_head", "auxiliary_head")
 
@@ -150,7 +151,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def matched(
-    ours: Sequence[str], theirs: Sequence[str], class_map: Optional[str], what: str, key: str
+    ours: Sequence[str], theirs: Sequence[str], class_map: Optional[str], what: str
 ) -> Optional[List[int]]:
     """Where each of the teacher's classes stands among ``ours``; None: as they are.
 
@@ -158,7 +159,6 @@ def matched(
         ours, theirs: names that are not alike.
         class_map: see ``FreeKDDistiller``.
         what: what is compared by class, with its key, for errors.
-        key: of ``class_map``, for errors.
 
     Raises:
         ValueError: ``class_map`` does not say what to do, or names do not match one to one.
@@ -168,16 +168,17 @@ def matched(
     told = both_lists(ours, theirs)
     found = places(ours, theirs)
     if class_map is None:
-        remedy = f"Set {key}='by_name' to compare classes of one name"
+        remedy = f"Set class_map='by_name' ({KEYS}) to compare classes of one name"
         if found is None:
             only = [sorted(set(a) - set(b)) for a, b in ((ours, theirs), (theirs, ours))]
             told += f" (only the student's: {_some(only[0])}; only the teacher's: {_some(only[1])})"
-            remedy = f"Tap the neck instead, or, if they mean the same, set {key}='by_index'"
+            remedy = "Tap the neck instead, or, if they mean the same one by one, set "
+            remedy += f"class_map='by_index' ({KEYS})"
         raise ValueError(f"{what} is indexed by class, and {told}. {remedy}.")
     if found is None:
         raise ValueError(
-            f"{key}='by_name': expected the same names in another order for {what}, but {told}. If "
-            f"they mean the same one by one, set {key}='by_index'; else tap the neck."
+            f"class_map='by_name': expected the same names in another order for {what}, but {told}. "
+            f"If they mean the same one by one, set class_map='by_index' ({KEYS}); else tap the neck."
         )
     return found
 

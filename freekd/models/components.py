@@ -98,7 +98,7 @@ def class_order(
     axis = class_axis(student, path)
     if axis is None or not other_order(*names) or axis.classes not in (1, len(names[0])):
         return None  # numbers that differ are told by the check of the heads against the data
-    found = matched(*names, class_map, f"{where}: {path!r}", "distiller.class_map")
+    found = matched(*names, class_map, f"{where}: {path!r}")
     if found is None:
         return None
     if len(found) != axis.classes:
@@ -259,9 +259,7 @@ def apply_loss(
         result = loss(student, teacher)
         return result
     _check_counts(student, teacher, where)
-    return torch.stack(
-        [loss(_resized(s, t, component), t) for s, t in zip(student, teacher)]
-    ).sum()
+    return torch.stack([loss(_resized(s, t, component), t) for s, t in zip(student, teacher)]).sum()
 
 
 def _aligned(feat: Tensor, align: Any) -> Tensor:

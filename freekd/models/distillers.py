@@ -322,8 +322,6 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         self.reset_outputs(self.teacher_outputs)
 
 
-def _put_teacher_in(
-    module: Any, state_dict: Dict[str, Tensor], prefix: str, *_: Any
-) -> None:
+def _put_teacher_in(module: Any, state_dict: Dict[str, Tensor], prefix: str, *_: Any) -> None:
     for name, value in module.teacher.state_dict().items():
         state_dict[f"{prefix}teacher.{name}"] = value.clone()  # averages are taken in place

@@ -8,7 +8,21 @@ from urllib.parse import unquote, urlparse
 import torch
 from mmcv.runner import get_dist_info
 
-_HASH = re.compile(r"-([0-9a-f]{8,})\.pth$")  # OpenMMLab's names end in the file's sha256
+_HASH = re.compile(r"-([0-9a-f]{8,})\.pth$")  # OpenMMLab's names end in the file's sha256 ...
+# ... or in a date, with or without a time of day
+_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(\d{4}|\d{6})?")
+
+
+def hash_in_name(name: str) -> Optional[str]:
+    """The start of the sha256 that a file's name ends in, None where it ends in a date or neither.
+
+    >>> hash_in_name("retinanet_r50_fpn_1x_coco_20200130-c2398f9e.pth")
+    'c2398f9e'
+    >>> hash_in_name("retinanet-20200130.pth"), hash_in_name("retinanet_20200130_002941.pth")
+    (None, None)
+    """
+    found = _HASH.search(name)
+    return None if found is None or _DATE.fullmatch(found.group(1)) else found.group(1)
 
 
 class DownloadError(RuntimeError):
@@ -80,11 +94,10 @@ def _fetch(url: str) -> Optional[str]:
     if _cached(url) is not None:
         return None
     target = cache_folder() / _names(url)[0]
-    found = _HASH.search(target.name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(
-            url, str(target), hash_prefix=found.group(1) if found else None, progress=True
+            url, str(target), hash_prefix=hash_in_name(target.name), progress=True
         )
     except (OSError, RuntimeError, ValueError) as error:  # URLError is an OSError
         return f"{type(error).__name__}: {error}"

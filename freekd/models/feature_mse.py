@@ -8,7 +8,15 @@ from torch import Tensor, nn
 
 from freekd.prompt import expand_channels
 
-from .align import Feats, aligned_levels, build_align, check_levels
+from .align import (
+    Feats,
+    aligned_levels,
+    build_align,
+    check_channels,
+    check_integer,
+    check_levels,
+    check_weight,
+)
 
 
 @LOSSES.register_module()
@@ -27,7 +35,7 @@ class FeatureMSELoss(nn.Module):
         loss_weight: its weight.
 
     Raises:
-        ValueError: a contradictory option; names the config key.
+        ValueError: a contradictory option, or a value of another kind; names the config key.
     """
 
     takes_levels = True
@@ -42,6 +50,10 @@ class FeatureMSELoss(nn.Module):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        check_channels("student_channels", student_channels)
+        check_channels("teacher_channels", teacher_channels)
+        check_integer("num_levels", num_levels, 64)
+        check_weight("loss_weight", loss_weight)
         self.student_channels = expand_channels(student_channels, num_levels, "student_channels")
         self.teacher_channels = expand_channels(teacher_channels, num_levels, "teacher_channels")
         self.align = build_align(align, self.student_channels, self.teacher_channels)

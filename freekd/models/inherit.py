@@ -97,7 +97,7 @@ def _class_rows(
     axis = class_axis(student, path)
     if axis is None or axis.classes != len(ours or ()):
         return None
-    if matched(ours or (), theirs or (), class_map, f"{key}: {path!r}", "class_map") is None:
+    if matched(ours or (), theirs or (), class_map, f"{key}: {path!r}") is None:
         return None
     return torch.tensor(axis.reordered(places(theirs or (), ours or ()) or []))
 

@@ -14,14 +14,23 @@ from freekd.functional import (
     standardize,
     weighted_distance,
 )
+from freekd.held import HoldsFrozen
 from freekd.prompt import FrequencyPrompts, PromptSpec, expand_channels
 from freekd.prompt_file import load_prompts
 
-from .align import Feats, aligned_levels, build_align, check_levels
+from .align import (
+    Feats,
+    aligned_levels,
+    build_align,
+    check_channels,
+    check_integer,
+    check_levels,
+    check_weight,
+)
 
 
 @LOSSES.register_module()
-class FreeKDLoss(nn.Module):
+class FreeKDLoss(HoldsFrozen):
     """sum over levels and bands k of mean( omega^r (1/T) sum_i sigma(M_k,i) |a_k - b_k| ), Eq. 13.
 
     Works in MMRazor's stock ``SingleTeacherDistiller`` and in :class:`FreeKDDistiller`. The prompts
@@ -74,6 +83,16 @@ class FreeKDLoss(nn.Module):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        check_channels("student_channels", student_channels)
+        check_channels("teacher_channels", teacher_channels)
+        check_integer("num_levels", num_levels, 64)
+        check_integer("num_prompts", num_prompts, 1024)
+        check_integer("dwt_levels", dwt_levels, 16)
+        check_weight("loss_weight", loss_weight)
+        if not isinstance(wavelet, str):
+            raise ValueError(f"wavelet must be a name such as 'haar', got {wavelet!r}")
+        if prompts is not None and (not isinstance(prompts, str) or not prompts):
+            raise ValueError(f"prompts must be the path of a file, or None, got {prompts!r}")
         self.spec = PromptSpec.build(
             teacher_channels,
             num_levels,
@@ -98,7 +117,8 @@ class FreeKDLoss(nn.Module):
         self.prompts: Optional[FrequencyPrompts] = None
         self.prompt_info = {}
         if prompts is not None:
-            self.prompts, self.prompt_info = load_prompts(prompts, self.spec)  # frozen
+            self.prompts, self.prompt_info = load_prompts(prompts, self.spec)
+            self.hold("prompts")  # frozen, and of a file: not in checkpoints, nor seen by hooks
 
     def check_feats(self, student: Feats, teacher: Feats) -> Tuple[List[Tensor], List[Tensor]]:
         """Both sides as lists of maps, with the levels and channels of the config.

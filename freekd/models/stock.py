@@ -10,9 +10,12 @@ import re
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, List, Mapping, Optional
+from typing import Any, List, Mapping, Optional, Tuple
 
-from mmcv import Config, ConfigDict
+from mmcv import ConfigDict
+
+from .config_file import read_config
+from .merge import merged, without_delete
 
 PACKAGES = {"mmdet": "mmdet", "mmseg": "mmsegmentation"}
 _REFERENCE = re.compile(r"^(\w+)::(.+)$")
@@ -107,19 +110,28 @@ def read_model(reference: Any, key: str) -> ConfigDict:
     Args:
         reference: a path or ``package::path`` of a config that has a ``model``; or a dict with the
             key ``config`` (such a reference) and what to change in that model, merged as mmcv
-            merges a child config (``_delete_=True`` replaces a part); or a model dict.
+            merges a child config (``_delete_=True`` replaces a part; ``{0: dict(...)}`` changes an
+            entry of a list, see :mod:`freekd.models.merge`); or a model dict. ``train_cfg`` and
+            ``test_cfg`` at the top level of a config, the old style, come into the model.
         key: the config key, for errors.
 
     Raises:
         StockConfigError, FileNotFoundError, ValueError: names the config ``key``.
     """
+    return _read_model(reference, key, ())
+
+
+def _read_model(reference: Any, key: str, chain: Tuple[str, ...]) -> ConfigDict:
+    """As :func:`read_model`; ``chain`` has the files that led here."""
     if isinstance(reference, str):
-        cfg = Config.fromfile(find_config(reference, key))
-        if "model" not in cfg:
+        path = os.path.abspath(find_config(reference, key))
+        if path in chain:
+            raise ValueError(f"{key}={reference!r}: the model of that config leads back to itself")
+        cfg = read_config(path)
+        if cfg.get("model") is None:
             raise ValueError(f"{key}={reference!r}: that config has no 'model'; keys: {list(cfg)}")
-        if isinstance(cfg.model, str) or "config" in cfg.model:
-            return read_model(cfg.model, key)
-        return _with_scope(cfg.model)
+        model = _read_model(cfg.model, f"{key}={reference!r}: model", (*chain, path))
+        return _with_outer(model, cfg, f"{key}={reference!r}")
     if not isinstance(reference, Mapping):
         raise ValueError(
             f"{key}: expected a config path, 'mmdet::...' or 'mmseg::...', or a model dict, got "
@@ -128,23 +140,24 @@ def read_model(reference: Any, key: str) -> ConfigDict:
     if "config" not in reference:
         return _with_scope(ConfigDict(reference))
     changes = {name: value for name, value in reference.items() if name != "config"}
-    base = read_model(reference["config"], f"{key}.config")
-    wrapped = Config(dict(model=base))
-    try:
-        wrapped.merge_from_dict(dict(model=_plain(changes)))
-    except (TypeError, KeyError, IndexError) as error:
-        raise ValueError(
-            f"{key}: cannot be merged over {reference['config']!r}: {error}"
-        ) from error
-    return _with_scope(wrapped.model)
+    base = _read_model(reference["config"], f"{key}.config", chain)
+    return _with_scope(without_delete(merged(base, changes, key, f"{reference['config']!r}")))
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_plain(item) for item in value)
-    return value
+def _with_outer(model: ConfigDict, cfg: Any, key: str) -> ConfigDict:
+    """The old style: ``train_cfg`` and ``test_cfg`` beside the model."""
+    for name in ("train_cfg", "test_cfg"):
+        outer, inner = cfg.get(name), model.get(name)
+        if outer is None or outer == inner:
+            continue
+        if inner is not None:
+            raise ValueError(
+                f"{key}: that config gives {name} and model.{name}, and they differ: {outer} and "
+                f"{inner}. Remove one of the two"
+            )
+        model = ConfigDict(model)
+        model[name] = outer
+    return model
 
 
 def _with_scope(cfg: ConfigDict) -> ConfigDict:
@@ -185,7 +198,7 @@ def stock(reference: str, *keys: str) -> List[Any]:
     Raises:
         StockConfigError: no such config, or it lacks a key.
     """
-    cfg = Config.fromfile(stock_path(reference))
+    cfg = read_config(stock_path(reference))
     lacking = [key for key in keys if key not in cfg]
     if lacking:
         raise StockConfigError(f"{reference!r} has no {lacking}; it has {list(cfg)}")

@@ -19,6 +19,7 @@ from freekd.engine.data import (  # noqa: E402
     derive_seed,
     temporary_seed,
 )
+from freekd.engine.errors import ConfigError  # noqa: E402
 
 
 class Noise(torch.utils.data.Dataset):
@@ -126,3 +127,153 @@ def test_dataset_without_groups_and_attributes_of_the_wrapped_one():
 def test_derived_seeds():
     seeds = {derive_seed(a, b, c) for a in range(3) for b in range(3) for c in range(9)}
     assert len(seeds) == 81 and all(0 <= seed < 2**32 for seed in seeds)
+
+
+# --------------------------------------------------------------------------- mmdet's options
+class Classes(Noise):
+    """Seven images of three classes, one of which has no image."""
+
+    images = {0: [0, 1, 2, 3, 4], 1: [5, 6], 2: []}
+
+    def get_cat2imgs(self):
+        return self.images
+
+
+OPTIONS = [
+    pytest.param(dict(class_aware_sampler=dict(num_sample_class=1)), id="class-aware"),
+    pytest.param(dict(shuffle=False), id="in-order"),
+    pytest.param(dict(drop_last=True), id="drop-last"),
+    pytest.param(dict(shuffle=False, drop_last=True), id="in-order-drop-last"),
+]
+
+
+def indices(batches):
+    return [[draw.index for draw in batch] for batch in batches]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_resumed_draws_go_on_as_the_uninterrupted_ones(options):
+    stream = SeededBatchSampler(Classes(), 2, seed=4, by_epoch=False, **options)
+    whole = list(itertools.islice(stream, 23))  # several epochs of 4 batches
+    resumed = SeededBatchSampler(Classes(), 2, seed=4, by_epoch=False, **options)
+    for start in (3, 4, 9):
+        resumed.start_iter = start
+        assert list(itertools.islice(resumed, 23 - start)) == whole[start:]
+    run = SeededBatchSampler(Classes(), 2, seed=4, by_epoch=True, **options)
+    epochs = []
+    for epoch in range(3):
+        run.set_epoch(epoch)
+        epochs.append(list(run))
+        assert len(epochs[-1]) == len(run) and all(len(batch) == 2 for batch in epochs[-1])
+    resumed = SeededBatchSampler(Classes(), 2, seed=4, by_epoch=True, **options)
+    resumed.set_epoch(2)
+    assert list(resumed) == epochs[2]
+    seeds = [draw.seed for epoch in epochs for batch in epoch for draw in batch]
+    assert len(set(seeds)) == len(seeds)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("by_epoch", [True, False], ids=["epochs", "iterations"])
+def test_options_keep_the_batches_of_one_process(options, by_epoch):
+    whole = SeededBatchSampler(Classes(), 2, seed=4, by_epoch=by_epoch, **options)
+    parts = [
+        SeededBatchSampler(Classes(), 1, 4, by_epoch, rank=rank, world_size=2, **options)
+        for rank in (0, 1)
+    ]
+    assert len(whole) == len(parts[0]) == len(parts[1])
+    for batch, one, two in itertools.islice(zip(whole, *parts), 9):
+        assert [batch[0]] == one and [batch[1]] == two
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_class_aware_is_mmdets(number):
+    """Epoch after epoch what mmdet's own sampler gives, also in the endless stream."""
+    from mmdet.datasets.samplers import ClassAwareSampler
+
+    options = dict(class_aware_sampler=dict(num_sample_class=number))
+    stock = ClassAwareSampler(Classes(), 4, 1, 0, seed=4, num_sample_class=number)
+    expected = []
+    for epoch in range(3):
+        stock.set_epoch(epoch)
+        expected += list(stock)
+    assert len(expected) == 3 * 8  # 7 images, in batches of 4
+    epochs = SeededBatchSampler(Classes(), 4, seed=4, by_epoch=True, **options)
+    found = []
+    for epoch in range(3):
+        epochs.set_epoch(epoch)
+        found += sum(indices(epochs), [])
+    assert found == expected
+    stream = SeededBatchSampler(Classes(), 4, seed=4, by_epoch=False, **options)
+    assert sum(indices(itertools.islice(stream, 6)), []) == expected
+    rare = sum(index in (5, 6) for index in found)
+    assert abs(rare - len(found) / 2) <= number  # two classes, equally often; the third is empty
+
+
+def test_without_shuffling_the_order_is_the_datasets():
+    epochs = SeededBatchSampler(Noise(), 2, seed=4, by_epoch=True, shuffle=False)
+    assert indices(epochs) == [[0, 1], [2, 3], [4, 5], [6, 0]]  # filled with the first
+    epochs = SeededBatchSampler(Noise(), 2, seed=4, by_epoch=True, shuffle=False, drop_last=True)
+    assert indices(epochs) == [[0, 1], [2, 3], [4, 5]]
+    stream = SeededBatchSampler(Noise(), 2, seed=4, by_epoch=False, shuffle=False)
+    assert indices(itertools.islice(stream, 5)) == [[0, 1], [2, 3], [4, 5], [6, 0], [1, 2]]
+    few = SeededBatchSampler(Noise(), 10, seed=4, by_epoch=True, shuffle=False)
+    assert indices(few) == [[0, 1, 2, 3, 4, 5, 6, 0, 1, 2]]
+
+
+def test_dropping_the_last_leaves_full_batches_of_different_images():
+    """Groups of 5 and 2 images: two batches of 2 and one of 2; one image of the 5 is left out."""
+    sampler = SeededBatchSampler(Noise(), 2, seed=4, by_epoch=True, drop_last=True)
+    left_out = set()
+    for epoch in range(20):
+        sampler.set_epoch(epoch)
+        batches = indices(sampler)
+        used = sum(batches, [])
+        assert len(batches) == len(sampler) == 3 and len(set(used)) == 6
+        assert all(len({int(Noise.flag[index]) for index in batch}) == 1 for batch in batches)
+        left_out |= set(range(7)) - set(used)
+    assert left_out == {0, 2, 3, 5, 6}  # each of the larger group once, none of the other
+    # batches of 3: none of the group of 2
+    sampler = SeededBatchSampler(Noise(), 3, seed=4, by_epoch=True, drop_last=True)
+    assert len(sampler) == 1 and not {1, 4} & set(sum(indices(sampler), []))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "size", "options", "words"),
+    [
+        (Noise(), 6, dict(drop_last=True), ["drop_last", "full batch of 6 of one", r"\[2, 5\]"]),
+        (Noise(), 8, dict(drop_last=True, shuffle=False), ["drop_last", "of 8,", "7 images"]),
+        (Noise(), 2, dict(class_aware_sampler={}), ["class_aware_sampler", "cat2imgs", "Noise"]),
+        (
+            Classes(), 2, dict(class_aware_sampler={}, shuffle=False),
+            ["class_aware_sampler", "shuffle=False", "Remove one"],
+        ),
+        (Classes(), 2, dict(class_aware_sampler=dict(num=1)), ["class_aware_sampler", "num"]),
+        (
+            Classes(), 2, dict(class_aware_sampler=dict(num_sample_class=0)),
+            ["class_aware_sampler", "AssertionError"],
+        ),
+    ],
+)  # fmt: skip
+def test_options_that_cannot_work(dataset, size, options, words):
+    with pytest.raises(ConfigError, match=r"data\.train_dataloader\." + ".*".join(words)):
+        SeededBatchSampler(dataset, size, seed=4, by_epoch=True, **options)
+
+
+def test_no_annotations_for_the_class_aware_sampler():
+    class Empty(Classes):
+        images = {0: [], 1: []}
+
+    with pytest.raises(ConfigError, match="annotations of at least one class, got none"):
+        SeededBatchSampler(Empty(), 2, seed=4, by_epoch=True, class_aware_sampler={})
+
+
+def test_options_of_torchs_loader():
+    """They change how the images are loaded, not which; without workers some say nothing."""
+    ours = dict(persistent_workers=True, prefetch_factor=3, timeout=60, pin_memory=False)
+    ours["multiprocessing_context"] = "fork"
+    loaders = [build_train_loader(Noise(), 2, n, seed=4, by_epoch=True, **ours) for n in (0, 2)]
+    assert torch.equal(rows(loaders[0]), rows(loaders[1]))
+    assert loaders[1].prefetch_factor == 3 and loaders[1].timeout == 60
+    loaders[1].batch_sampler.set_epoch(1)  # the workers of the first epoch go on
+    loaders[0].batch_sampler.set_epoch(1)
+    assert torch.equal(rows(loaders[0]), rows(loaders[1]))

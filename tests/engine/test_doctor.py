@@ -21,6 +21,7 @@ from freekd.engine.doctor import build, examine, main  # noqa: E402
 from freekd.engine.doctor import checks as checks  # noqa: E402
 from freekd.engine.doctor import measure as measure  # noqa: E402
 from freekd.engine.doctor.checks import Pixels  # noqa: E402
+from freekd.engine.errors import ConfigError  # noqa: E402
 from freekd.engine.setup import load_config  # noqa: E402
 from freekd.engine.train import train  # noqa: E402
 from freekd.functional import freekd_loss  # noqa: E402
@@ -318,9 +319,15 @@ def test_other_classes(pair):
     )
     assert "trained on the classes dark, light (2)" not in report.text()
     swapped = {f"data__{split}__classes": ["light", "dark"] for split in ("train", "val", "test")}
-    assert "Class maps could not be distilled so" in look(pair.stage2, **swapped).text()
-    problem = look(pair.stage1, **swapped).problems[0].what
-    assert "trained on the classes dark, light (2), the dataset has light, dark (2)" in problem
+    both = "has the classes light, dark (2), the teacher dark, light (2), in this order"
+    with pytest.raises(ConfigError, match="retina_cls.*is indexed by class") as error:
+        look(pair.stage2, **swapped)  # its head is inherited
+    assert both in str(error.value) and "class_map='by_name'" in str(error.value)
+    problem = only_problem(look(pair.stage2, **swapped, pair__inherit=None))  # and tapped
+    assert "distiller.components[1]: 'bbox_head.retina_cls'" in problem and both in problem
+    assert not look(pair.stage2, **swapped, pair__class_map="by_name").problems
+    assert both in only_problem(look(pair.stage1, **swapped))
+    assert not look(pair.stage1, **swapped, prompt__class_map="by_index").problems
 
 
 def test_labels_that_the_head_does_not_have_are_not_sent_through(pair):

@@ -9,7 +9,7 @@ import mmcv
 import pytest
 import torch
 
-from freekd.engine import check_data, print_config, setup
+from freekd.engine import check_data, fields, pairs, print_config, setup
 from freekd.engine.errors import ConfigError
 from freekd.models import download
 
@@ -43,7 +43,7 @@ def test_a_pair_is_what_one_would_write_by_hand(tmp_path):
         inherit=["neck"],
         distiller=dict(
             type="FreeKDDistiller", teacher=TEACHER, teacher_checkpoint="t.pth", min_share=0.95,
-            teacher_autocast=None,
+            teacher_autocast=None, class_map=None,
             components=[
                 dict(
                     student_module="neck", teacher_module="neck", resize=False,
@@ -78,8 +78,9 @@ def test_a_prompt_is_what_one_would_write_by_hand(tmp_path):
             type="FrequencyPromptTeacher", model=seg, checkpoint=None, channels=19, num_levels=1,
             module="decode_head.conv_seg", num_prompts=6, wavelet="haar", dwt_levels=3,
             dwt_mode="zero", granularity="band", gate="position", min_share=0.95,
+            without_losses=(),
         ),
-        dissimilarity="jaccard", dissimilarity_weight=1.0,
+        dissimilarity="jaccard", dissimilarity_weight=1.0, class_map=None,
     )  # fmt: skip
 
 
@@ -91,6 +92,195 @@ def test_segmentors_get_their_architecture(tmp_path):
     assert algorithm.distiller.components[0].losses[0].teacher_channels == 19
 
 
+# one value of another kind for each key; what else may be typed is in test_fuzz_config.py
+WRONG = dict(
+    teacher=3, student=[STUDENT], teacher_checkpoint=True, module=["neck"], prompts={},
+    freekd=1.0, mse=[dict(loss_weight=1)], regression=dict(module="a"), inherit="neck",
+    components=[3], channels=2.5, student_channels=[256, "256"], num_levels=0, resize=1,
+    min_share=1.5, teacher_autocast=16, class_map=1,
+)  # fmt: skip
+WRONG_PROMPT = dict(
+    teacher={}, teacher_checkpoint="", module=dict(student="a", teacher="b"), num_prompts=2.0,
+    wavelet=None, dwt_levels=True, dwt_mode=0, granularity=None, gate=False, dissimilarity=1,
+    dissimilarity_weight=-0.1, channels=0, num_levels=65, min_share=float("inf"), class_map=[],
+    without_losses="mask_head",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "short, wrong, kind, checks",
+    [
+        ("pair", WRONG, pairs.Pair, pairs.PAIR_CHECKS),
+        ("prompt", WRONG_PROMPT, pairs.Prompt, pairs.PROMPT_CHECKS),
+    ],
+)
+def test_a_value_of_another_kind(tmp_path, short, wrong, kind, checks):
+    sound = PAIR if short == "pair" else dict(teacher=TEACHER)
+    assert set(wrong) == set(kind._fields) <= set(checks)
+    for name, value in wrong.items():
+        path = tmp_path / "config.py"
+        path.write_text(f"inf = float('inf')\n{short} = {dict(sound, **{name: value})!r}\n")
+        with pytest.raises(ConfigError) as error:
+            setup.load_config(str(path))
+        words = [f"{short}.{name}", "expected", "" if "[" in str(error.value) else repr(value)]
+        assert all(word in str(error.value) for word in words), str(error.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["it's.pth", "a\\nb.pth", "a\nb.pth", "\ud800", int, len, {"class": 1}, {1.5: 1}, 2**63],
+)
+def test_what_a_run_could_not_write_down(value):
+    """mmcv puts a text between quotation marks as it is, a key of a dict before a ``=``."""
+    with pytest.raises(ConfigError, match=r"^pair.student.backbone.x: expected"):
+        fields.plain(dict(config=STUDENT, backbone=dict(x=value)), "pair.student")
+
+
+def test_what_a_run_can_write_down(tmp_path):
+    values = ["a b", 'say "x"', "C:/d\\d", 1.5, True, None, (1, 2), [dict(a=1), {0: 2}], {"a b": 1}]
+    fields.plain(values, "x")
+    (tmp_path / "a.py").write_text(mmcv.Config(dict(x=dict(enumerate(values)))).pretty_text)
+    assert list(mmcv.Config.fromfile(str(tmp_path / "a.py")).x.values()) == values
+
+
+@pytest.mark.parametrize(
+    "keys, words",
+    [
+        (dict(freekd=dict(name="x")), ["pair.freekd.name", "'loss'", "'x'"]),
+        (dict(freekd=dict(name="loss.x")), ["pair.freekd.name", "no '.'"]),
+        (dict(freekd=dict(type="FreKDLoss")), ["pair.freekd.type", "nearest: FreeKDLoss"]),
+        (dict(mse=dict(type="mmdet.SmothL1Loss")), ["nearest: mmdet.SmoothL1Loss"]),
+        (dict(mse=dict(type="L1Loss")), ["pair.mse.type='L1Loss'", "nearest: mmdet.L1Loss"]),
+        (dict(mse=dict(type="mmdet.L1Loss", beta=1)), ["mmdet.L1Loss has unknown keys ['beta']"]),
+        (dict(freekd=dict(loss_weight=-1)), ["pair.freekd.loss_weight", "at least 0", "-1"]),
+        (dict(freekd=dict(loss_weight=True)), ["pair.freekd.loss_weight", "number", "True"]),
+        (dict(freekd=dict(loss_weight="3")), ["pair.freekd.loss_weight", "number", "'3'"]),
+        (dict(freekd=dict(wavelet=3)), ["pair.freekd.wavelet", "string"]),
+        (
+            dict(regression=[dict(module="a", loss_weight=[1])]),
+            ["pair.regression[0].loss_weight", "number"],
+        ),
+        (dict(regression=[dict(module="a", reduction=1)]), ["regression[0].reduction", "string"]),
+        (dict(regression=[dict(module="a", beta=0)]), ["regression[0].beta", "more than 0"]),
+        (dict(regression=[dict(module=3)]), ["pair.regression[0].module", "module path"]),
+        (
+            dict(components=[dict(student_module=["a"], teacher_module="b")]),
+            ["pair.components[0].student_module"],
+        ),
+        (
+            dict(components=[dict(losses=[dict(type="L1", name="loss")])]),
+            ["pair.components[0].losses[0].type", "nearest"],
+        ),
+    ],
+)
+def test_losses_that_cannot_be(tmp_path, keys, words):
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, pair={**PAIR, **keys})
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_another_loss_takes_its_own_arguments(tmp_path):
+    """``type`` replaces the class; what follows from the models goes in as far as it has names."""
+    cwd = dict(type="ChannelWiseDivergence", name="loss_cwd", tau=2.0)
+    pair = dict(PAIR, freekd=cwd, mse=dict(type="FreeKDLoss", loss_weight=3, bands="low"))
+    losses = load(tmp_path, pair=pair).algorithm.distiller.components[0].losses
+    maps = dict(student_channels=256, teacher_channels=256, num_levels=5)
+    assert losses[0] == cwd
+    assert losses[1] == dict(type="FreeKDLoss", name="loss_mse", loss_weight=3, bands="low", **maps)
+
+
+def test_channels_are_seen_where_the_text_is_silent(tmp_path):
+    """Faster R-CNN R101's backbone: 256 to 2048 channels in four levels."""
+    pair = dict(PAIR, module="backbone", freekd=dict(gate=None))
+    loss = load(tmp_path, pair=pair).algorithm.distiller.components[0].losses[0]
+    assert loss.teacher_channels == loss.student_channels == [256, 512, 1024, 2048]
+    assert loss.num_levels == 4
+
+
+# --------------------------------------------------------------------------- entries of lists
+CASCADE = "mmdet::cascade_rcnn/cascade_rcnn_r50_fpn_1x_coco.py"
+HEADS = "roi_head.bbox_head"
+
+
+def heads(cfg):
+    model = print_config.resolved(cfg).algorithm.distiller.teacher
+    return [head.num_classes for head in model.roi_head.bbox_head]
+
+
+def cascade(change):
+    return dict(config=CASCADE, roi_head=dict(bbox_head=change))
+
+
+@pytest.mark.parametrize(
+    "teacher, options, expected",
+    [
+        (cascade({1: dict(num_classes=2)}), {}, [80, 2, 80]),
+        (cascade({"1": dict(num_classes=2)}), {}, [80, 2, 80]),
+        (cascade([dict(num_classes=n) for n in (1, 2, 3)]), {}, [1, 2, 3]),
+        (CASCADE, {f"{HEADS}.1.num_classes": 2}, [80, 2, 80]),
+        (cascade({1: dict(num_classes=2)}), {f"{HEADS}.1.num_classes": 5}, [80, 5, 80]),
+        (cascade({1: dict(num_classes=2)}), {f"{HEADS}.0.num_classes": 5}, [5, 2, 80]),
+        (cascade({"1": dict(num_classes=2)}), {f"{HEADS}.1.num_classes": 5}, [80, 5, 80]),
+        (cascade([dict(num_classes=2)] * 3), {f"{HEADS}.2.num_classes": 5}, [2, 2, 5]),
+    ],
+)
+def test_one_entry_of_a_list(tmp_path, teacher, options, expected):
+    pair = dict(PAIR, teacher=teacher)
+    cfg = load(tmp_path, {f"pair.teacher.{k}": v for k, v in options.items()}, pair=pair)
+    (tmp_path / "dumped.py").write_text(cfg.pretty_text)
+    cfg.dump(str(tmp_path / "dumped.json"))
+    assert heads(setup.load_config(str(tmp_path / "dumped.py"))) == expected
+    assert heads(setup.load_config(str(tmp_path / "dumped.json"))) == expected
+    assert heads(cfg) == expected
+
+
+@pytest.mark.parametrize("form", ["prompt", "model", "algorithm"])
+def test_one_entry_of_a_list_in_every_form(tmp_path, form):
+    change = cascade({0: dict(num_classes=2)})
+    forms = dict(
+        prompt=(
+            dict(prompt=dict(teacher=change)),
+            "prompt.teacher",
+            "algorithm.architecture.model",
+        ),
+        model=(dict(model=change), "model", "model"),
+        algorithm=(
+            dict(
+                algorithm=dict(type="X", architecture=dict(type="MMDetArchitecture", model=change))
+            ),
+            "algorithm.architecture.model",
+            "algorithm.architecture.model",
+        ),
+    )
+    keys, given, where = forms[form]
+    cfg = load(tmp_path, {f"{given}.{HEADS}.2.num_classes": 7}, **keys)
+    model = print_config.select(print_config.resolved(cfg), where)
+    assert [head.num_classes for head in model.roi_head.bbox_head] == [2, 80, 7]
+
+
+def test_options_that_fit_no_list(tmp_path):
+    for key, words in {
+        f"{HEADS}.3.num_classes": ["list of 3", "0 to 2", "'3'"],
+        f"{HEADS}.first.num_classes": ["list of 3", "'first'", "{0:"],
+        "backbone.depth.0": ["50", "a dict cannot change"],
+    }.items():
+        with pytest.raises(ConfigError) as error:
+            load(tmp_path, {f"pair.teacher.{key}": 2}, pair=dict(PAIR, teacher=CASCADE))
+        assert all(w in str(error.value) for w in [*words, "pair.teacher", CASCADE]), error.value
+
+
+def test_parts_of_the_short_form_may_have_integer_keys(tmp_path, capsys):
+    pair = dict(PAIR, teacher=cascade({0: dict(num_classes=2)}))
+    load(tmp_path, pair=pair)
+    key = f"algorithm.distiller.teacher.{HEADS}.0.num_classes"
+    config = str(tmp_path / "config.py")
+    assert print_config.main([config, "--short", "--key", key]) == 0
+    assert "num_classes = 2" in capsys.readouterr().out
+    assert print_config.main([config, "--short", "--key", key.replace(".0.", ".1.")]) == 1
+    assert "nearest: ['0']" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------- what a pair may not be
 @pytest.mark.parametrize(
     "keys, words",
     [
@@ -109,8 +299,11 @@ def test_segmentors_get_their_architecture(tmp_path):
             ["pair.regression[0]", "'teacher'"],
         ),
         (dict(pair=dict(PAIR, module=dict(student="neck"))), ["pair.module"]),
-        (dict(pair=dict(PAIR, module="backbone")), ["'backbone'", "pair.channels"]),
-        (dict(pair=dict(PAIR, module="nek")), ["pair.module='nek'", "nearest: ['neck'"]),
+        (
+            dict(pair=dict(PAIR, module="roi_head.bbox_head.fc_reg")),
+            ["'roi_head.bbox_head.fc_reg'", "(1, 320)", "pair.channels", "pair.num_levels"],
+        ),
+        (dict(pair=dict(PAIR, module="nek")), ["pair.module (teacher)='nek'", "nearest: ['neck'"]),
         (dict(pair=PAIR, prompt=dict(teacher=TEACHER)), ["['pair', 'prompt']"]),
         (dict(pair=dict(PAIR, student="mmdet::faster_rcnn/r50.py")), ["pair.student", "nearest"]),
         (dict(pair=dict(PAIR, student="nowhere.py")), ["pair.student='nowhere.py'", "mmdet::"]),
@@ -149,7 +342,7 @@ def test_a_whole_model_and_a_part_of_it_by_options(tmp_path):
 
 
 def test_every_key_of_a_pair_arrives(tmp_path):
-    neck = dict(student_module="a", teacher_module="b", losses=[dict(name="loss_x", type="X")])
+    neck = dict(student_module="a", teacher_module="b", losses=[dict(name="loss_x", type="L2Loss")])
     pair = dict(
         PAIR, module=dict(student="x", teacher="y"), channels=7, student_channels=[1, 2],
         num_levels=2, resize=True, min_share=0.5, components=[neck],

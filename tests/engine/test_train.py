@@ -11,6 +11,7 @@ from freekd import compat
 compat.apply()
 
 from freekd.engine import checkpoint, hooks, launch, setup  # noqa: E402
+from freekd.engine.optimizers import build_optimizer  # noqa: E402
 from freekd.engine.train import main  # noqa: E402
 
 
@@ -83,12 +84,12 @@ def test_optimizer_has_the_trainable_parameters_only(tiny):
     model.backbone.requires_grad_(False)
     optimizer_cfg = dict(cfg.optimizer, paramwise_cfg=dict(norm_decay_mult=0.0))
     for one in (cfg.optimizer, optimizer_cfg):
-        optimizer = setup.build_optimizer(model, one)
+        optimizer = build_optimizer(model, one, "det")
         ids = {id(p) for group in optimizer.param_groups for p in group["params"]}
         assert ids == {id(p) for p in model.parameters() if p.requires_grad}
     model.requires_grad_(False)
     with pytest.raises(setup.ConfigError, match="every parameter of the model is frozen"):
-        setup.build_optimizer(model, cfg.optimizer)
+        build_optimizer(model, cfg.optimizer, "det")
 
 
 def test_model_draws_depend_on_seed_iteration_and_rank():
@@ -140,7 +141,7 @@ class TestResumeErrors:
     def runner(self, tiny, tmp_path):
         cfg = setup.load_config(tiny.config("errors"))
         model = launch.wrap_for_training(setup.build_model(cfg, "det"), "cpu", False)
-        return compat_runner(model, setup.build_optimizer(model, cfg.optimizer), tmp_path)
+        return compat_runner(model, build_optimizer(model, cfg.optimizer, "det"), tmp_path)
 
     def test_no_optimizer_in_the_file(self, tiny, tmp_path):
         runner = self.runner(tiny, tmp_path)

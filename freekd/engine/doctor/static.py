@@ -187,7 +187,7 @@ def classes(subject: Any, report: Report, batch: Dict[str, Any]) -> bool:
             f"{_some(names)}, in this order."
         )
         if not other and subject.kind == "stage 2":
-            report.notes.append(text + " Class maps are compared as class_map says; features can.")
+            report.notes.append(text + " What is indexed by class is compared as class_map says.")
     labels = [int(label.max()) for label in batch.get("gt_labels", ()) if label.numel()]
     if "gt_semantic_seg" in batch:
         maps = batch["gt_semantic_seg"]
@@ -222,7 +222,9 @@ def ready(subject: Any, report: Report, batch: Dict[str, Any]) -> bool:
             partial(distiller.check_annotations, given),
             partial(distiller.check_class_names, subject.student),
             partial(distiller.check_shapes, subject.student, image),
-            partial(distiller.check_ready),  # of the prompts' teacher: a step can be made all the same
+            partial(
+                distiller.check_ready
+            ),  # of the prompts' teacher: a step can be made all the same
         ]
     able = True
     for check in checks_made:
@@ -243,7 +245,9 @@ def hooks(subject: Any, report: Report) -> None:
     own = [hook["type"] for hook in cfg.get("custom_hooks") or ()]
     lines = report.section("Hooks") if own or stock else []
     for name in own:
-        lines.append(f"{name}: {f'of the config that {key} names' if name in stock else 'custom_hooks'}")
+        lines.append(
+            f"{name}: {f'of the config that {key} names' if name in stock else 'custom_hooks'}"
+        )
     for name in stock:
         if name not in own:
             lines.append(f"{name}: of the config that {key} names, left out by {stock_hooks.KEY}")

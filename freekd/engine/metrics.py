@@ -1,0 +1,142 @@
+"""What a dataset's ``evaluate`` is asked, and what of its answer is a score.
+
+``cfg.evaluation`` holds options of two kinds: some are the evaluation hook's (``interval``,
+``save_best``, ...), all others are the dataset's, in training and in testing alike.
+"""
+
+import difflib
+import importlib
+import inspect
+from numbers import Number
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+
+from freekd.engine.errors import ConfigError
+
+_GIVEN = ("self", "results", "logger", "dataloader")  # by the caller, not by a config
+
+
+def hook_arguments() -> Set[str]:
+    """The keys of ``evaluation`` that the evaluation hooks of mmcv, mmdet and mmseg take."""
+    names: Set[str] = set()
+    for place in ("mmcv.runner", "mmdet.core", "mmseg.core"):
+        module = importlib.import_module(place)
+        for hook in (module.EvalHook, module.DistEvalHook):
+            for base in hook.__mro__:
+                names |= set(_named(base.__init__)) if "__init__" in vars(base) else set()
+    return names - set(_GIVEN)
+
+
+def _named(function: Any) -> Dict[str, inspect.Parameter]:
+    """The parameters of a function that have a name of their own."""
+    parameters = inspect.signature(function).parameters
+    various = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {name: p for name, p in parameters.items() if p.kind not in various}
+
+
+def evaluate_options(cfg: Any, metrics: Optional[List[str]] = None) -> Dict[str, Any]:
+    """The options of ``cfg.evaluation`` that go to ``dataset.evaluate``, as in training.
+
+    Args:
+        cfg: An mmcv Config.
+        metrics: In place of the config's ``metric``; None keeps that, or the dataset's own.
+
+    Raises:
+        ConfigError: ``evaluation`` is no dict.
+    """
+    evaluation = cfg.get("evaluation") or {}
+    if not isinstance(evaluation, dict):
+        raise ConfigError(
+            f"evaluation: expected a dict, as dict(metric='bbox', interval=1), got {evaluation!r}. "
+            "Correct the key."
+        )
+    of_hooks = hook_arguments()
+    options = {key: value for key, value in evaluation.items() if key not in of_hooks}
+    return options if metrics is None else {**options, "metric": list(metrics)}
+
+
+def check_options(dataset: Any, options: Dict[str, Any]) -> List[str]:
+    """Whether ``dataset.evaluate`` knows each option, before hours of testing.
+
+    Returns:
+        Options that it takes without knowing them, which therefore have no effect.
+
+    Raises:
+        ConfigError: for one that it would refuse, with the nearest that it knows.
+    """
+    ignored: Dict[str, None] = {}
+    for _, part in parts(dataset):
+        kind = type(part)
+        takes_any = len(_named(part.evaluate)) < len(inspect.signature(part.evaluate).parameters)
+        known = _named(part.evaluate)
+        if takes_any:  # it may pass them on
+            for base in kind.__mro__:
+                known.update(_named(vars(base)["evaluate"]) if "evaluate" in vars(base) else {})
+        known = {name: known[name] for name in known if name not in _GIVEN}
+        for name in options:
+            if takes_any and name not in known and name not in _GIVEN:
+                ignored[name] = None
+            elif name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+                raise ConfigError(
+                    f"evaluation.{name}: expected an option of {kind.__name__}.evaluate "
+                    f"({', '.join(known)}) or of the evaluation hook, got one that neither knows; "
+                    f"the nearest is {near[0] if near else 'none'}. Rename or remove it."
+                )
+    return list(ignored)
+
+
+def parts(dataset: Any, prefix: str = "") -> Iterator[Tuple[str, Any]]:
+    """The datasets that are evaluated one by one, each with what its scores' names begin with."""
+    if hasattr(dataset, "datasets"):
+        separate = getattr(dataset, "separate_eval", True)
+        for number, part in enumerate(dataset.datasets):
+            yield f"{number}_" if separate else "", part
+    else:
+        yield prefix, dataset
+
+
+def evaluate(dataset: Any, results: List[Any], options: Dict[str, Any]) -> Dict[str, float]:
+    """The scores that ``dataset.evaluate`` returns, and no others but :func:`nothing_detected`'s.
+
+    Raises:
+        ConfigError: for options that ``evaluate`` refuses, with what it says.
+    """
+    try:
+        found = dataset.evaluate(results, **options)
+    except Exception as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise ConfigError(
+            f"evaluation: {type(dataset).__name__}.evaluate refuses the options {options} "
+            f"({type(error).__name__}{f': {text}' if str(text) else ''}). Correct them, or --eval."
+        ) from error
+    numbers = {key: value for key, value in found.items() if isinstance(value, Number)}
+    scores = {key: float(value) for key, value in numbers.items()}  # type: ignore[arg-type]
+    for key in nothing_detected(dataset, found, options):
+        print(f"{key} is 0: nothing was detected at all, and mmdet leaves it out then")
+        scores[key] = 0.0
+    return scores
+
+
+def nothing_detected(dataset: Any, found: Dict[str, Any], options: Dict[str, Any]) -> List[str]:
+    """The mAP that mmdet's CocoDataset leaves out where there is no detection: it is 0.
+
+    Args:
+        dataset: What was evaluated.
+        found: What its ``evaluate`` returned.
+        options: What that was asked.
+
+    Returns:
+        ``bbox_mAP``, ``segm_mAP``, both or none; of a concatenation ``0_bbox_mAP``, ...
+    """
+    from mmdet.datasets import CocoDataset
+
+    missing = []
+    for prefix, part in parts(dataset):
+        if type(part).evaluate is not CocoDataset.evaluate or not part.coco.anns:
+            continue
+        wanted = options.get("metric", _named(part.evaluate)["metric"].default)
+        for metric in wanted if isinstance(wanted, list) else [wanted]:
+            if metric in ("bbox", "segm"):
+                if not any(key.startswith(f"{prefix}{metric}_") for key in found):
+                    missing.append(f"{prefix}{metric}_mAP")
+    return missing
