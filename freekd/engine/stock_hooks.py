@@ -9,6 +9,8 @@ otherwise: ``None`` takes none, ``dict(YOLOXModeSwitchHook=None)`` all but one,
 import difflib
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
+from mmcv import ConfigDict
+
 from freekd.engine.errors import ConfigError
 
 KEY = "stock_hooks"
@@ -51,7 +53,7 @@ def take_along(cfg: Any) -> None:
     for name, hook in zip(types, found):
         change = (wanted or {}).get(name, {})
         if name not in have and change is not None:
-            taken.append({**hook, **change})
+            taken.append(ConfigDict({**hook, **change}))
     if taken:
         cfg.custom_hooks = [*taken, *(own or ())]
 
@@ -154,6 +156,11 @@ def check_hooks(cfg: Any, model: Any, dataset: Any, by_epoch: bool, logger: Any 
                 f"{key}.priority of {name}: expected a number from 0 to 100 or a name such as "
                 f"'NORMAL', got {hook['priority']!r}."
             ) from error
+        if hook.get("resume_from"):
+            raise ConfigError(
+                f"{key}.resume_from of {name}: expected None, got {hook['resume_from']!r}: a run is "
+                "resumed as a whole, with what hooks keep, by --resume-from or --auto-resume."
+            )
         reason = _REFUSED.get(name) or _lacks(_WANTS.get(name, _Wants()), model, dataset, by_epoch)
         if reason:
             raise ConfigError(f"{key}: {name} cannot run here: {reason}. {_how_to_leave(name)}")
