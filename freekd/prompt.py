@@ -116,10 +116,11 @@ def _check_prompt(prompt: Tensor, maps: Sequence[int], dwt_levels: int, granular
     """Whether a prompt (G, T, C) fits ``maps``, a shape (N, C, h, w)."""
     groups = len(band_groups(dwt_levels, granularity))
     if len(maps) != 4 or prompt.dim() != 3 or prompt.shape[0::2] != (groups, maps[1]):
+        channels = f"{maps[1]} channels" if len(maps) == 4 else "C channels"
         raise ValueError(
-            f"expected a prompt ({groups} groups, T, {maps[-3]} channels) for "
-            f"dwt_levels={dwt_levels}, granularity={granularity!r} and maps {tuple(maps)}; got "
-            f"{tuple(prompt.shape)}"
+            f"expected maps (N, C, h, w) and a prompt ({groups} groups, T, {channels}) for "
+            f"dwt_levels={dwt_levels}, granularity={granularity!r}; got maps {tuple(maps)} and a "
+            f"prompt {tuple(prompt.shape)}"
         )
 
 
@@ -212,7 +213,16 @@ def masked_reconstruction(
 
     Returns:
         The masked map, of ``feat``'s dtype, and the masks of each group (N, T, h, w).
+
+    Raises:
+        ValueError: as :func:`prompt_masks` and :func:`freekd.frequency.dwt2`, and for a
+            ``channel_weight`` of another shape.
     """
+    if channel_weight is not None and channel_weight.shape != feat.shape[:2]:
+        raise ValueError(
+            f"expected a channel_weight (N, C) = {tuple(feat.shape[:2])} for the maps "
+            f"{tuple(feat.shape)}, got {tuple(channel_weight.shape)}"
+        )
     bands = dwt2(feat, wavelet, dwt_levels, dwt_mode)
     masks = prompt_masks(prompt, bands, granularity)
     flat = bands.flat()
@@ -275,6 +285,7 @@ class FrequencyPrompts(nn.Module):
 
     def _masks(self, prompt: Tensor, feat: Tensor) -> List[Tensor]:
         _, _, wavelet, levels, mode, granularity, _ = self.spec
+        _check_prompt(prompt, feat.shape, levels, granularity)
         learning = torch.is_grad_enabled() and (prompt.requires_grad or feat.requires_grad)
         if haar_applies(feat.shape, wavelet, mode, levels) and not learning:
             return haar_masks(prompt, feat, levels, granularity)
@@ -291,9 +302,9 @@ class FrequencyPrompts(nn.Module):
     def _weights(self, prompt: Tensor, feat: Tensor, distance: str) -> List[Tensor]:
         check_choice("distance", distance, DISTANCES)
         _, _, wavelet, levels, mode, granularity, _ = self.spec
+        _check_prompt(prompt, feat.shape, levels, granularity)
         on_gpu = usable(feat, levels) and prompt.device == feat.device
         if on_gpu and haar_applies(feat.shape, wavelet, mode, levels):
-            _check_prompt(prompt, feat.shape, levels, granularity)
             bands = haar_triton.mask_weights(feat, prompt, levels, granularity, distance == "l2")
             return [bands[members[0]] for _, members in band_groups(levels, granularity)]
         return [mask_weight(mask, distance) for mask in self._masks(prompt, feat)]

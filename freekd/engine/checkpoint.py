@@ -164,8 +164,8 @@ def resume(runner: Any, path: str, iters_per_epoch: Optional[int] = None) -> Dic
         raise CheckpointError(
             f"Cannot resume from {path}: expected the teacher that the run was started with, of "
             f"fingerprint {teachers[0]}, but its checkpoint now gives {teachers[1]} "
-            "(distiller.teacher_checkpoint; in stage 1 prompt.teacher_checkpoint). Put the old file "
-            "back, or start a new run from the weights by load_from."
+            "(distiller.teacher_checkpoint; in stage 1 prompt.teacher_checkpoint). Put the old "
+            "file back, or start a new run from the weights by load_from."
         )
     ours = (runner.meta or {}).get("prompt_fingerprints", {})
     other = [k for k, made in _prompts_of(content).items() if k in ours and ours[k] != made]

@@ -268,7 +268,45 @@ def build_eval_loader(cfg: Any, split: str, task: str, distributed: bool) -> Any
     check_can_be_evaluated(dataset, key)
     options = usable_with(options["workers_per_gpu"], options)
     options.setdefault("persistent_workers", False)
-    return _datasets_of(task).build_dataloader(dataset, dist=distributed, shuffle=False, **options)
+    loader = _datasets_of(task).build_dataloader(
+        dataset, dist=distributed, shuffle=False, **options
+    )
+    if task == "seg" and options["samples_per_gpu"] > 1:
+        loader.collate_fn = _OneSize(loader.collate_fn, key)
+    return loader
+
+
+class SizeError(ConfigError):
+    """Images that cannot be in one batch; of a loader's worker only the last line is kept."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text.rsplit("SizeError: ", 1)[-1].strip())
+
+
+class _OneSize:
+    """mmseg puts images of one size in a batch, and gives all of them the first one's size back."""
+
+    def __init__(self, collate: Callable[[Any], Any], key: str) -> None:
+        self.collate, self.key = collate, key
+
+    def __call__(self, samples: Any) -> Any:
+        sizes = {str(_sizes(sample)): None for sample in samples}
+        if len(sizes) > 1:
+            raise SizeError(
+                f"{self.key}_dataloader.samples_per_gpu: expected images of one size, as mmseg "
+                f"evaluates several at once only then, got {' and '.join(sizes)}. Set it to 1."
+            )
+        return self.collate(samples)
+
+
+def _sizes(sample: Any) -> Any:
+    """Of a sample's images (one for each augmentation): (C, H, W), and (H, W, C) of the file."""
+    images, metas = (
+        sample[key] if isinstance(sample[key], list) else [sample[key]]
+        for key in ("img", "img_metas")
+    )
+    shapes = [tuple(image.data.shape) for image in images]
+    return shapes, [meta.data.get("ori_shape") for meta in metas]
 
 
 def _own_samples(dataset_cfg: Any, key: str) -> Dict[str, Any]:

@@ -1,10 +1,13 @@
 """What a constructor's exception says about a config, in words that help."""
 
+import contextlib
 import difflib
 import traceback
-from typing import Any, List, Optional, Tuple
+from typing import Any, Iterator, List, Optional, Tuple
 
 from mmcv.utils import Registry
+
+from freekd.engine.errors import ConfigError
 
 # of these the text alone says little: the place says more
 _TERSE = (
@@ -40,6 +43,34 @@ def explained(error: Exception) -> str:
             last = frames[-1]
             text += f" (at {last.filename}, line {last.lineno}: {last.line})"
     return text
+
+
+@contextlib.contextmanager
+def first_step(runner: Any) -> Iterator[None]:
+    """Turn what a model or a loss raises in a run's first training step into a ConfigError.
+
+    Only there do many parts say that they do not fit: a loss that wants boxes and gets maps, a head
+    without its ``train_cfg``. What is raised later is no matter of the config and stays as it is;
+    so does what :func:`freekd.engine.launch.friendly_errors` has words for.
+
+    Args:
+        runner: mmcv's, before ``run``.
+    """
+    from freekd.engine.launch import _HELPFUL, _LOST
+
+    start = runner.iter
+    try:
+        yield
+    except _HELPFUL + (FloatingPointError,):
+        raise
+    except Exception as error:
+        text = str(error)
+        if runner.iter > start or _LOST.search(text) or "finished reduction" in text:
+            raise
+        raise ConfigError(
+            f"The first training step does not run ({type(error).__name__}): {explained(error)}. "
+            "Correct the part of the config that this comes from, or leave it out."
+        ) from error
 
 
 def _text(error: BaseException) -> str:

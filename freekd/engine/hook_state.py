@@ -6,7 +6,7 @@ checkpoints are written at priority LOW, after custom hooks and before the evalu
 """
 
 from types import SimpleNamespace
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, List, Mapping, Optional
 
 import torch
 from mmcv.runner import Hook
@@ -55,16 +55,16 @@ class HookState(Hook):
         late = sorted(set(model.state_dict()) - set(self.noted.names))
         if late:
             raise ConfigError(
-                f"custom_hooks: a hook of a priority after {CHECKPOINT_PRIORITY} keeps state in the "
-                f"model ({', '.join(late[:3])}): checkpoints are written before its turn, so that "
-                "no run could go on from them exactly. Give it the priority 'NORMAL'."
+                f"custom_hooks: a hook of a priority after {CHECKPOINT_PRIORITY} keeps state in "
+                f"the model ({', '.join(late[:3])}): checkpoints are written before its turn, so "
+                "that no run could go on from them exactly. Give it the priority 'NORMAL'."
             )
         if any(hasattr(hook, "param_ema_buffer") for hook in runner.hooks):
             runner.meta["averaged"] = "weights" if self.by_epoch else "buffers"
         if self.state is not None:
             self._restore(model, strip_module(self.state), runner.logger)
 
-    def _restore(self, model: torch.nn.Module, state: Dict[str, torch.Tensor], logger: Any) -> None:
+    def _restore(self, model: torch.nn.Module, state: Mapping[str, Any], logger: Any) -> None:
         result = model.load_state_dict(state, strict=False)
         new = [name for name in result.missing_keys if "." not in name]
         gone = [name for name in result.unexpected_keys if "." not in name]

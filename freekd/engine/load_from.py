@@ -78,7 +78,8 @@ def load_from(model: torch.nn.Module, cfg: Any) -> Filled:
         raise CheckpointError(
             f"load_from={source!r} fills {share:.1%} of the {what} (expected: {min_share:.0%}); "
             f"{'; '.join(told)}. The file has {_some(list(weights) or list(state))}. Give a "
-            f"checkpoint of this very model, or, if so little is meant, set {SHARE_KEY}={share:.2f}."
+            "checkpoint of this very model, or, if so little is meant, set "
+            f"{SHARE_KEY}={share:.2f}."
         )
     kept = type(weights)((name, weights[name]) for name in fits)
     if hasattr(weights, "_metadata"):
@@ -113,9 +114,9 @@ def _parts(model: Any, state: Any, source: str) -> Tuple[str, Any, Any, Dict[str
             return "prompts", model.architecture.prompts, prompts, state if untrained else {}
         if of_pair:
             raise CheckpointError(
-                f"load_from={source!r} is a checkpoint of stage 2: it has a student, no teacher and "
-                "no prompts. Give a checkpoint of stage 1, or remove the key: the teacher's weights "
-                "are prompt.teacher_checkpoint."
+                f"load_from={source!r} is a checkpoint of stage 2: it has a student, no teacher "
+                "and no prompts. Give a checkpoint of stage 1, or remove the key: the teacher's "
+                "weights are prompt.teacher_checkpoint."
             )
         return "teacher", model.architecture.model, state, {}
     if of_prompts:

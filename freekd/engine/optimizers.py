@@ -46,16 +46,19 @@ def build_optimizer(model: torch.nn.Module, cfg: Dict[str, Any], task: str) -> A
     if name != _DEFAULT:
         if hasattr(model, "save_prompts"):
             raise ConfigError(
-                f"optimizer.constructor={name!r}: in stage 1 only prompts and gate learn, which are "
-                "no layers of a backbone. Remove the keys constructor and paramwise_cfg."
+                f"optimizer.constructor={name!r}: in stage 1 only prompts and gate learn, which "
+                "are no layers of a backbone. Remove the keys constructor and paramwise_cfg."
             )
         subject = getattr(getattr(model, "architecture", model), "model", model)
     with building("optimizer"):
         optimizer = importlib.import_module(place).build_optimizer(subject, cfg)
     known = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
+    rest = {n: p for n, p in model.named_parameters() if p.requires_grad and id(p) not in known}
     if rest:
-        optimizer.add_param_group(dict(params=rest))
+        group = dict(params=list(rest.values()))
+        if "param_names" in optimizer.param_groups[0]:  # then torch wants them of all groups
+            group["param_names"] = list(rest)
+        optimizer.add_param_group(group)
     for group in optimizer.param_groups:
         group["params"] = [p for p in group["params"] if p.requires_grad]
     optimizer.param_groups = [group for group in optimizer.param_groups if group["params"]]
@@ -67,7 +70,7 @@ def _place_of(name: Any, task: str) -> str:
     known: List[str] = []
     found: Optional[str] = None
     order = [task, "mmcv", *(key for key in _PLACES if key not in (task, "mmcv"))]
-    for key in (key for key in order if key in _PLACES):
+    for key in order:
         names = importlib.import_module(_PLACES[key]).OPTIMIZER_BUILDERS.module_dict
         known += names
         if found is None and name in names:
@@ -75,7 +78,8 @@ def _place_of(name: Any, task: str) -> str:
     if found is None:
         near = difflib.get_close_matches(str(name), known, n=3)
         raise ConfigError(
-            f"optimizer.constructor={name!r}: no such constructor in mmcv, mmdet and mmseg; nearest: "
-            f"{near or known}. Correct the name, or add the module of your own to custom_imports."
+            f"optimizer.constructor={name!r}: no such constructor in mmcv, mmdet and mmseg; "
+            f"nearest: {near or known}. Correct the name, or add the module of your own to "
+            "custom_imports."
         )
     return found

@@ -158,8 +158,8 @@ def check_hooks(cfg: Any, model: Any, dataset: Any, by_epoch: bool, logger: Any 
             ) from error
         if hook.get("resume_from"):
             raise ConfigError(
-                f"{key}.resume_from of {name}: expected None, got {hook['resume_from']!r}: a run is "
-                "resumed as a whole, with what hooks keep, by --resume-from or --auto-resume."
+                f"{key}.resume_from of {name}: expected None, got {hook['resume_from']!r}: a run "
+                "is resumed as a whole, with what hooks keep, by --resume-from or --auto-resume."
             )
         reason = _REFUSED.get(name) or _lacks(_WANTS.get(name, _Wants()), model, dataset, by_epoch)
         if reason:

@@ -73,7 +73,8 @@ def load_for_test(
 ) -> Tuple[Any, Dict[str, Any]]:
     """The model of ``cfg`` with the weights of ``checkpoint``, and the checkpoint's meta.
 
-    With ``ema`` the averaged ones, see :func:`freekd.state_dict.averaged`. Of a distillation only the student is built: testing it needs neither teacher nor prompts.
+    With ``ema`` the averaged ones, see :func:`freekd.state_dict.averaged`. Of a distillation only
+    the student is built: testing it needs neither teacher nor prompts.
     """
     from freekd.engine import setup
     from freekd.engine.checkpoint import CheckpointError, load_weights

@@ -206,13 +206,14 @@ def _describe(cfg: Any, logger: Any, task: str) -> Dict[str, Any]:
     rank, world_size = get_dist_info()
     env = "\n".join(f"{key}: {value}" for key, value in collect_env().items())
     logger.info("environment:\n%s\nfreekd: %s", env, freekd.__version__)
-    logger.info("config:\n%s", cfg.pretty_text)
+    text = cfg.pretty_text  # formatted anew each time
+    logger.info("config:\n%s", text)
     logger.info("task %s, device %s, processes %d, seed %d", task, cfg.device, world_size, cfg.seed)
     name = os.path.basename(cfg.filename) if cfg.filename else "config.py"
     if rank == 0:
-        atomic_write_text(os.path.join(cfg.work_dir, name), cfg.pretty_text)
+        atomic_write_text(os.path.join(cfg.work_dir, name), text)
     return dict(
-        env_info=env, config=cfg.pretty_text, seed=cfg.seed, exp_name=name, world_size=world_size
+        env_info=env, config=text, seed=cfg.seed, exp_name=name, world_size=world_size
     )
 
 

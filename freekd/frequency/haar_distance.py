@@ -10,8 +10,12 @@ the transform's adjoint is its inverse (method.md, identity 4), so
 On a CPU the maps are taken a few at a time, so that everything between reading s and t and writing
 the gradient stays in the cache; the bands never exist as a whole. On a GPU kernels do the same,
 see :mod:`.haar_triton`.
+
+sign(NaN) is 0 in torch: a NaN in a map would make the loss NaN and leave the gradient finite, so
+that a gradient scaler would not see it. On every way the gradient is NaN where a map is not finite.
 """
 
+import math
 from itertools import product
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -101,11 +105,31 @@ def weighted_sum(
     """sum_k sum w_k omega |b_k|^p of the bands b (N, C, h, w) of any wavelet."""
     total = bands[0].new_zeros(())
     for band, weight in zip(bands, weights):
-        error = (band.square() if squared else band.abs()) * weight.unsqueeze(1)
+        error = (band.square() if squared else magnitude(band)) * weight.unsqueeze(1)
         if channel_weight is not None:
             error = error * channel_weight[:, :, None, None]
         total = total + error.sum()
     return total
+
+
+def magnitude(x: Tensor) -> Tensor:
+    """|x|, with the slope sign(x), and NaN where x is not finite (torch's own is 0 at NaN)."""
+    out: Tensor = _Magnitude.apply(x)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Magnitude(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.abs()
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        with torch.no_grad():  # a constant, also for a second derivative
+            slope: Tensor = x.sign().add_(x, alpha=0)  # 0 NaN = 0 inf = NaN
+        return grad_out * slope
 
 
 class _HaarDistance(torch.autograd.Function):
@@ -282,4 +306,8 @@ def _in_chunks(
             work.synthesise(out.view(-1, height, width))
             if channel_weight is not None:
                 out.mul_(channel_weight[part][..., None, None])
-    return (sums if channel_weight is None else sums * channel_weight).sum(), gradient
+    sums = sums if channel_weight is None else sums * channel_weight
+    total = sums.sum()
+    if gradient is not None and not math.isfinite(total):
+        gradient += (sums - sums)[..., None, None]  # of each map: 0, or NaN where it is not finite
+    return total, gradient

@@ -88,11 +88,11 @@ def size_of(x, SQUARED: tl.constexpr):
 
 @triton.jit
 def slope(x, weight, SQUARED: tl.constexpr):
-    """The derivative of weight |x|^p. NaN stays NaN, so that a gradient scaler sees it."""
+    """The derivative of weight |x|^p, NaN where x is not finite: a gradient scaler must see it."""
     if SQUARED:
         out = 2.0 * x * weight
     else:
-        out = tl.where(x > 0, weight, tl.where(x < 0, -weight, x))
+        out = tl.where(x > 0, weight, tl.where(x < 0, -weight, x * weight)) + (x - x)
     return out
 
 

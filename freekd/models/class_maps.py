@@ -92,7 +92,7 @@ def class_axis(model: nn.Module, path: str) -> Optional[ClassAxis]:
     last = path.rsplit(".", 1)[-1]
     if last == "fc_reg" and channels == 4 * classes and not _agnostic(head):
         return ClassAxis(classes, each=4)
-    if not any(_NAMES.search(part) for part in path.split(".")[1:]):
+    if not any(_NAMES.search(part) for part in path.split(".")[1:]) or _within_branch(model, path):
         return None
     anchors = getattr(head, "num_base_priors", None) or getattr(head, "num_anchors", None)
     if isinstance(anchors, (list, tuple)):  # per level
@@ -100,11 +100,19 @@ def class_axis(model: nn.Module, path: str) -> Optional[ClassAxis]:
     for groups in (1, anchors):
         if not isinstance(groups, int):
             continue
-        for others, background in ((0, 0), (0, 1), (5, 0)):
+        boxes = ((5, 0),) if "convs_pred" in path else ()  # YOLOv3: box and objectness come first
+        for others, background in ((0, 0), (0, 1), *boxes):
             axis = ClassAxis(classes, groups, others, background)
             if axis.channels == channels:
                 return axis
     return None
+
+
+def _within_branch(model: nn.Module, path: str) -> bool:
+    """A convolution with norm or activation gives features, whatever its width."""
+    modules = dict(model.named_modules())
+    parents = (modules[path], modules.get(path.rpartition(".")[0]))
+    return any(type(module).__name__ == "ConvModule" for module in parents)
 
 
 def _fits(channels: Optional[int], anchors: Any, classes: int) -> bool:
@@ -177,8 +185,9 @@ def matched(
         raise ValueError(f"{what} is indexed by class, and {told}. {remedy}.")
     if found is None:
         raise ValueError(
-            f"class_map='by_name': expected the same names in another order for {what}, but {told}. "
-            f"If they mean the same one by one, set class_map='by_index' ({KEYS}); else tap the neck."
+            f"class_map='by_name': expected the same names in another order for {what}, but "
+            f"{told}. If they mean the same one by one, set class_map='by_index' ({KEYS}); else "
+            "tap the neck."
         )
     return found
 

@@ -4,7 +4,7 @@ from typing import List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmrazor.models.builder import LOSSES
-from torch import Tensor, nn
+from torch import Tensor
 
 from freekd.functional import (
     BAND_CHOICES,

@@ -9,8 +9,8 @@ class StandsForModel(nn.Module):
     """Attributes that an algorithm lacks are those of its ``architecture.model``.
 
     Hooks of mmdet, mmseg and users reach for a part of the detector through
-    ``runner.model.module``: ``.bbox_head.use_l1 = True``, ``.set_epoch(epoch)``, ``.backbone``. In a
-    pair that is the student's; what they set is set there. Private names are the algorithm's own.
+    ``runner.model.module``: ``.bbox_head.use_l1 = True``, ``.set_epoch(epoch)``, ``.backbone``. In
+    a pair that is the student's; what they set is set there. Private names are the algorithm's own.
     """
 
     def _model(self) -> Optional[nn.Module]:
