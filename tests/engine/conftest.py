@@ -263,6 +263,15 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    """mmcv's runner waits a second for nothing at its end."""
+    from mmcv.runner import iter_based_runner
+
+    time = SimpleNamespace(sleep=lambda _: None, time=iter_based_runner.time.time)
+    monkeypatch.setattr(iter_based_runner, "time", time)
+
+
 @pytest.fixture
 def run_python():
     """Run Python with this repository on the path; returns the completed process."""

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import types
 
 import pytest
 import torch
@@ -14,15 +13,6 @@ compat.apply()
 from freekd.engine import checkpoint, resuming, setup  # noqa: E402
 from freekd.engine.train import main, train  # noqa: E402
 from freekd.fileio import load_checkpoint_file  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch):
-    """mmcv's runner waits a second for nothing at its end."""
-    from mmcv.runner import iter_based_runner
-
-    time = types.SimpleNamespace(sleep=lambda _: None, time=iter_based_runner.time.time)
-    monkeypatch.setattr(iter_based_runner, "time", time)
 
 
 NOW = dict(seed=1, world_size=2, samples_per_gpu=4, by_epoch=True, settings="{}")
@@ -164,3 +154,51 @@ def test_checkpoints_leave_the_teacher_out_but_know_it(stage, tmp_path, capsys):
             assert main([*args, "runner.max_iters=2"]) == 0  # with its own teacher it goes on
             assert (work / "iter_2.pth").exists()
     assert sizes[True] - sizes[False] == pytest.approx(teacher_file.stat().st_size, rel=0.05)
+
+
+def test_prompts_do_not_travel_in_checkpoints(stage, tmp_path, capsys):
+    """They are the config's file's; a run does not go on with others, old checkpoints' included."""
+    from freekd.prompt_file import load_prompts, save_prompts
+
+    args = [stage(2, "prompts"), "--no-validate", "--device", "cpu", "--seed", "0"]
+    args += ["--work-dir", str(tmp_path / "run"), "--auto-resume", "--cfg-options"]
+    assert main([*args, "runner.max_iters=1"]) == 0
+    first = tmp_path / "run" / "iter_1.pth"
+    content = load_checkpoint_file(first)
+    assert not any("prompts" in key for key in content["state_dict"])
+    prompts, info = load_prompts(str(stage.folder / "GN" / "prompts.pth"))
+    for parameter in prompts.parameters():
+        parameter.data.neg_()
+    save_prompts(prompts, str(tmp_path / "other.pth"), info)
+    other = f"algorithm.distiller.components.0.losses.0.prompts={tmp_path / 'other.pth'}"
+    words = "prompt file of loss_freekd holds others now"
+    assert main([*args, "runner.max_iters=2", other]) == 1
+    assert words in capsys.readouterr().err and not (tmp_path / "run" / "iter_2.pth").exists()
+
+    old = load_prompts(str(stage.folder / "GN" / "prompts.pth")).prompts.state_dict()
+    prefix = "distiller.losses.loss_freekd.prompts."  # a checkpoint of version 0.1 carries them
+    content["state_dict"].update({prefix + key: value for key, value in old.items()})
+    del content["meta"]["prompt_fingerprints"]
+    torch.save(content, str(first))
+    assert main([*args, "runner.max_iters=2", other]) == 1
+    assert words in capsys.readouterr().err
+    assert main([*args, "runner.max_iters=2"]) == 0  # with its own it goes on
+
+    cfg = setup.load_config(args[0], {"load_from": str(first), "runner.max_iters": 1})
+    cfg.algorithm.distiller.components[0].losses[0].prompts = str(tmp_path / "other.pth")
+    cfg.work_dir, cfg.device, cfg.seed = str(tmp_path / "new"), "cpu", 0
+    model = train(cfg, validate=False).model.module
+    for name, value in model.distiller.losses["loss_freekd"].prompts.state_dict().items():
+        assert torch.equal(value, prompts.state_dict()[name])
+
+
+def test_stage_1_does_not_go_on_with_another_teacher(stage, tmp_path, capsys):
+    args = [stage(1, "teachers"), "--no-validate", "--device", "cpu", "--work-dir", str(tmp_path)]
+    args += ["--auto-resume", "--cfg-options"]
+    assert main([*args, "runner.max_iters=1"]) == 0
+    teacher = load_checkpoint_file(stage.folder / "GN" / "teacher.pth")
+    teacher["state_dict"]["neck.fpn_convs.0.conv.bias"] += 1
+    torch.save(teacher, str(tmp_path / "other.teacher"))
+    changed = f"algorithm.architecture.checkpoint={tmp_path / 'other.teacher'}"
+    assert main([*args, "runner.max_iters=2", changed]) == 1
+    assert "expected the teacher that the run was started with" in capsys.readouterr().err
