@@ -65,6 +65,34 @@ def build_optimizer(model: torch.nn.Module, cfg: Dict[str, Any], task: str) -> A
     return optimizer
 
 
+def scale_rate(cfg: Any, images: int, logger: Any) -> None:
+    """mmdet's ``auto_scale_lr``: where enabled, the rate grows with the images of a step.
+
+    Args:
+        cfg: The config; its ``optimizer.lr`` is changed.
+        images: Of all processes together, in a step.
+        logger: For a note.
+
+    Raises:
+        ConfigError: A base batch size or a learning rate that is no positive number.
+    """
+    wanted = cfg.get("auto_scale_lr")
+    if not isinstance(wanted, dict) or not wanted.get("enable"):
+        return
+    base, rate = wanted.get("base_batch_size"), cfg.optimizer.get("lr")
+    for key, value in (("auto_scale_lr.base_batch_size", base), ("optimizer.lr", rate)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+            raise ConfigError(
+                f"{key}: expected a positive number, as auto_scale_lr.enable=True scales the rate, "
+                f"got {value!r}. Give it, or set auto_scale_lr.enable=False."
+            )
+    cfg.optimizer.lr = rate * images / base
+    logger.info(
+        "auto_scale_lr: learning rate %g for %d images a step (%g for %d)",
+        cfg.optimizer.lr, images, rate, base,
+    )  # fmt: skip
+
+
 def _place_of(name: Any, task: str) -> str:
     """The module whose ``build_optimizer`` knows the constructor ``name``."""
     known: List[str] = []

@@ -23,7 +23,7 @@ _OPTIONAL_KEYS = (
     "pair prompt algorithm model task seed deterministic device load_from resume_from "
     "auto_resume work_dir log_level fp16 evaluation custom_hooks find_unused_parameters "
     "cudnn_benchmark runner checkpoint_config log_config optimizer_config optimizer lr_config "
-    "momentum_config data data_help stock_hooks load_from_min_share"
+    "momentum_config data data_help stock_hooks load_from_min_share auto_scale_lr"
 ).split()
 
 

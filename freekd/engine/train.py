@@ -169,6 +169,7 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
         model, cfg.device, distributed, cfg.get("find_unused_parameters")
     )
     bare = hooks.unwrap(model)
+    optimizers.scale_rate(cfg, loader_cfg["samples_per_gpu"] * world_size, logger)
     optimizer = optimizers.build_optimizer(
         bare, compat.usable_optimizer(cfg.optimizer, cfg.device), task
     )

@@ -1,5 +1,7 @@
 """Optimizer constructors of mmdet, mmseg and users. Oracle: the same constructor on the student."""
 
+import logging
+
 import pytest
 import tiny as models
 import torch
@@ -12,7 +14,7 @@ compat.apply()
 from mmcv.runner.optimizer.builder import OPTIMIZER_BUILDERS  # noqa: E402
 
 from freekd.engine.errors import ConfigError  # noqa: E402
-from freekd.engine.optimizers import build_optimizer  # noqa: E402
+from freekd.engine.optimizers import build_optimizer, scale_rate  # noqa: E402
 
 DECAY = dict(
     constructor="LearningRateDecayOptimizerConstructor", type="AdamW", lr=0.1, weight_decay=0.05,
@@ -97,6 +99,24 @@ def test_the_default_constructor_sees_the_algorithm_but_no_teacher():
 def test_what_cannot_be_built_names_its_key(cfg, words):
     with pytest.raises(ConfigError, match=words):
         build_optimizer(models.build(models.detector()), cfg, "det")
+
+
+def test_the_rate_grows_with_the_images_of_a_step():
+    from mmcv import Config
+
+    log = logging.getLogger("test_optimizers")
+    for enable, expected in ((False, 0.02), (True, 0.02 * 4 / 16)):
+        cfg = Config(
+            dict(
+                optimizer=dict(type="SGD", lr=0.02),
+                auto_scale_lr=dict(enable=enable, base_batch_size=16),
+            )
+        )
+        scale_rate(cfg, 4, log)
+        assert cfg.optimizer.lr == pytest.approx(expected)
+    cfg.auto_scale_lr.base_batch_size = None
+    with pytest.raises(ConfigError, match="auto_scale_lr.base_batch_size: expected a positive"):
+        scale_rate(cfg, 4, log)
 
 
 def test_nothing_to_decay_in_stage_1():
