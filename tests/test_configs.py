@@ -164,6 +164,14 @@ def test_every_prompt_file_has_its_first_stage():
     assert made == read != set()
 
 
+@pytest.mark.parametrize("config", [name for name in CONFIGS if "cityscapes" in name])
+def test_segmentors_keep_no_label_maps(config):
+    """Without pre_eval, mmseg keeps a full-size map of every image until the last."""
+    from freekd.engine.setup import load_config
+
+    assert load_config(str(ROOT / config)).evaluation.pre_eval is True
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_pair_is_short(config):
     text = (ROOT / config).read_text()

@@ -5,7 +5,13 @@ import torch
 
 from freekd.frequency import dwt2
 from freekd.functional import band_groups
-from freekd.prompt import FrequencyPrompts, PromptSpec, masked_reconstruction, prompt_masks
+from freekd.prompt import (
+    FrequencyPrompts,
+    PromptSpec,
+    haar_masks,
+    masked_reconstruction,
+    prompt_masks,
+)
 
 
 def feats(channels=4, sizes=((8, 12), (5, 7)), dtype=torch.float32, seed=0):
@@ -126,3 +132,43 @@ def test_wrong_features_are_refused_with_both_numbers():
         prompts.check_feats(feats(channels=3), "neck")
     with pytest.raises(ValueError, match=r"10 groups, T, 4 channels.*\(4, 2, 4\)"):
         prompt_masks(torch.zeros(4, 2, 4), dwt2(feats()[0]))
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 8), (4, 8, 8), (1, 1, 4, 8, 8), (1, 3, 8, 8)])
+def test_maps_of_another_kind_are_refused_on_every_way(shape):
+    """Not (N, C, H, W) of 4 channels: with both shapes, and never an IndexError."""
+    maps, prompt = torch.zeros(shape), torch.zeros(10, 2, 4)
+    spec = FrequencyPrompts(PromptSpec.build(4, 1, gate=None))
+    ways = [
+        lambda: spec.masks([maps]),
+        lambda: spec.weights([maps]),
+        lambda: spec.requires_grad_(False).masks([maps]),
+    ]
+    if len(shape) > 1:  # else the transform refuses them
+        ways += [
+            lambda: haar_masks(prompt, maps),
+            lambda: prompt_masks(prompt, dwt2(maps)),
+            lambda: masked_reconstruction(maps, prompt),
+        ]
+    for way in ways:
+        with pytest.raises(ValueError, match=r"expected maps \(N, C, h, w\) and a prompt \(10 gro"):
+            way()
+
+
+@pytest.mark.parametrize("shape", [(), (10,), (10, 4), (10, 2, 4, 1), (4, 2, 4), (10, 2, 3)])
+def test_prompts_of_another_kind_are_refused_on_every_way(shape):
+    maps, prompt = torch.zeros(1, 4, 8, 8), torch.zeros(shape)
+    for way in (
+        lambda: haar_masks(prompt, maps),
+        lambda: prompt_masks(prompt, dwt2(maps)),
+        lambda: masked_reconstruction(maps, prompt),
+    ):
+        with pytest.raises(ValueError, match=r"10 groups, T, 4 channels\).*and a prompt \("):
+            way()
+
+
+def test_a_channel_weight_of_another_shape_is_refused():
+    maps, prompt = torch.zeros(1, 4, 8, 8), torch.zeros(10, 2, 4)
+    for weight in (torch.ones(4), torch.ones(1, 3), torch.ones(1, 4, 1)):
+        with pytest.raises(ValueError, match=r"channel_weight \(N, C\) = \(1, 4\)"):
+            masked_reconstruction(maps, prompt, channel_weight=weight)

@@ -76,7 +76,7 @@ def check_options(dataset: Any, options: Dict[str, Any]) -> List[str]:
             if takes_any and name not in known and name not in _GIVEN:
                 ignored[name] = None
             elif name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+                near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)
                 raise ConfigError(
                     f"evaluation.{name}: expected an option of {kind.__name__}.evaluate "
                     f"({', '.join(known)}) or of the evaluation hook, got one that neither knows; "

@@ -5,14 +5,13 @@ terms; everything else follows from the two models. ``tools/print_config.py`` sh
 it. The keys are those of :class:`Pair` and :class:`Prompt` below; anything else is an error.
 """
 
-import difflib
-import inspect
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from mmcv import ConfigDict
 
 from freekd.engine import fields
 from freekd.engine.errors import ConfigError
+from freekd.engine.loss_options import check_names, loss_config, takes_maps
 
 Model = Union[str, Mapping[str, Any]]
 
@@ -160,7 +159,7 @@ def open_reference(cfg: Any, key: str) -> None:
 def _read(kind: Any, checks: Mapping[str, fields.Check], given: Any, key: str) -> Any:
     fields.mapping(given, key)
     known = kind._fields
-    _check_names(given, known, key)
+    check_names(given, known, key)
     needed = [name for name in known if name not in kind._field_defaults]
     missing = [name for name in needed if given.get(name) is None]
     if missing:
@@ -169,18 +168,6 @@ def _read(kind: Any, checks: Mapping[str, fields.Check], given: Any, key: str) -
         checks[name](value, f"{key}.{name}")
         fields.plain(value, f"{key}.{name}")
     return kind(**given)
-
-
-def _check_names(given: Mapping[Any, Any], known: Sequence[str], key: str, whose: str = "") -> None:
-    """Every key must be known."""
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        near = {n: difflib.get_close_matches(str(n), known, n=1) for n in unknown}
-        hint = ", ".join(f"{name} -> {hit[0]}" for name, hit in near.items() if hit)
-        raise ConfigError(
-            f"{key}: {whose}unknown keys {unknown}; known are {list(known)}."
-            + (f" Did you mean {hint}?" if hint else "")
-        )
 
 
 def _model(reference: Model, key: str) -> ConfigDict:
@@ -252,19 +239,19 @@ def _distill(pair: Pair) -> ConfigDict:
 
 
 def _feature_losses(pair: Pair, taps: Tuple[str, str]) -> List[Dict[str, Any]]:
-    if pair.freekd is None and pair.mse is None:
-        return []
-    given = _Given(pair.channels, pair.num_levels)
-    channels, num_levels = _maps("pair", "teacher", pair.teacher, taps[1], given)
-    given = _Given(pair.student_channels, num_levels, "student_channels")
-    student_channels, _ = _maps("pair", "student", pair.student, taps[0], given)
-    maps = dict(student_channels=student_channels, teacher_channels=channels, num_levels=num_levels)
+    both = dict(freekd=("FreeKDLoss", pair.freekd), mse=("FeatureMSELoss", pair.mse))
+    terms = {name: term for name, term in both.items() if term[1] is not None}
+    maps: Dict[str, Any] = {}
+    if any(takes_maps(kind, options, f"pair.{name}") for name, (kind, options) in terms.items()):
+        given = _Given(pair.channels, pair.num_levels)
+        channels, num_levels = _maps("pair", "teacher", pair.teacher, taps[1], given)
+        given = _Given(pair.student_channels, num_levels, "student_channels")
+        of_student, _ = _maps("pair", "student", pair.student, taps[0], given)
+        maps = dict(student_channels=of_student, teacher_channels=channels, num_levels=num_levels)
     losses = []
-    if pair.freekd is not None:
-        told = {**maps, "prompts": pair.prompts}
-        losses.append(_loss("FreeKDLoss", "loss_freekd", pair.freekd, told, "pair.freekd"))
-    if pair.mse is not None:
-        losses.append(_loss("FeatureMSELoss", "loss_mse", pair.mse, maps, "pair.mse"))
+    for name, (kind, options) in terms.items():
+        told = {**maps, "prompts": pair.prompts} if name == "freekd" else maps
+        losses.append(loss_config(kind, f"loss_{name}", options, told, f"pair.{name}"))
     return losses
 
 
@@ -279,7 +266,7 @@ def _regression(term: Mapping[str, Any], index: int) -> Dict[str, Any]:
     fields.both(module, where)
     taps = _both(module)
     name = "loss_regression" + (f"_{index}" if index else "")
-    loss = _loss("mmdet.SmoothL1Loss", name, options, {}, key)
+    loss = loss_config("mmdet.SmoothL1Loss", name, options, {}, key)
     return dict(student_module=taps[0], teacher_module=taps[1], losses=[loss])
 
 
@@ -293,69 +280,13 @@ def _component(component: Mapping[str, Any], index: int) -> Dict[str, Any]:
     fields.dicts(component.get("losses"), f"{key}.losses")
     for i, loss in enumerate(component.get("losses") or ()):
         fields.text(loss.get("type"), f"{key}.losses[{i}].type")
-        _loss(loss["type"], "loss", loss, {}, f"{key}.losses[{i}]")
+        loss_config(loss["type"], "loss", loss, {}, f"{key}.losses[{i}]")
     return dict(component)
 
 
 def _both(module: Any) -> Tuple[str, str]:
     """The module paths of student and teacher."""
     return (module, module) if isinstance(module, str) else (module["student"], module["teacher"])
-
-
-# --------------------------------------------------------------------------- losses
-def _loss(
-    kind: str, name: str, options: Mapping[str, Any], told: Mapping[str, Any], key: str
-) -> Dict[str, Any]:
-    """A loss with options of the config; ``type`` among them replaces it.
-
-    Args:
-        kind, name: its type and name, unless ``options`` have others.
-        told: what follows from the models, as far as the loss takes arguments of these names.
-    """
-    import freekd.models  # noqa: F401  (registers the losses)
-
-    fields.text(options.get("type", kind), f"{key}.type")
-    fields.loss_name(options.get("name", name), f"{key}.name")
-    parameters = _parameters(options.get("type", kind), key)
-    given = {k: v for k, v in options.items() if k not in ("type", "name")}
-    told = {k: v for k, v in told.items() if k in parameters}
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        known = [*parameters, "name", "type"]
-        _check_names(given, known, key, f"{options.get('type', kind)} has ")
-    empty = inspect.Parameter.empty
-    for option, value in given.items():
-        if option in parameters:
-            fields.argument(parameters[option])(value, f"{key}.{option}")
-    named = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    lacking = [
-        name
-        for name, parameter in parameters.items()
-        if parameter.default is empty
-        and parameter.kind not in named
-        and name not in told
-        and name not in given
-    ]
-    if lacking:
-        raise ConfigError(f"{key}: the options {lacking} are missing. Add them.")
-    return {"type": kind, "name": name, **told, **options}
-
-
-def _parameters(kind: str, key: str) -> Mapping[str, inspect.Parameter]:
-    """The arguments of a registered class."""
-    from mmrazor.models.builder import LOSSES
-
-    from freekd.engine.explain import nearest_types
-    from freekd.engine.setup import building
-
-    with building(f"{key}.type={kind!r}"):
-        found = LOSSES.get(kind)
-    if found is None:
-        near = ", ".join(nearest_types(LOSSES, kind)) or "none"
-        raise ConfigError(
-            f"{key}.type={kind!r}: no such class is registered; nearest: {near}. Correct it, or "
-            "name the module of a class of your own in custom_imports."
-        )
-    return inspect.signature(found).parameters
 
 
 # --------------------------------------------------------------------------- what the models say

@@ -57,7 +57,7 @@ def read_precision(cfg: Any, device: str) -> Optional[Precision]:
             f"fp16: expected a dict such as dict(loss_scale='dynamic') or dict(dtype='bfloat16'), "
             f"got {fp16!r}. For float32 remove the key."
         )
-    for key in fp16:
+    for key in map(str, fp16):
         if key not in _KEYS:
             near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.0)[0]
             raise ConfigError(

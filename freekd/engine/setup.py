@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 from urllib.error import URLError
 
-import mmcv
 import torch
 
-from freekd.engine import pairs, stock_hooks
+from freekd.engine import pairs, stock_hooks, top_keys
 from freekd.engine.errors import ConfigError
 
 TASKS = ("det", "seg")
@@ -69,6 +68,7 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
     if cfg.get("pair") is not None or cfg.get("prompt") is not None:  # these make the algorithm
         late = {k: v for k, v in (options or {}).items() if k.startswith("algorithm.")}
     _merge(cfg, {k: v for k, v in (options or {}).items() if k not in late})
+    top_keys.check(cfg)
     pairs.expand(cfg)
     _merge(cfg, late)
     stock_hooks.take_along(cfg)

@@ -107,6 +107,7 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
         checkpoint,
         data,
         datasets,
+        explain,
         hooks,
         launch,
         load_from,
@@ -193,7 +194,8 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
         logger.info(load_from.load_from(bare, cfg).note)
     loader.batch_sampler.start_iter = runner.iter
     check_data.check_ready(bare, dataset, cfg.seed)
-    runner.run([loader], [("train", 1)])
+    with explain.first_step(runner):
+        runner.run([loader], [("train", 1)])
     return runner
 
 

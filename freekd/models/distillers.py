@@ -7,14 +7,16 @@ checkpoint, optimizer, average of weights or hook that walks modules meets it.
 """
 
 import logging
-from typing import Any, Collection, Dict, List, Optional, Sequence, Union
+from contextlib import contextmanager
+from typing import Any, Collection, Dict, Iterator, List, Optional, Sequence, Union
 
+import torch
 from mmcv.utils import print_log
 from mmrazor.models.builder import DISTILLERS
 from mmrazor.models.distillers import SingleTeacherDistiller
 from torch import Tensor, nn
 
-from freekd.functional import check_choice
+from freekd.functional import FeatureError, check_choice
 from freekd.held import HoldsFrozen
 from freekd.prompt_file import MAKE_COMMAND, fingerprint
 
@@ -308,9 +310,10 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
                 for loss in component.losses:
                     module = self.losses[loss.name]
                     module.current_data = data
-                    terms[f"{loss.name}.{call}"] = apply_loss(
-                        module, s_out, t_out, align, component, where
-                    )
+                    with _naming(loss.name, where):
+                        terms[f"{loss.name}.{call}"] = apply_loss(
+                            module, s_out, t_out, align, component, where
+                        )
                     module.current_data = None
         self.teacher_run.forget()
         self._proposals.forget()
@@ -320,6 +323,22 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         """The taps let go of the last step's maps, which would outlive its backward pass."""
         self.reset_outputs(self.student_outputs)
         self.reset_outputs(self.teacher_outputs)
+
+
+@contextmanager
+def _naming(loss: str, where: str) -> Iterator[None]:
+    """What a loss of MMRazor's, mmdet's or a user's raises, with its name and its component."""
+    try:
+        yield
+    except FeatureError:
+        raise
+    except (ValueError, TypeError, IndexError, AssertionError, RuntimeError) as error:
+        if isinstance(error, getattr(torch, "OutOfMemoryError", ())):
+            raise
+        raise FeatureError(
+            f"{where}: {loss} cannot compare what its taps give ({type(error).__name__}: {error}). "
+            "Tap other modules, or take another loss"
+        ) from error
 
 
 def _put_teacher_in(module: Any, state_dict: Dict[str, Tensor], prefix: str, *_: Any) -> None:

@@ -134,7 +134,7 @@ def _pretrained(node: Any) -> Iterator[str]:
             yield from _pretrained(read_model(value, key))
         elif key == "config" and isinstance(value, str):
             changes = {name: item for name, item in node.items() if name != "config"}
-            if "init_cfg" not in changes.get("backbone", {}):
+            if "init_cfg" not in (changes.get("backbone") or {}):
                 yield from _pretrained(read_model(value, key))
         elif key in ("pretrained", "checkpoint") and isinstance(value, str):
             yield value

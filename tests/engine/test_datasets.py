@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -362,3 +363,20 @@ def test_a_run_with_these_options_resumes_exactly(tiny, tmp_path, kind, options)
     assert not [key for key in one if not torch.equal(one[key], two[key])]
     lines = [json.loads(line) for line in next(whole.glob("*.log.json")).read_text().splitlines()]
     assert [line["iter"] for line in lines if line.get("mode") == "val"][-1] == 2 * tiny.count
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_segmentation_of_several_images_needs_one_size(seg, workers):
+    folder = Path(seg.data_root)
+    cv2.imwrite(str(folder / "b" / "9.png"), np.zeros((16, 12, 3), np.uint8))
+    cfg = Config(dict(data=dict(workers_per_gpu=workers, val=ConfigDict(seg, ann_dir=None))))
+    cfg.data.val.pipeline[2].meta_keys = ["ori_shape"]
+    cfg.data.val_dataloader = dict(samples_per_gpu=2)
+    (batch,) = loader_of(cfg, task="seg")
+    assert batch["img"].shape == (2, 3, 16, 16)
+    cfg.data.val.img_dir = "b"
+    with pytest.raises(
+        ConfigError, match=r"^data.val_dataloader.samples_per_gpu: .*16, 16.* and .*"
+    ):
+        next(iter(loader_of(cfg, task="seg")))
+    (folder / "b" / "9.png").unlink()

@@ -5,10 +5,12 @@ prompt. Oracle: the classes of errors that ``freekd.engine.launch`` prints in on
 """
 
 import copy
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import tiny as tiny_models
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -167,7 +169,10 @@ def place(tmp_path_factory, tiny):
     """A folder with a teacher's config, and ``place.write(key, value, extra)``."""
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "teacher.py").write_text(f"model = {tiny_models.detector()!r}\n")
-    data = open(tiny.config("fuzz", "iterations", norm="GN"), encoding="utf-8").read()
+    torch.save(dict(state_dict=tiny_models.build(model()).state_dict()), str(folder / "own.pth"))
+    torch.save({}, str(folder / "empty.pth"))
+    torch.save([1], str(folder / "list.pth"))
+    data = Path(tiny.config("fuzz", "iterations", norm="GN")).read_text(encoding="utf-8")
 
     def write(key, value):
         body = f"{key} = {value!r}\n".replace("{folder}", str(folder))
@@ -189,7 +194,7 @@ def holds(path, chosen=None, work_dir=None):
         cfg.update(work_dir=str(work_dir), device="cpu", seed=0)
         train(cfg, validate=False)
         return True
-    except launch._HELPFUL as error:
+    except launch._HELPFUL + (FloatingPointError,) as error:
         assert len(str(error)) > 20, repr(error)
         return False
 
@@ -215,14 +220,14 @@ def test_the_sound_ones_train(place, tmp_path, key):
 
 
 @KINDS
-@check(250)
+@check(150)
 @given(data=some)
 def test_a_changed_config_is_built_or_refused(place, key, data):
     holds(place.write(key, data.draw(mutated(SOUND[key]))))
 
 
 @KINDS
-@check(100)
+@check(60)
 @given(data=some)
 def test_changed_options_are_taken_or_refused(place, key, data):
     chosen = data.draw(options)
@@ -233,7 +238,7 @@ def test_changed_options_are_taken_or_refused(place, key, data):
 
 
 @KINDS
-@check(25)
+@check(10)
 @given(data=some)
 def test_a_changed_config_trains_or_is_refused(place, tmp_path_factory, key, data):
     path = place.write(key, data.draw(mutated(SOUND[key])))
@@ -255,3 +260,159 @@ def test_many_changed_configs(place, key, data):
 def test_many_changed_configs_train(place, tmp_path_factory, key, data):
     path = place.write(key, data.draw(mutated(SOUND[key])))
     holds(path, work_dir=tmp_path_factory.mktemp("run"))
+
+
+# --------------------------------------------------------------------------- edges
+def tapped(module, **loss):
+    return dict(student_module=module, teacher_module=module, losses=[dict(name="loss_y", **loss)])
+
+
+# values of the right kind, which are taken when the config is read: what becomes of them later?
+EDGES = {
+    "pair.module": [
+        "backbone", "backbone.layer2", "bbox_head", "bbox_head.retina_cls", "neck.fpn_convs.0",
+        dict(student="neck", teacher="backbone"), "bbox_head.cls_convs.0.conv",
+        "neck.lateral_convs",
+    ],
+    "pair.channels": [None, 4, [8, 8], 32768],
+    "pair.student_channels": [None, 7, [4, 8, 16], [8, 8, 8, 8]],
+    "pair.num_levels": [None, 1, 64],
+    "pair.freekd": [
+        None, {}, dict(loss_weight=0), dict(loss_weight=1e200), dict(dwt_levels=16),
+        dict(wavelet="bior1.3", dwt_mode="symmetric"), dict(wavelet="db38"), dict(bands="low"),
+        dict(normalize="channel"), dict(distance="l2"), dict(gate=None), dict(granularity="level"),
+        dict(num_prompts=1024), dict(align=None), dict(type="ChannelWiseDivergence"),
+        dict(type="KLDivergence", tau=1e-9), dict(type="KLDivergence", reduction="x"),
+        dict(type="mmdet.SmoothL1Loss", beta=1e-9),
+        dict(type="mmdet.CrossEntropyLoss"),
+
+         dict(student_channels=4),
+        dict(type="mmdet.MSELoss", name="loss_task"), dict(type="DistanceWiseRKD"),
+    ],
+    "pair.mse": [None, {}, dict(align=None), dict(align="auto"), dict(name="loss_freekd")],
+    "pair.regression": [
+        None, [dict(module="bbox_head.retina_reg", reduction="none")],
+        [dict(student="bbox_head.retina_reg", teacher="bbox_head.retina_cls")],
+        [dict(module="neck")], [dict(module="backbone.maxpool")],
+    ],
+    "pair.components": [
+        None, [tapped("bbox_head.loss_cls", type="mmdet.L1Loss")],
+        [tapped("neck", type="FreeKDLoss", student_channels=8, teacher_channels=8, num_levels=2)],
+        [dict(tapped("neck", type="mmdet.L1Loss"), align_module=3)],
+        [dict(tapped("neck", type="mmdet.L1Loss"), align_module=dict(type="x"))],
+        [dict(tapped("neck", type="mmdet.L1Loss"), resize=True)], [{}],
+    ],
+    "pair.inherit": [
+        None, [], ["nothing"], {"neck": "backbone"}, ["bbox_head"], ["neck", "neck"],
+        ["bbox_head.loss_cls"], ["backbone.layer1.0"],
+    ],
+    "pair.min_share": [0, 1],
+    "pair.resize": [True],
+    "pair.teacher_autocast": ["bfloat16", "float16", "float64"],
+    "pair.class_map": ["by_name", "by_number"],
+    "pair.teacher_checkpoint": [
+        "nothing.pth", "{folder}", "{folder}/teacher.py", "{folder}/own.pth", "{folder}/empty.pth",
+        "nowhere://x", "http://", "{folder}/list.pth",
+    ],
+    "pair.prompts": [
+        "nothing.pth", "{folder}", "{folder}/teacher.py", "{folder}/own.pth", "{folder}/list.pth",
+    ],
+    "pair.teacher": ["{folder}/teacher.py", dict(config="{folder}/teacher.py")],
+    "pair.teacher.backbone": [dict(depth=50), dict(frozen_stages=9), dict(init_cfg=3), None],
+    "pair.teacher.bbox_head": [dict(num_classes=3), dict(in_channels=9), dict(type="FCOSHead")],
+    "pair.teacher.neck": [dict(num_outs=5), dict(out_channels=4), dict(out_channels=9), None],
+    "pair.student.backbone.init_cfg": [
+        dict(type="Pretrained", checkpoint="nothing.pth"), dict(type="Pretrained"), {}, 3, [],
+        dict(type="Constant", layer="Conv2d"), dict(type="Nothing"),
+    ],
+    "pair.student.pretrained": ["nothing.pth", 3, ""],
+    "pair.student.train_cfg": [dict(assigner=None)],
+    "pair.student.test_cfg": [None, {}, 3],
+    "pair.student.bbox_head.loss_cls": [dict(type="CrossEntropyLoss", use_sigmoid=True), None],
+    "pair.student.bbox_head.anchor_generator.strides": [[4, 8, 16]],
+    "pair.student.bbox_head.num_classes": [3, 1],
+    "prompt.module": ["backbone", "backbone.layer2", "bbox_head"],
+    "prompt.num_prompts": [1, 1024],
+    "prompt.wavelet": ["db38", "bior1.3", "Haar", "x"],
+    "prompt.dwt_levels": [3, 16],
+    "prompt.dwt_mode": ["symmetric", "periodization", "x"],
+    "prompt.granularity": ["level", "x"],
+    "prompt.gate": [None, "x"],
+    "prompt.dissimilarity": ["dice", "x"],
+    "prompt.dissimilarity_weight": [0, 1e200],
+    "prompt.channels": [None, 4, [8, 8], [8, 8, 4]],
+    "prompt.num_levels": [None, 1, 5],
+    "prompt.class_map": ["by_name", "x"],
+    "prompt.without_losses": [["bbox_head"], ["nothing"]],
+    "prompt.teacher_checkpoint": ["nothing.pth", "{folder}", "{folder}/own.pth"],
+    "prompt.teacher.bbox_head.num_classes": [3],
+    "prompt.teacher.bbox_head.loss_bbox": [dict(type="GIoULoss")],
+}  # fmt: skip
+# ... and those that only a loss or a head itself says no to, in the first training step
+LATE = {
+    "pair.freekd": [
+        dict(type="mmdet.FocalLoss"), dict(type="mmdet.GIoULoss"), dict(type="mmdet.GHMC"),
+        dict(type="mmdet.L1Loss", reduction="none"), dict(type="mmdet.ResNet", depth=18),
+        dict(type="mmseg.DiceLoss"), dict(type="WSLD", tau=2),
+    ],
+    "pair.regression": [
+        [dict(module="bbox_head.retina_reg", type="mmdet.GIoULoss")],
+        [dict(module="bbox_head.retina_reg", type="mmdet.BalancedL1Loss", alpha=0)],
+    ],
+    "pair.components": [
+        [tapped("backbone.layer1", type="mmdet.IoULoss")],
+        [tapped("neck", type="mmdet.SeesawLoss")],
+    ],
+    "pair.student.train_cfg": [None, {}],
+    "pair.student.bbox_head.anchor_generator.strides": [[8, 16]],
+    "prompt.module": ["bbox_head.retina_cls"],
+    "prompt.teacher.train_cfg": [None, {}],
+    "prompt.teacher.bbox_head.loss_bbox": [dict(type="SmoothL1Loss", beta=0)],
+}  # fmt: skip
+EVERY = [(key, value) for key, values in EDGES.items() for value in values]
+SHOWN = [f"{key}={str(value)[:40]}" for key, value in EVERY]
+
+
+def write_edge(place, key, value):
+    short, *inside, last = key.split(".")
+    cfg = SOUND[short]()
+    holder = at(cfg, inside)
+    if short == "pair" and inside == ["teacher"]:
+        del holder["bbox_head"]
+    if last in ("module", "channels", "num_levels", "student_channels") and not inside:
+        for name in ("channels", "num_levels", "student_channels"):
+            cfg.pop(name, None)
+    holder[last] = value
+    return place.write(short, cfg)
+
+
+LATER = [(key, value) for key, values in LATE.items() for value in values]
+wired = pytest.mark.xfail(
+    "first_step" not in Path(train.__code__.co_filename).read_text(encoding="utf-8"),
+    reason="freekd/engine/train.py does not run in freekd.engine.explain.first_step",
+    strict=True,
+)
+
+
+@pytest.mark.parametrize("key, value", EVERY[::12], ids=SHOWN[::12])
+def test_an_edge(place, tmp_path, key, value):
+    holds(write_edge(place, key, value), work_dir=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key, value", EVERY, ids=SHOWN)
+def test_every_edge(place, tmp_path, key, value):
+    holds(write_edge(place, key, value), work_dir=tmp_path)
+
+
+@wired
+@pytest.mark.parametrize("key, value", LATER[::5], ids=str)
+def test_a_first_step_that_cannot_be(place, tmp_path, key, value):
+    assert not holds(write_edge(place, key, value), work_dir=tmp_path)
+
+
+@wired
+@pytest.mark.slow
+@pytest.mark.parametrize("key, value", LATER, ids=str)
+def test_every_first_step_that_cannot_be(place, tmp_path, key, value):
+    assert not holds(write_edge(place, key, value), work_dir=tmp_path)

@@ -160,7 +160,7 @@ def test_what_a_run_can_write_down(tmp_path):
             dict(regression=[dict(module="a", loss_weight=[1])]),
             ["pair.regression[0].loss_weight", "number"],
         ),
-        (dict(regression=[dict(module="a", reduction=1)]), ["regression[0].reduction", "string"]),
+        (dict(regression=[dict(module="a", reduction=1)]), ["regression[0].reduction", "'mean'"]),
         (dict(regression=[dict(module="a", beta=0)]), ["regression[0].beta", "more than 0"]),
         (dict(regression=[dict(module=3)]), ["pair.regression[0].module", "module path"]),
         (
@@ -187,6 +187,13 @@ def test_another_loss_takes_its_own_arguments(tmp_path):
     maps = dict(student_channels=256, teacher_channels=256, num_levels=5)
     assert losses[0] == cwd
     assert losses[1] == dict(type="FreeKDLoss", name="loss_mse", loss_weight=3, bands="low", **maps)
+
+
+def test_a_loss_that_needs_no_channels_gets_along_without(tmp_path):
+    cwd = dict(type="ChannelWiseDivergence")
+    pair = dict(PAIR, module="roi_head.bbox_head.fc_reg", freekd=cwd)
+    losses = load(tmp_path, pair=pair).algorithm.distiller.components[0].losses
+    assert losses == [dict(cwd, name="loss_freekd")]
 
 
 def test_channels_are_seen_where_the_text_is_silent(tmp_path):
@@ -342,7 +349,7 @@ def test_a_whole_model_and_a_part_of_it_by_options(tmp_path):
 
 
 def test_every_key_of_a_pair_arrives(tmp_path):
-    neck = dict(student_module="a", teacher_module="b", losses=[dict(name="loss_x", type="L2Loss")])
+    neck = dict(student_module="a", teacher_module="b", losses=[dict(name="loss_x", type="WSLD")])
     pair = dict(
         PAIR, module=dict(student="x", teacher="y"), channels=7, student_channels=[1, 2],
         num_levels=2, resize=True, min_share=0.5, components=[neck],

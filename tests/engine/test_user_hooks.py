@@ -77,9 +77,15 @@ def test_stock_hooks_says_which(tiny, said, found):
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        ("stock_hooks = dict(YOLOXModeSwitchHook=None)", "stock_hooks.YOLOXModeSwitchHook.*SetEpoch"),
+        (
+            "stock_hooks = dict(YOLOXModeSwitchHook=None)",
+            "stock_hooks.YOLOXModeSwitchHook.*SetEpoch",
+        ),
         ("stock_hooks = ['SetEpochInfoHook']", "stock_hooks: expected None"),
-        ("stock_hooks = dict(SetEpochInfoHook=3)", "stock_hooks.SetEpochInfoHook: expected None or"),
+        (
+            "stock_hooks = dict(SetEpochInfoHook=3)",
+            "stock_hooks.SetEpochInfoHook: expected None or",
+        ),
         ("custom_hooks = dict(type='SetEpochInfoHook')", "custom_hooks: expected a list"),
     ],
 )
@@ -139,7 +145,9 @@ class ReachingHook(Hook):
         model.train_cfg = "changed"  # the student has it
         learns = getattr(getattr(model, "architecture", model), "model", model)
         parts = sorted(name for name, _ in model.named_modules() if name.endswith("backbone"))
-        ReachingHook.seen.append((model.bbox_head is learns.bbox_head, learns.train_cfg, len(parts)))
+        ReachingHook.seen.append(
+            (model.bbox_head is learns.bbox_head, learns.train_cfg, len(parts))
+        )
         assert all(p is not None for _, p in model.named_parameters())
 
 
@@ -211,8 +219,6 @@ def test_late_hooks_that_keep_state_are_refused(stage, tmp_path, capsys):
     assert "priority after LOW keeps state in the model (steps_seen)" in capsys.readouterr().err
 
 
-
-
 @pytest.mark.parametrize("kind", ["epochs", "iterations"])
 def test_the_tester_and_the_converter_take_the_averages(stage, tmp_path, kind, capsys):
     """Runs that count epochs save the averages as the weights, others as buffers: --ema knows."""
@@ -251,3 +257,25 @@ def test_a_run_without_the_hook_says_what_it_leaves(stage, tmp_path, capsys):
     assert "tensors of a hook (ema_" in capsys.readouterr().err
     assert main([stage(2, "with_it_again", hook), *args, "runner.max_iters=3"]) == 0
     assert "begin anew from its weights" in capsys.readouterr().err
+
+
+def test_a_switch_of_one_epoch_is_made_again_after_it(caplog):
+    """YOLOX turns to L1 in one epoch; a run that goes on after it turns, too (mmdet's does not)."""
+    from freekd.engine.hook_state import HookState, NoteState
+
+    hook = HOOKS.build(dict(type="YOLOXModeSwitchHook", num_last_epochs=2))
+    for epoch, switched in ((1, False), (2, True), (3, True)):
+        skipped = []
+        model = SimpleNamespace(bbox_head=SimpleNamespace(use_l1=False))
+        loader = SimpleNamespace(dataset=SimpleNamespace(update_skip_type_keys=skipped.append))
+        runner = SimpleNamespace(
+            hooks=[hook], epoch=epoch, max_epochs=4, data_loader=loader, model=model,
+            logger=SimpleNamespace(info=lambda *_: None),
+        )  # fmt: skip
+        state = HookState(True, NoteState(), {}, "epoch_x.pth")
+        hook.before_train_epoch(runner)
+        state.before_train_epoch(runner)
+        assert model.bbox_head.use_l1 == switched or epoch == 1
+        assert bool(skipped) == (switched or epoch == 1)
+        state.before_train_epoch(runner)  # once is enough
+        assert len(skipped) == (1 if epoch in (1, 2, 3) else 0)

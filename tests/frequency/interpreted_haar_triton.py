@@ -213,17 +213,24 @@ def test_the_loss_takes_the_kernels_by_itself(granularity, distance, monkeypatch
         close(ours, oracle, torch.float32)
 
 
-def test_nan_and_zero_in_the_gradient():
+@pytest.mark.parametrize("bad", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("squared", [False, True])
+def test_what_is_not_finite_and_zero_in_the_gradient(bad, squared):
     weights = [torch.ones(1, *size) for size in ((2, 2),) * 4]
     student = torch.zeros(1, 2, 4, 4)
-    student[0, 1, 0, 0] = float("nan")
+    student[0, 1, 0, 0] = float(bad)
     one = torch.tensor(1.0)
     gradient = haar_triton.distance_gradient(
-        student, torch.zeros_like(student), weights, None, 1, False, one
+        student, torch.zeros_like(student), weights, None, 1, squared, one
     )
     assert torch.equal(gradient[0, 0], torch.zeros(4, 4))  # sign(0) = 0
-    assert gradient[0, 1, :2, :2].isnan().all()  # the block of the NaN, and it alone
+    assert not gradient[0, 1, :2, :2].isfinite().any()  # the block of it, and it alone
     assert torch.equal(gradient[0, 1, 2:], torch.zeros(2, 4))
+    weights[1][0, 1, 1] = float("nan")
+    gradient = haar_triton.distance_gradient(
+        student, torch.zeros_like(student), weights, None, 1, squared, one
+    )
+    assert gradient[0, 0, 2:, 2:].isnan().all()  # of a mask too, where the difference is 0
 
 
 def test_shapes_that_do_not_belong_together():

@@ -5,6 +5,7 @@ import torch
 from direct import direct_gate, direct_level, transform
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from freekd import functional, gate
 from freekd.frequency import dwt2, haar, haar_distance, idwt2
@@ -37,27 +38,9 @@ def away_from_zero(student, teacher, levels):
     return min(float(band.abs().min()) for band in bands) > 1e-4
 
 
-class Route:
-    """Counts the calls of the fast way."""
-
-    def __init__(self, monkeypatch):
-        self.fast = self.plain = 0
-        for name, count in (("_in_chunks", "fast"), ("plain_distance", "plain")):
-            monkeypatch.setattr(haar_distance, name, self._counted(name, count))
-
-    def _counted(self, name, count):
-        function = getattr(haar_distance, name)
-
-        def counted(*args):
-            setattr(self, count, getattr(self, count) + 1)
-            return function(*args)
-
-        return counted
-
-
-@pytest.fixture
-def route(monkeypatch):
-    return Route(monkeypatch)
+def fast(loss):
+    """Whether the loss is one step of the graph, right on the student; the general way has many."""
+    return not any(step.next_functions for step, _ in loss.grad_fn.next_functions if step)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
@@ -101,7 +84,6 @@ def test_value_and_gradient_are_those_of_the_direct_formulation(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(haar, "_CHUNK_BYTES", chunk)
-        route = Route(patch)
         if prompt is not None:
             masks = haar_masks(prompt, teacher, levels, granularity)
         got = freekd_loss(
@@ -109,7 +91,7 @@ def test_value_and_gradient_are_those_of_the_direct_formulation(
             granularity=granularity, bands=bands, distance=distance,
         )  # fmt: skip
         (grad,) = torch.autograd.grad(got * scale, student)
-    assert (route.fast, route.plain) == (1, 0)
+    assert fast(got)
     assert got.dtype == grad.dtype == dtype
     close(got, want, TOLERANCE[dtype])
     close(grad, want_grad, TOLERANCE[dtype])
@@ -154,7 +136,7 @@ def test_gate_is_the_direct_one():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_low_precision_maps_are_read_as_they_are_and_computed_in_float32(dtype, route):
+def test_low_precision_maps_are_read_as_they_are_and_computed_in_float32(dtype):
     student, teacher = maps((13, 10), 4, 0, dtype)
     masks = haar_masks(torch.randn(10, 2, 4), teacher)
     assert masks[0].dtype == torch.float32
@@ -168,7 +150,7 @@ def test_low_precision_maps_are_read_as_they_are_and_computed_in_float32(dtype, 
     (want_grad,) = torch.autograd.grad(want * 2.0**14, wide)
     assert grad.dtype == dtype
     torch.testing.assert_close(grad, want_grad.to(dtype), rtol=0, atol=0)
-    assert route.fast == 2
+    assert fast(got) and fast(want)
 
 
 @pytest.mark.parametrize("distance", ["l1", "l2"])
@@ -185,7 +167,7 @@ def test_a_kept_graph_can_be_run_backward_again(distance):
 
 @pytest.mark.parametrize("distance", ["l1", "l2"])
 @pytest.mark.parametrize("size", [(8, 8), (5, 7)])
-def test_second_derivatives_take_the_general_way(distance, size, route):
+def test_second_derivatives(distance, size):
     student, teacher = maps(size, 2, 2, torch.float64)
     assert away_from_zero(student, teacher, 2)
     masks = haar_masks(torch.randn(7, 2, 2, dtype=torch.float64), teacher, 2)
@@ -195,9 +177,8 @@ def test_second_derivatives_take_the_general_way(distance, size, route):
         return freekd_loss(x, teacher, masks, omega, dwt_levels=2, distance=distance)
 
     assert torch.autograd.gradcheck(loss, student.requires_grad_())
-    assert route.fast and not route.plain
     assert torch.autograd.gradgradcheck(loss, student)
-    assert route.plain
+    assert fast(loss(student))
 
 
 def general(monkeypatch):
@@ -206,7 +187,7 @@ def general(monkeypatch):
 
 
 @pytest.mark.parametrize("options", [dict(wavelet="db2"), dict(dwt_mode="symmetric")])
-def test_other_wavelets_and_modes_take_the_general_way(options, route):
+def test_other_wavelets_and_modes_take_the_general_way(options):
     student, teacher = maps((9, 12), 3, 3, torch.float64)
     student.requires_grad_()
     masks = prompt_masks(torch.randn(10, 2, 3, dtype=torch.float64), dwt2(teacher, **_dwt(options)))
@@ -220,7 +201,7 @@ def test_other_wavelets_and_modes_take_the_general_way(options, route):
     close(got, want, 1e-10)
     # pytorch_wavelets' own gradient of 'symmetric' is not its forward's: finite differences instead
     assert torch.autograd.gradcheck(lambda x: freekd_loss(x, teacher, masks, **options), student)
-    assert route.fast == 0
+    assert not fast(got)
 
 
 def _dwt(options):
@@ -233,27 +214,27 @@ def _flat(bands):
     return [low, *(high[:, :, o] for high in highs for o in range(3))]
 
 
-def test_an_even_size_is_the_same_in_every_mode_and_takes_the_fast_way(route):
+def test_an_even_size_is_the_same_in_every_mode_and_takes_the_fast_way():
     student, teacher = maps((16, 8), 3, 4, torch.float64)
+    student.requires_grad_()
     want = freekd_loss(student, teacher)
     got = freekd_loss(student, teacher, dwt_mode="symmetric")
     torch.testing.assert_close(got, want, rtol=0, atol=0)
-    assert route.fast == 2
+    assert fast(got) and fast(want)
 
 
-def test_masks_and_weights_that_learn_take_the_general_way(route):
+def test_masks_and_weights_that_learn_take_the_general_way():
     student, teacher = maps((9, 12), 3, 5, torch.float64)
+    student.requires_grad_()
     bands = dwt2(teacher)
     prompt = torch.randn(10, 2, 3, dtype=torch.float64, requires_grad=True)
     omega = torch.rand(2, 3, dtype=torch.float64, requires_grad=True)
     loss = freekd_loss(student, teacher, prompt_masks(prompt, bands), omega)
     grads = torch.autograd.grad(loss, (prompt, omega))
-    assert route.fast == 0 and all(float(grad.abs().max()) > 0 for grad in grads)
-    torch.testing.assert_close(
-        freekd_loss(student, teacher, prompt_masks(prompt.detach(), bands), omega.detach()),
-        loss.detach(),
-    )
-    assert route.fast == 1
+    assert not fast(loss) and all(float(grad.abs().max()) > 0 for grad in grads)
+    constant = freekd_loss(student, teacher, prompt_masks(prompt.detach(), bands), omega.detach())
+    torch.testing.assert_close(constant, loss)
+    assert fast(constant)
 
 
 def test_fast_and_general_way_agree_through_masks_of_one_row(monkeypatch):
@@ -264,17 +245,34 @@ def test_fast_and_general_way_agree_through_masks_of_one_row(monkeypatch):
     torch.testing.assert_close(freekd_loss(student, teacher, masks), fast, rtol=1e-12, atol=0)
 
 
+class Made(TorchDispatchMode):
+    """The sizes in bytes of the tensors that are made, views left out."""
+
+    def __init__(self, *known):
+        super().__init__()
+        self.places = {x.untyped_storage().data_ptr() for x in known}
+        self.sizes = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for x in out if isinstance(out, (tuple, list)) else [out]:
+            if torch.is_tensor(x) and x.untyped_storage().data_ptr() not in self.places:
+                self.sizes.append(x.untyped_storage().nbytes())
+        return out
+
+
 def test_no_gradient_goes_to_the_teacher_and_none_is_made_without_need(monkeypatch):
-    student, teacher = maps((9, 12), 3, 7, torch.float32)
+    monkeypatch.setattr(haar, "_CHUNK_BYTES", 1)  # one map at a time
+    student, teacher = maps((9, 12), 8, 7, torch.float32)
+    whole = student.numel() * 4
     teacher.requires_grad_()
-    wanted = []
-    original = haar_distance._in_chunks
-    monkeypatch.setattr(
-        haar_distance, "_in_chunks", lambda *args: (wanted.append(args[-1]), original(*args))[1]
-    )
-    assert not freekd_loss(student, teacher).requires_grad
-    freekd_loss(student.requires_grad_(), teacher).backward()
-    assert wanted == [False, True] and teacher.grad is None and student.grad is not None
+    with Made(student, teacher) as made:
+        loss = freekd_loss(student, teacher)
+    assert not loss.requires_grad and max(made.sizes) < whole
+    with Made(student, teacher) as made:
+        freekd_loss(student.requires_grad_(), teacher).backward()
+    assert max(made.sizes) == whole
+    assert teacher.grad is None and student.grad is not None
 
 
 def test_masks_of_another_size_are_refused():
@@ -316,7 +314,7 @@ def test_weights_are_the_mean_masks():
             torch.testing.assert_close(got, (mask**power).mean(1))
 
 
-def test_an_empty_batch_is_no_loss(route):
+def test_an_empty_batch_is_no_loss():
     empty = torch.zeros(0, 3, 8, 8, requires_grad=True)
     loss = freekd_loss(empty, torch.zeros(0, 3, 8, 8))
     loss.backward()
@@ -400,6 +398,84 @@ def test_inf_stays_inf_and_nan_nan():
     assert float(freekd_loss(student, teacher)) == float("inf")
     student[0, 0, 3, 3] = float("nan")
     assert freekd_loss(student, teacher).isnan()
+
+
+WAYS = {
+    "fast": {},
+    "fast, odd": dict(size=(9, 13)),
+    "level, masks": dict(count=2, granularity="level"),
+    "masks, gate": dict(count=2, gated=True),
+    "high bands": dict(bands="high"),
+    "low band": dict(bands="low"),
+    "float16": dict(dtype=torch.float16),
+    "bfloat16, masks": dict(dtype=torch.bfloat16, count=1),
+    "float64": dict(dtype=torch.float64),
+    "second backward": dict(backward="again"),
+    "create_graph": dict(backward="graph"),
+    "other wavelet": dict(wavelet="db2", count=2),
+    "other mode": dict(size=(9, 13), dwt_mode="symmetric"),
+    "weights learn": dict(learning=True),
+}
+
+
+@pytest.mark.parametrize("way", list(WAYS))
+@pytest.mark.parametrize("distance", ["l1", "l2"])
+@pytest.mark.parametrize("chunk", [1, 2**21])
+@pytest.mark.parametrize("bad", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("whose", ["teacher", "student"])
+def test_what_is_not_finite_reaches_the_gradient(way, distance, chunk, bad, whose, monkeypatch):
+    """Of the image where it is, on every way; the other image's gradient is as without it."""
+    monkeypatch.setattr(haar, "_CHUNK_BYTES", chunk)
+    options = dict(WAYS[way], distance=distance)
+    clean, value = _gradient(None, whose, **options)
+    found, value_with = _gradient(float(bad), whose, **options)
+    assert torch.isfinite(clean).all() and torch.isfinite(value) and clean.abs().max() > 0
+    assert not torch.isfinite(value_with) and not torch.isfinite(found[0]).all()
+    torch.testing.assert_close(found[1], clean[1])
+
+
+def _gradient(
+    bad, whose, size=(8, 16), dtype=torch.float32, count=None, gated=False, learning=False,
+    backward="once", **options,
+):  # fmt: skip
+    """The student's gradient, and the loss, with ``bad`` at one place of the first image."""
+    student, teacher = maps(size, 3, 17, dtype)
+    if bad is not None:
+        (teacher if whose == "teacher" else student)[0, 1, 2, 5] = bad
+    student.requires_grad_()
+    omega = masks = None
+    if gated:
+        coarse = [feat.float()[..., ::2, ::2] for feat in (teacher,)]
+        module = PositionGate(3, 2)
+        for parameter in module.parameters():
+            torch.nn.init.ones_(parameter)
+        omega = module([teacher.float(), *coarse])[0].detach()
+    if count is not None:
+        granularity = options.get("granularity", "band")
+        gen = torch.Generator().manual_seed(18)
+        prompt = torch.randn(len(band_groups(3, granularity)), count, 3, generator=gen)
+        bands = dwt2(teacher, **_dwt({k: v for k, v in options.items() if k in ("wavelet",)}))
+        masks = prompt_masks(prompt.to(bands.low.dtype), bands, granularity)
+    if learning:
+        omega = torch.ones(2, 3, requires_grad=True)
+    loss = freekd_loss(student, teacher, masks, omega, **options)
+    if backward == "again":
+        torch.autograd.grad(loss, student, retain_graph=True)
+    (grad,) = torch.autograd.grad(loss, student, create_graph=backward == "graph")
+    assert grad.dtype == dtype
+    return grad.detach(), loss.detach()
+
+
+def test_slope_of_the_magnitude():
+    """sign(x), 0 at 0, NaN where x is not finite; its own derivative is 0."""
+    x = torch.tensor([2.0, -3.0, 0.0, float("nan"), float("inf")], requires_grad=True)
+    size = haar_distance.magnitude(x)
+    assert size[:3].tolist() == [2.0, 3.0, 0.0]
+    (slope,) = torch.autograd.grad(size.sum(), x, create_graph=True)
+    assert slope[:3].tolist() == [1.0, -1.0, 0.0] and slope[3:].isnan().all()
+    finite = torch.tensor([2.0, -3.0, 0.5], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(haar_distance.magnitude, finite)
+    assert torch.autograd.gradgradcheck(haar_distance.magnitude, finite)
 
 
 def test_bands_may_be_edited_in_place():
