@@ -522,5 +522,5 @@ def test_bad_input_is_refused(change, words):
 )
 def test_masks_refuse_a_foreign_prompt(groups, channels, options):
     feat = maps((8, 8), 4, 18, torch.float32)[0]
-    with pytest.raises(ValueError, match="expected a prompt|granularity='nonsense'"):
+    with pytest.raises(ValueError, match="and a prompt|granularity='nonsense'"):
         haar_masks(torch.zeros(groups, 2, channels), feat, **options)
