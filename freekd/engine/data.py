@@ -74,6 +74,13 @@ class SeededDataset(Dataset):
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A hook that changes ``runner.data_loader.dataset`` means the wrapped one."""
+        if name == "dataset":
+            super().__setattr__(name, value)
+        else:
+            setattr(self.dataset, name, value)
+
 
 class _Flags:
     """What mmdet's samplers look at; mmseg's datasets have no groups of aspect ratio."""
@@ -182,6 +189,11 @@ class SeededBatchSampler(Sampler):
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
+
+    @property
+    def sampler(self) -> "SeededBatchSampler":
+        """Where mmcv's DistSamplerSeedHook looks for ``set_epoch``."""
+        return self
 
     def _take_by_class(self, dataset: Any, options: Dict[str, Any]) -> Any:
         from mmdet.datasets.samplers import ClassAwareSampler

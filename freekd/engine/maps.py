@@ -106,9 +106,12 @@ def _from_image(model: Mapping[str, Any], module: str, key: str, reference: Any)
 
 
 def _maps_of(levels: List[Tensor]) -> Maps:
-    if not levels or any(level.dim() != 4 for level in levels):
+    if not levels or any(level.dim() != 4 or level.shape[0] != 1 for level in levels):
         shapes = [tuple(level.shape) for level in levels]
-        raise FeatureError(f"the module gives {shapes}, expected maps (N, C, H, W)")
+        raise FeatureError(
+            f"for one image the module gives {shapes}, expected maps (1, C, H, W). Queries, boxes "
+            "and parts of images are no maps: tap a backbone, a neck or an encoder"
+        )
     channels = [int(level.shape[1]) for level in levels]
     return Maps(channels[0] if len(set(channels)) == 1 else channels, len(channels))
 
@@ -128,6 +131,9 @@ def _send_images(
                 break  # it will not in a larger image either
             except _Seen:
                 return None
+            except NotImplementedError:
+                reason = "it lies in a part that cannot be run alone; tap the neck or a box head"
+                break
             except Exception as error:  # what a model says of an image that it does not take
                 reason = f"{size[1]}x{size[0]} pixels, {channels} channels: {explained(error)}"
             first = first or reason
@@ -152,6 +158,10 @@ def _run(built: Any, module: str, img: Tensor) -> None:
             run.roi_head(feats, img.new_tensor([[0.0, 0.0, 0.0, width / 2, height / 2]]), stage)
     elif hasattr(built, "encode_decode"):
         built.encode_decode(img, metas)
+        if module.split(".")[0] == "auxiliary_head":  # of training alone
+            heads = built.auxiliary_head
+            for head in heads if isinstance(heads, nn.ModuleList) else [heads]:
+                head(built.extract_feat(img))
     else:  # such as SOLO's mask head, or the head of semantic maps of a panoptic FPN
         head = getattr(built, module.split(".")[0])
         takes = inspect.signature(head.forward).parameters

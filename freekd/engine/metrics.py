@@ -4,14 +4,19 @@
 ``save_best``, ...), all others are the dataset's, in training and in testing alike.
 """
 
+import contextlib
 import difflib
 import importlib
 import inspect
+import io
 from numbers import Number
 from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
+import numpy as np
+
 from freekd.engine.errors import ConfigError
 
+_MANY = 20000  # images
 _GIVEN = ("self", "results", "logger", "dataloader")  # by the caller, not by a config
 
 
@@ -82,7 +87,30 @@ def check_options(dataset: Any, options: Dict[str, Any]) -> List[str]:
                     f"({', '.join(known)}) or of the evaluation hook, got one that neither knows; "
                     f"the nearest is {near[0] if near else 'none'}. Rename or remove it."
                 )
+    _check_metric(dataset, options)
     return list(ignored)
+
+
+def _check_metric(dataset: Any, options: Dict[str, Any]) -> None:
+    """Names of metrics are the dataset's to know: it is asked to evaluate nothing.
+
+    mmdet's and mmseg's look at the name first. Whatever else they say of no results at all is no
+    matter of the config.
+    """
+    for _, part in parts(dataset):
+        if len(part) > _MANY:  # some read all annotations first
+            continue
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
+                part.evaluate([], **options)
+        except KeyError as error:
+            if "not supported" in str(error):
+                raise ConfigError(
+                    f"evaluation.metric: {type(part).__name__} says: {error.args[0]}. Correct it, "
+                    "or --eval."
+                ) from error
+        except Exception:
+            continue
 
 
 def parts(dataset: Any, prefix: str = "") -> Iterator[Tuple[str, Any]]:

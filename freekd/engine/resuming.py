@@ -25,8 +25,13 @@ _SETTINGS = (
 ).split()
 # ... but these.
 _WITHOUT_EFFECT = (
-    "data.val data.test data.val_dataloader data.test_dataloader data.train_dataloader "
-    "data.workers_per_gpu"
+    "data.val data.test data.val_dataloader data.test_dataloader data.workers_per_gpu "
+    "data.persistent_workers "
+    + " ".join(
+        f"data.train_dataloader.{name}"
+        for name in "workers_per_gpu persistent_workers prefetch_factor pin_memory timeout "
+        "multiprocessing_context num_gpus samples_per_gpu".split()  # the last is told by itself
+    )
 ).split()
 _KEPT = ("seed", "world_size", "samples_per_gpu", "by_epoch", "settings")
 

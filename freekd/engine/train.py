@@ -6,6 +6,7 @@ alike, on any device, in one process or many, and resumes exactly (see :mod:`fre
 
 import argparse
 import importlib
+import inspect
 import os
 import sys
 import time
@@ -215,9 +216,7 @@ def _describe(cfg: Any, logger: Any, task: str) -> Dict[str, Any]:
     name = os.path.basename(cfg.filename) if cfg.filename else "config.py"
     if rank == 0:
         atomic_write_text(os.path.join(cfg.work_dir, name), text)
-    return dict(
-        env_info=env, config=text, seed=cfg.seed, exp_name=name, world_size=world_size
-    )
+    return dict(env_info=env, config=text, seed=cfg.seed, exp_name=name, world_size=world_size)
 
 
 def _register_hooks(runner: Any, cfg: Any, by_epoch: bool, distributed: bool) -> Any:
@@ -225,6 +224,7 @@ def _register_hooks(runner: Any, cfg: Any, by_epoch: bool, distributed: bool) ->
     from mmcv.runner import HOOKS
 
     from freekd.engine import hook_state, hooks, precision
+    from freekd.engine.errors import ConfigError
     from freekd.engine.setup import building
 
     chosen = precision.read_precision(cfg, cfg.device)
@@ -248,8 +248,16 @@ def _register_hooks(runner: Any, cfg: Any, by_epoch: bool, distributed: bool) ->
     noted = hook_state.NoteState()
     runner.register_hook(noted, priority=hook_state.CHECKPOINT_PRIORITY)
     if cfg.checkpoint_config is not None:  # the last before the evaluation
+        known = {*inspect.signature(HOOKS.get("CheckpointHook")).parameters, "type"}
+        known |= {*inspect.signature(runner.save_checkpoint).parameters}
+        unknown = sorted(set(cfg.checkpoint_config) - known)
+        if unknown:
+            raise ConfigError(
+                f"checkpoint_config: unknown keys {unknown}; known are {sorted(known)}. Correct or "
+                "remove them."
+            )
         with building("checkpoint_config"):
-            saver = HOOKS.build(dict(type="CheckpointHook", **cfg.checkpoint_config))
+            saver = HOOKS.build({"type": "CheckpointHook", **cfg.checkpoint_config})
         runner.register_hook(saver, priority=hook_state.CHECKPOINT_PRIORITY)
     state_hook = hook_state.HookState(by_epoch, noted)
     runner.register_hook(state_hook, priority="LOWEST")

@@ -167,12 +167,15 @@ def check_calls(students: List[Any], teachers: List[Any], component: Any, where:
         )
 
 
-def check_shapes(loss: nn.Module, s_out: Any, t_out: Any, component: Any, where: str) -> List[str]:
+def check_shapes(
+    loss: nn.Module, s_out: Any, t_out: Any, component: Any, where: str, images: int = 1
+) -> List[str]:
     """Whether one call's outputs fit one loss; returns a line per level, for the report.
 
     Args:
         loss: built from ``component.losses``.
         s_out, t_out: (output, spatial sizes or None) of student and teacher, for the same image.
+        images: how many went through the models.
 
     Raises:
         ValueError: numbers of levels, channels, or sizes (unless ``resize=True``) differ.
@@ -182,8 +185,23 @@ def check_shapes(loss: nn.Module, s_out: Any, t_out: Any, component: Any, where:
     student = as_levels(*s_out, key=f"{where}.student_module={component.student_module!r}")
     teacher = as_levels(*t_out, key=f"{where}.teacher_module={component.teacher_module!r}")
     student, teacher = loss.check_feats(student, teacher)
+    for who, levels in (("student", student), ("teacher", teacher)):
+        _check_images(levels, component[f"{who}_module"], images, where)
     _check_sizes(student, teacher, component, where)
     return [f"{tuple(s.shape)} {tuple(t.shape)}" for s, t in zip(student, teacher)]
+
+
+def _check_images(levels: List[Tensor], path: str, images: int, where: str) -> None:
+    """A decoder's (layers, queries, N, C) has four axes too, but is no map of each image."""
+    if path.split(".")[0] == "roi_head":  # a map for each proposal
+        return
+    for level in levels:
+        if level.shape[0] != images:
+            raise FeatureError(
+                f"{where}: {path!r} gives {tuple(level.shape)} for {images} image(s), expected "
+                f"maps ({images}, C, H, W). Queries, boxes and parts of images are no maps: tap a "
+                "backbone, a neck or an encoder"
+            )
 
 
 def _check_sizes(student: List[Tensor], teacher: List[Tensor], component: Any, where: str) -> None:
@@ -235,13 +253,25 @@ def _check_plain(s_out: Any, t_out: Any, component: Any, where: str) -> List[str
 
 
 def apply_loss(
-    loss: nn.Module, s_out: Any, t_out: Any, align: Any, component: Any, where: str
+    loss: nn.Module,
+    s_out: Any,
+    t_out: Any,
+    align: Any,
+    component: Any,
+    where: str,
+    images: Optional[int] = None,
 ) -> Tensor:
     """One loss, in float32, on one call's outputs, each (output, spatial sizes or None).
 
     Raises:
-        ValueError: numbers of levels differ, or sizes without ``resize=True``.
+        ValueError: numbers of levels differ, or sizes without ``resize=True``; a loss of maps gets
+            something that is none for each of the ``images``.
     """
+    if images is not None and getattr(loss, "takes_levels", False):
+        for who, out in (("student", s_out), ("teacher", t_out)):
+            given = out[0] if isinstance(out[0], (list, tuple)) else [out[0]]
+            maps = [one for one in given if torch.is_tensor(one) and one.dim() == 4]
+            _check_images(maps, component[f"{who}_module"], images, where)
     if align is not None or not getattr(loss, "widens", False):
         s_out, t_out = to_float32(s_out), to_float32(t_out)
     if torch.is_tensor(s_out[0]) and torch.is_tensor(t_out[0]) and s_out[1] is None:

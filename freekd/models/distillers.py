@@ -295,6 +295,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             RuntimeError: a tapped module did not run, or not as often in student and teacher.
         """
         self.teacher_run.roi_heads(self._proposals.rois)
+        images = None if data is None else len(data["img"])
         terms: Dict[str, Tensor] = {}
         for i, component in enumerate(self.components):
             where = f"distiller.components[{i}]"
@@ -312,7 +313,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
                     module.current_data = data
                     with _naming(loss.name, where):
                         terms[f"{loss.name}.{call}"] = apply_loss(
-                            module, s_out, t_out, align, component, where
+                            module, s_out, t_out, align, component, where, images
                         )
                     module.current_data = None
         self.teacher_run.forget()

@@ -68,10 +68,10 @@ def dry_run(
             except (RuntimeError, ValueError, IndexError, AssertionError) as error:
                 text = str(error).strip().splitlines() or [type(error).__name__]
                 raise FeatureError(
-                    f"the {who} cannot take an image of the data, {tuple(img.shape)}: {text[0]}. "
-                    "Expected images of the channels (backbone.in_channels) and, where a model "
-                    "has a fixed size, of the size that it is made for: change the model, or "
-                    "data.train.pipeline"
+                    f"the {who} does not run on a blank image of the data's shape, "
+                    f"{tuple(img.shape)}: {text[0]}. Where this is about channels or size: images "
+                    "must have as many channels as backbone.in_channels says and, for a model of a "
+                    "fixed size, that size: change the model, or data.train.pipeline"
                 ) from error
         return _check(distiller)
     finally:

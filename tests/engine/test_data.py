@@ -277,3 +277,25 @@ def test_options_of_torchs_loader():
     loaders[1].batch_sampler.set_epoch(1)  # the workers of the first epoch go on
     loaders[0].batch_sampler.set_epoch(1)
     assert torch.equal(rows(loaders[0]), rows(loaders[1]))
+
+
+def test_hooks_change_the_dataset_that_is_wrapped():
+    """As ``runner.data_loader.dataset.pipeline = ...`` does in a hook for a plain loader."""
+
+    class Plain:
+        scale = 1
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return index * self.scale
+
+    plain = Plain()
+    wrapped = SeededDataset(plain)
+    wrapped.scale = 10
+    assert plain.scale == 10 and wrapped[Draw(2, 0)] == 20
+    assert "scale" not in vars(wrapped)
+    sampler = SeededBatchSampler(plain, 1, 0, by_epoch=True)
+    sampler.sampler.set_epoch(4)  # DistSamplerSeedHook's way
+    assert sampler.epoch == 4

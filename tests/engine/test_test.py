@@ -188,7 +188,7 @@ def test_which_options_are_the_hooks():
         ("dict(metric='bbox', logger=None)", "evaluation.logger: "),
         ("'bbox'", "evaluation: expected a dict, .*got 'bbox'"),
         ("['bbox']", r"evaluation: expected a dict, .*got \['bbox'\]"),
-        ("dict(metric='mAP')", "CocoDataset.evaluate refuses .*metric mAP is not supported"),
+        ("dict(metric='mAP')", "evaluation.metric: CocoDataset says: metric mAP is not supported"),
         ("dict(metric='segm')", "segm is not in results"),
         ("dict(metric=3)", "metric 3 is not supported"),
         ("dict(iou_thrs=0.5)", "refuses the options {'iou_thrs': 0.5}"),

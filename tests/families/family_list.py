@@ -273,7 +273,8 @@ SEGMENTORS: Tuple[Family, ...] = (
     segmentor("PointRend", "mmseg::point_rend/pointrend_r50_512x1024_80k_cityscapes.py",
            (maps("neck", 256, 4, 8, 16, 32), R50, classes(4, "decode_head.0"))),
     segmentor("STDC", "mmseg::stdc/stdc1_512x1024_80k_cityscapes.py",
-           (classes(8), maps("backbone", (256, 128, 128, 256), 8, 16, 8, 8)), size=(128, 128)),
+           (classes(8), maps("backbone", (256, 128, 128, 256), 8, 16, 8, 8),
+            classes(8, "auxiliary_head.0")), size=(128, 128)),
     segmentor("Fast-SCNN", "mmseg::fastscnn/fast_scnn_lr0.12_8x4_160k_cityscapes.py",
            (classes(8), maps("backbone", (64, 128, 128), 8, 32, 8)), size=(128, 128), fast=True),
     segmentor("UNet (FCN)", "mmseg::unet/fcn_unet_s5-d16_64x64_40k_drive.py",
@@ -320,6 +321,13 @@ REFUSED: Tuple[Refused, ...] = (
              ("gives a sequence", "spatial_shapes"),
              "The encoder is not told the sizes of its maps, so its sequence cannot be put back "
              "into them. Tap `bbox_head.input_proj`."),
+    _refused("DETR: its decoder", "DETR", dict(module="bbox_head.transformer.decoder"),
+             "Queries, boxes and parts of images are no maps",
+             "It gives a vector for each query. Tap `backbone` or `bbox_head.input_proj`."),
+    _refused("MaskFormer: its decoder", "MaskFormer",
+             dict(module="panoptic_head.transformer_decoder"),
+             "Queries, boxes and parts of images are no maps",
+             "It gives a vector for each query. Tap `panoptic_head.pixel_decoder`.", fast=False),
     _refused("MaskFormer: `panoptic_head.pixel_decoder.encoder`", "MaskFormer",
              dict(module=f"{_PIXELS}.encoder"), ("gives a sequence", "spatial_shapes"),
              "As DETR's encoder. Tap `panoptic_head.pixel_decoder`, whose second map it is."),
@@ -340,10 +348,6 @@ REFUSED: Tuple[Refused, ...] = (
     _refused("PointRend: its point head", "PointRend", dict(module="decode_head.1.fc_seg"),
              ("gives a sequence", "spatial_shapes"),
              "It gives points drawn by chance, not maps. Tap `decode_head.0.conv_seg`."),
-    _refused("STDC: an auxiliary head", "STDC", dict(module="auxiliary_head.0.conv_seg"),
-             "cannot be told",
-             "The blank image that tells the channels does not reach auxiliary heads in a list. "
-             "Give `channels`, `student_channels` and `num_levels=1`, and it works."),
     _refused("Swin: a stage, `backbone.stages.2`", "Swin", dict(module="backbone.stages.2"),
              "gives a tuple of Tensor, tuple",
              "A stage gives a sequence and its size. Tap `backbone`, which gives all stages as "
@@ -357,7 +361,7 @@ REFUSED: Tuple[Refused, ...] = (
              "Its stock hook switches that data set's augmentations off. Take such a data set, or "
              "leave the hook out: `stock_hooks=dict(YOLOXModeSwitchHook=None)`.", needs="boxes"),
     _refused("SSD300: images of another size", "SSD300", dict(module="neck"),
-             "cannot take an image of the data",
+             "does not run on a blank image of the data's shape",
              "It is made for images of 300 x 300 pixels.", size=(64, 96), fast=False),
 )
 # fmt: on

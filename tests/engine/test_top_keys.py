@@ -1,0 +1,75 @@
+"""Wild values of a config's own keys: a word about the key, never a traceback."""
+
+import pytest
+from mmcv import Config
+
+from freekd import compat
+
+compat.apply()
+
+from freekd.engine import top_keys  # noqa: E402
+from freekd.engine.errors import ConfigError  # noqa: E402
+from freekd.engine.train import main  # noqa: E402
+
+WILD = (3, -1, "x", "", True, [], ["x"], {}, {"type": "Nope"}, 2.5, float("nan"), None)
+RIGHT = {
+    "optimizer": ({}, {"type": "Nope"}),
+    "runner": ({}, {"type": "Nope"}, None),
+    "data": ({}, {"type": "Nope"}, None),
+    "evaluation": ({}, {"type": "Nope"}, None),
+    "seed": (3, None),
+    "log_level": (3, -1),
+    "workflow": ([], None),
+    "resume_from": ("x", None),
+    "deterministic": (True,),
+    "load_from_min_share": (),
+    "checkpoint_config": ({}, {"type": "Nope"}, None),
+}
+
+
+@pytest.mark.parametrize("key", list(RIGHT))
+def test_each_kind_is_checked(key):
+    for value in WILD:
+        fits = any(value is right or value == right and type(value) is type(right)
+                   for right in RIGHT[key])  # fmt: skip
+        cfg = Config({key: value})
+        if fits:
+            top_keys.check(cfg)
+        else:
+            with pytest.raises(ConfigError, match=f"^{key}: expected"):
+                top_keys.check(cfg)
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        (dict(runner=dict(max_epochs="2")), "runner.max_epochs"),
+        (dict(checkpoint_config=dict(interval="often")), "checkpoint_config.interval"),
+        (dict(log_config=dict(interval=0)), "log_config.interval"),
+        (dict(log_config=dict(hooks=dict(type="TextLoggerHook"))), "log_config.hooks"),
+        (dict(evaluation=dict(interval=None)), "evaluation.interval"),
+    ],
+)
+def test_values_inside_are_named(keys, named):
+    with pytest.raises(ConfigError, match=f"^{named}: expected"):
+        top_keys.check(Config(keys))
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("lr_config.policy=nope", "lr_config, momentum_config or log_config"),
+        ("runner.type=Nope", "runner "),
+        ("evaluation.metric=nope", "evaluation"),
+        ("checkpoint_config.nope=3", "checkpoint_config"),
+        ("data.train.type=Nope", "data.train"),
+        ("optimizer.type=Nope", "optimizer"),
+        ("custom_hooks=3", "custom_hooks: expected a list"),
+        ("seed=x", "seed: expected"),
+    ],
+)
+def test_a_run_says_which_key(tiny, tmp_path, capsys, option, words):
+    args = [tiny.config("wild"), "--device", "cpu", "--work-dir", str(tmp_path)]
+    assert main([*args, "--cfg-options", option, "log_level=ERROR"]) == 1
+    error = capsys.readouterr().err
+    assert f"error: {words}" in error, error
