@@ -1,4 +1,4 @@
-"""Layers indexed by class. Oracles: how mmdet itself reads a head's channels; a permuted teacher."""
+"""Layers indexed by class. Oracles: how mmdet reads a head's channels; a permuted teacher."""
 
 import copy
 
