@@ -25,6 +25,7 @@ from freekd.prompt_file import is_ours
 from freekd.state_dict import (
     PROMPT_PREFIX,
     STUDENT_PREFIX,
+    averaged,
     has_prefix,
     state_dict_of,
     strip_module,
@@ -43,11 +44,14 @@ class Published(NamedTuple):
     left_out: List[str]  # keys of the source that are not in it
 
 
-def published_content(content: Any, source: str = "the checkpoint") -> Dict[str, Any]:
+def published_content(
+    content: Any, source: str = "the checkpoint", ema: bool = False
+) -> Dict[str, Any]:
     """What of a file's content to publish.
 
-    A prompt file stays whole. Of a model's checkpoint: its weights, without the raw copies that an
-    EMA hook keeps (``ema_*``), and the meta that its users need, such as ``CLASSES``.
+    A prompt file stays whole. Of a model's checkpoint: its weights, without the copies that an
+    EMA hook keeps (``ema_*``), and the meta that its users need, such as ``CLASSES``. With ``ema``
+    the averaged weights, see :func:`freekd.state_dict.averaged`.
 
     Raises:
         ConversionError: No weights; or a whole distillation, whose student or prompts are to be
@@ -71,13 +75,18 @@ def published_content(content: Any, source: str = "the checkpoint") -> Dict[str,
                 f"{source} is a whole training run's checkpoint (it has {prefix}*). Take {what} "
                 f"out first: {_TOOLS}/{tool} {source} --out-path OUT; then publish OUT."
             )
+    if ema:
+        try:
+            state = averaged(state, content.get("meta"), source)
+        except ValueError as error:
+            raise ConversionError(str(error)) from error
     weights = copied(state)
     for name in [name for name in weights if name.startswith("ema_")]:
         del weights[name]
     return {"meta": kept_meta(content), "state_dict": weights}
 
 
-def publish(source: str, out_path: str) -> Published:
+def publish(source: str, out_path: str, ema: bool = False) -> Published:
     """Write what of ``source`` is to be published to ``<out_path>-<hash>.pth``.
 
     The file is complete and read back before it gets its name.
@@ -85,6 +94,7 @@ def publish(source: str, out_path: str) -> Published:
     Args:
         source: A student-only or plain checkpoint, or a prompt file.
         out_path: The name without the hash; ``.pth`` at its end is optional.
+        ema: The averaged weights of a run with EMAHook.
 
     Raises:
         FileNotFoundError, RuntimeError: ``source`` is missing or unreadable.
@@ -105,7 +115,7 @@ def publish(source: str, out_path: str) -> Published:
             "another name, such as student.pth."
         )
     content = load_checkpoint_file(source)
-    kept = published_content(content, str(source))
+    kept = published_content(content, str(source), ema)
     buffer = io.BytesIO()  # in memory: a file's own name would become part of its bytes
     torch.save(kept, buffer)
     data = buffer.getbuffer()
@@ -150,10 +160,13 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(description="A file to hand out: OUT-<hash>.pth.")
     parser.add_argument("source", help="a student-only or plain checkpoint, or a prompt file")
     parser.add_argument("out", help="the name without the hash; .pth is optional")
+    parser.add_argument(
+        "--ema", action="store_true", help="take the averaged weights of a run with EMAHook"
+    )
     args = parser.parse_args(argv)
 
     def convert() -> str:
-        done = publish(args.source, args.out)
+        done = publish(args.source, args.out, args.ema)
         left = ", ".join(done.left_out[:8]) + (", ..." if len(done.left_out) > 8 else "")
         return (
             f"{done.path}: {size_of(done.path)}, sha256 {done.sha256}"

@@ -48,6 +48,9 @@ def take_along(cfg: Any) -> None:
                 f"{KEY}.{name}: the config of the model that learns has no such hook; it has "
                 f"{types or 'none'}. Correct the name, or remove the key."
             )
+        if name not in types:  # a stock config that is itself trained: its hooks are here already
+            own = [_changed(hook, name, change) for hook in own]
+            cfg.custom_hooks = own = [hook for hook in own if hook is not None]
     have = {str(hook.get("type")) for hook in own or () if isinstance(hook, Mapping)}
     taken = []
     for name, hook in zip(types, found):
@@ -56,6 +59,13 @@ def take_along(cfg: Any) -> None:
             taken.append(ConfigDict({**hook, **change}))
     if taken:
         cfg.custom_hooks = [*taken, *(own or ())]
+
+
+def _changed(hook: Any, name: str, change: Any) -> Any:
+    """``hook``, as ``stock_hooks`` wants it if it is of the type ``name``; None: left out."""
+    if not isinstance(hook, Mapping) or hook.get("type") != name:
+        return hook
+    return None if change is None else ConfigDict({**hook, **change})
 
 
 def _named(hooks: Any, name: str) -> bool:

@@ -14,7 +14,6 @@ from freekd.engine import checkpoint, resuming, setup  # noqa: E402
 from freekd.engine.train import main, train  # noqa: E402
 from freekd.fileio import load_checkpoint_file  # noqa: E402
 
-
 NOW = dict(seed=1, world_size=2, samples_per_gpu=4, by_epoch=True, settings="{}")
 
 

@@ -94,6 +94,14 @@ def test_what_stock_hooks_must_not_say(tiny, extra, words):
         setup.load_config(tiny.config("wrong_hooks", extra=f"{PAIR}{extra}\n"))
 
 
+def test_a_stock_config_trained_by_its_name(tiny):
+    """``tools/train.py mmdet::yolox/...``: its hooks are its own; the key means them as well."""
+    cfg = setup.load_config(YOLOX, {"stock_hooks.SyncNormHook": None})
+    assert types(cfg) == ["YOLOXModeSwitchHook", "ExpMomentumEMAHook"]
+    cfg = setup.load_config(YOLOX, {"stock_hooks.YOLOXModeSwitchHook.num_last_epochs": 3})
+    assert [hook.get("num_last_epochs") for hook in cfg.custom_hooks] == [3, 15, None]
+
+
 class Settable:
     """A detector with the parts that mmdet's hooks reach for."""
 
@@ -279,3 +287,15 @@ def test_a_switch_of_one_epoch_is_made_again_after_it(caplog):
         assert bool(skipped) == (switched or epoch == 1)
         state.before_train_epoch(runner)  # once is enough
         assert len(skipped) == (1 if epoch in (1, 2, 3) else 0)
+
+
+def test_a_plain_models_averages_are_published():
+    from freekd.engine.publish import published_content
+
+    raw, mean = torch.zeros(2), torch.ones(2)
+    content = dict(state_dict={"a.b": raw, "ema_a_b": mean}, meta=dict(averaged="buffers"))
+    for ema, expected in ((False, raw), (True, mean)):
+        state = published_content(content, "x.pth", ema)["state_dict"]
+        assert list(state) == ["a.b"] and torch.equal(state["a.b"], expected)
+    with pytest.raises(ConversionError, match="expected averaged weights"):
+        published_content(dict(state_dict={"a.b": raw}), "x.pth", True)

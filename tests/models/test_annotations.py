@@ -126,7 +126,9 @@ def test_a_teacher_past_its_warm_up():
                 type="AnchorGenerator", ratios=[1.0], octave_base_scale=8, scales_per_octave=1,
                 strides=[8, 16, 32],
             ),
-            bbox_coder=dict(type="DeltaXYWHBBoxCoder"), num_dcn=0, norm_cfg=dict(type="GN", num_groups=2), initial_loss_cls=dict(
+            bbox_coder=dict(type="DeltaXYWHBBoxCoder"), num_dcn=0,
+            norm_cfg=dict(type="GN", num_groups=2),
+            initial_loss_cls=dict(
                 type="FocalLoss", use_sigmoid=True, activated=True, gamma=2.0, alpha=0.25),
             loss_cls=dict(type="QualityFocalLoss", use_sigmoid=True, activated=True, beta=2.0),
             loss_bbox=dict(type="GIoULoss"),
