@@ -1,6 +1,6 @@
 """What a distiller's ``components`` may say, checked when the config is read."""
 
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Optional
 
 import torch
 from mmcv import ConfigDict
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from freekd.compat import to_float32
 from freekd.functional import FeatureError, align_size
 
-from .class_maps import both_lists, class_axis, matched, other_order
 from .partial import PartialRun, roi_stage, why_no_rois
 from .taps import as_levels
 
@@ -53,61 +52,6 @@ def check_components(components: Any) -> List[ConfigDict]:
             names.add(name)
         checked.append(ConfigDict(component))
     return checked
-
-
-def check_classes(student: nn.Module, teacher: nn.Module, component: Any, where: str) -> None:
-    """Class maps can only be distilled between models of the same classes.
-
-    Raises:
-        ValueError: a tapped layer's channels are classes and their numbers differ.
-    """
-    paths = (component.student_module, component.teacher_module)
-    axes = [class_axis(model, path) for model, path in zip((student, teacher), paths)]
-    if None in axes or axes[0].each != 1:  # type: ignore[union-attr]
-        return
-    ours, theirs = (axis.classes for axis in axes)  # type: ignore[union-attr]
-    if ours != theirs:
-        raise ValueError(
-            f"{where}: {paths[0]!r} gives class maps of {ours} classes, the teacher's {paths[1]!r} "
-            f"of {theirs}; class maps can only be distilled between the same classes. Tap the neck "
-            "instead, or take a teacher of the student's classes"
-        )
-
-
-def class_order(
-    student: nn.Module,
-    component: Any,
-    names: Tuple[Sequence[str], Sequence[str]],
-    class_map: Optional[str],
-    where: str,
-) -> Optional[Tensor]:
-    """The student's channels in the order of the teacher's classes; None: as they are.
-
-    Args:
-        student: the bare student.
-        component: what is tapped.
-        names: of the student's and of the teacher's classes.
-        class_map: see ``FreeKDDistiller``.
-        where: the component's key.
-
-    Raises:
-        ValueError: the tap is indexed by class, names are not alike, and ``class_map`` does not
-            say what to do.
-    """
-    path = component.student_module
-    axis = class_axis(student, path)
-    if axis is None or not other_order(*names) or axis.classes not in (1, len(names[0])):
-        return None  # numbers that differ are told by the check of the heads against the data
-    found = matched(*names, class_map, f"{where}: {path!r}")
-    if found is None:
-        return None
-    if len(found) != axis.classes:
-        raise ValueError(
-            f"{where}: {path!r} has {axis.classes} channels for {len(found)} classes, which cannot "
-            f"be put in another order, and {both_lists(*names)}. Tap the neck, or give the data "
-            "set the teacher's order"
-        )
-    return torch.tensor(axis.reordered(found))
 
 
 def check_roi_head(teacher: nn.Module, run: PartialRun, component: Any, where: str) -> None:

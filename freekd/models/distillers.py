@@ -6,12 +6,10 @@ fed with the student's proposals. The teacher is held, see :class:`freekd.held.H
 checkpoint, optimizer, average of weights or hook that walks modules meets it.
 """
 
-import logging
 from contextlib import contextmanager
 from typing import Any, Collection, Dict, Iterator, List, Optional, Sequence, Union
 
 import torch
-from mmcv.utils import print_log
 from mmrazor.models.builder import DISTILLERS
 from mmrazor.models.distillers import SingleTeacherDistiller
 from torch import Tensor, nn
@@ -21,15 +19,14 @@ from freekd.held import HoldsFrozen
 from freekd.prompt_file import MAKE_COMMAND, fingerprint
 
 from .annotations import check_annotations, left_out, missing
-from .class_maps import CLASS_MAPS, class_axis, reorder
+from .class_maps import CLASS_MAPS, reorder
+from .class_taps import check_classes, class_orders
 from .components import (
     apply_loss,
     check_calls,
-    check_classes,
     check_components,
     check_roi_head,
     check_same_images,
-    class_order,
 )
 from .dry_run import dry_run
 from .partial import PartialRun, Proposals
@@ -171,38 +168,14 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             check_annotations(self.teacher, given, optional, "teacher")
 
     def check_class_names(self, student: nn.Module) -> None:
-        """Where a tap is indexed by class, student and teacher must mean the same classes.
-
-        Args:
-            student: the bare student; its ``CLASSES`` are the data's.
-
-        Raises:
-            ValueError: names are not alike and ``class_map`` does not say what to do.
-        """
-        names = getattr(student, "CLASSES", None), self.teacher_classes
-        self.class_orders = {}
-        for i, component in enumerate(self.components):
-            where = f"distiller.components[{i}]"
-            if None in names:
-                if class_axis(student, component.student_module) is not None:
-                    self._unknown_names(where, component)
-                continue
-            order = class_order(student, component, names, self.class_map, where)
-            if order is not None:
-                self.class_orders[i] = order
-
-    def _unknown_names(self, where: str, component: Any) -> None:
-        text = (
-            f"{where}: {component.student_module!r} is indexed by class, but the teacher's "
-            f"checkpoint ({self.teacher_checkpoint}) does not name its classes (meta['CLASSES'])"
+        """Where a tap is indexed by class, both must mean the same, see :mod:`.class_taps`."""
+        self.class_orders = class_orders(
+            student,
+            self.teacher_classes,
+            self.components,
+            self.class_map,
+            f"the teacher's checkpoint ({self.teacher_checkpoint})",
         )
-        if self.class_map == "by_name":
-            raise ValueError(
-                f"{text}, so distiller.class_map='by_name' cannot be done. Name them in the file, "
-                "or set 'by_index' if they are in the data's order"
-            )
-        if self.class_map is None:
-            print_log(f"{text}: taken to be in the data's order", "root", logging.WARNING)
 
     def check_shapes(
         self, student: nn.Module, image: Optional[Sequence[int]] = None
