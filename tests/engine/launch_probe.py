@@ -32,7 +32,8 @@ def record_evaluation():
     evaluate, simple_test = CocoDataset.evaluate, SingleStageDetector.simple_test
 
     def recorded(self, results, *args, **kwargs):
-        seen["evaluated"].append(len(results))
+        if results:  # a metric's name is tried on none
+            seen["evaluated"].append(len(results))
         return evaluate(self, results, *args, **kwargs)
 
     def tested(self, img, img_metas, **kwargs):
