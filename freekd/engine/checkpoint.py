@@ -114,7 +114,7 @@ def frozen_parts(model: torch.nn.Module) -> Dict[str, Any]:
         for name, loss in getattr(distiller, "losses", {}).items()
         if isinstance(getattr(loss, "prompts", None), torch.nn.Module)
     }
-    return {**found, "prompt_fingerprints": prompts} if prompts else found
+    return {**found, "prompt_fingerprints": prompts}
 
 
 def _prompts_of(content: Any) -> Dict[str, str]:
@@ -167,14 +167,17 @@ def resume(runner: Any, path: str, iters_per_epoch: Optional[int] = None) -> Dic
             "(distiller.teacher_checkpoint; in stage 1 prompt.teacher_checkpoint). Put the old "
             "file back, or start a new run from the weights by load_from."
         )
-    ours = (runner.meta or {}).get("prompt_fingerprints", {})
-    other = [k for k, made in _prompts_of(content).items() if k in ours and ours[k] != made]
+    now, before = (runner.meta or {}).get("prompt_fingerprints", {}), _prompts_of(content)
+    other = sorted(name for name in {*now, *before} if now.get(name) != before.get(name))
     if other:
+        what = (
+            "others now" if other[0] in now and other[0] in before else "prompts where it had none"
+        )
+        what = what if other[0] in now else "no prompts where it had some"
         raise CheckpointError(
             f"Cannot resume from {path}: expected the prompts that the run was started with, but "
-            f"the prompt file of {', '.join(other)} holds others now (a checkpoint leaves prompts "
-            "out). Put the old file back, or start a new run from the student's weights by "
-            "load_from."
+            f"{', '.join(other)} has {what} (a checkpoint leaves prompts out). Put the old "
+            "prompt file back, or start a new run from the student's weights by load_from."
         )
     load_weights(unwrap(runner.model), content["state_dict"], path)
     try:

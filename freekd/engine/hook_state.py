@@ -6,7 +6,7 @@ checkpoints are written at priority LOW, after custom hooks and before the evalu
 """
 
 from types import SimpleNamespace
-from typing import Any, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 import torch
 from mmcv.runner import Hook
@@ -49,6 +49,7 @@ class HookState(Hook):
         self.noted = noted
         self.state = state
         self.source = source
+        self.left: Dict[str, torch.Tensor] = {}  # of the checkpoint, found in no module yet
 
     def before_run(self, runner: Any) -> None:
         model = _bare(runner)
@@ -66,27 +67,41 @@ class HookState(Hook):
 
     def _restore(self, model: torch.nn.Module, state: Mapping[str, Any], logger: Any) -> None:
         result = model.load_state_dict(state, strict=False)
-        new = [name for name in result.missing_keys if "." not in name]
-        gone = [name for name in result.unexpected_keys if "." not in name]
-        if new:
+        self.left = {name: state[name] for name in result.unexpected_keys}
+        if result.missing_keys:
             logger.warning(
                 "%d tensors of hooks (%s, ...) are not in %s: they begin anew from its weights",
-                len(new), new[0], self.source,
+                len(result.missing_keys), result.missing_keys[0], self.source,
             )  # fmt: skip
-        if gone:
-            logger.warning(
-                "%s has %d tensors of a hook (%s, ...) that this run does not have: they are left "
-                "out. If it averages weights, the file's weights are the averages",
-                self.source, len(gone), gone[0],
+
+    def _restore_late(self, runner: Any) -> None:
+        """Some hooks register their buffers only when training begins."""
+        state = _bare(runner).state_dict() if self.left else {}
+        for name in [name for name in self.left if name in state]:
+            state[name].copy_(self.left.pop(name))
+
+    def before_train_iter(self, runner: Any) -> None:
+        """The first one: what still is not there belongs to a hook of the earlier run."""
+        if not self.left:
+            return
+        self._restore_late(runner)
+        if self.left:
+            runner.logger.warning(
+                "%s has %d tensors (%s, ...) that this run does not have, of a hook that it had: "
+                "they are left out. If it averages weights, the file's weights are the averages",
+                self.source, len(self.left), next(iter(self.left)),
             )  # fmt: skip
+        self.left = {}
 
     def before_train_epoch(self, runner: Any) -> None:
         """Switches that hooks make in one epoch are made again where a run goes on after it."""
         if self.state is None:
             return
         self.state = None
+        self._restore_late(runner)
         for hook in runner.hooks:
-            if type(hook).__name__ in ("YOLOXModeSwitchHook", "SyncNormHook"):
+            kinds = {kind.__name__ for kind in type(hook).__mro__}
+            if kinds & {"YOLOXModeSwitchHook", "SyncNormHook"}:
                 switch = runner.max_epochs - hook.num_last_epochs - 1
                 if 0 <= switch < runner.epoch:
                     then = SimpleNamespace(

@@ -23,13 +23,21 @@ from freekd.engine.setup import ConfigError
 from freekd.engine.torchrun import end_with_launcher
 from freekd.fileio import UnreadableFileError
 from freekd.functional import FeatureError
+from freekd.models.download import DownloadError
 
 try:
     import fcntl
 except ImportError:  # not on this system
     fcntl = None  # type: ignore[assignment]
 
-_HELPFUL = (ConfigError, FeatureError, CheckpointError, UnreadableFileError, FileNotFoundError)
+_HELPFUL = (
+    ConfigError,
+    FeatureError,
+    CheckpointError,
+    UnreadableFileError,
+    FileNotFoundError,
+    DownloadError,
+)
 _LOST = re.compile(r"closed by peer|reset by peer|broken pipe|connection refused", re.IGNORECASE)
 LOCK_FILE = ".running"
 

@@ -13,6 +13,7 @@ from freekd import compat
 from freekd.engine.checkpoint import CheckpointError
 from freekd.fileio import load_checkpoint_file
 from freekd.models.download import is_url, local_checkpoint
+from freekd.prompt_file import is_ours
 from freekd.state_dict import (
     PROMPT_PREFIX,
     STUDENT_PREFIX,
@@ -27,12 +28,16 @@ SHARE_KEY = "load_from_min_share"
 
 
 class Filled(NamedTuple):
-    """What a file gave: the share (0 to 1) of the weights of ``what``, and their names there."""
+    """What a file gave: the share (0 to 1) of the weights of ``what``, and their names there.
+
+    ``empty`` are its parts (neck, head, ...) that got nothing.
+    """
 
     what: str
     share: float
     names: List[str]
     note: str
+    empty: List[str]
 
 
 def load_from(model: torch.nn.Module, cfg: Any) -> Filled:
@@ -48,7 +53,13 @@ def load_from(model: torch.nn.Module, cfg: Any) -> Filled:
     min_share = cfg.get(SHARE_KEY, MIN_SHARE)
     if isinstance(min_share, bool) or not isinstance(min_share, (int, float)):
         raise CheckpointError(f"{SHARE_KEY}: expected a number from 0 to 1, got {min_share!r}.")
-    state = strip_module(state_dict_of(_read(source)))
+    content = _read(source)
+    if is_ours(content):
+        raise CheckpointError(
+            f"load_from={source!r} is a prompt file, which has no weights of a model. Give it by "
+            "pair.prompts, and remove load_from."
+        )
+    state = strip_module(state_dict_of(content))
     if not any(map(torch.is_tensor, state.values())):
         raise CheckpointError(
             f"load_from={source!r}: expected a checkpoint, found a file without weights."
@@ -90,7 +101,10 @@ def load_from(model: torch.nn.Module, cfg: Any) -> Filled:
         others = {n: v for n, v in others.items() if n in mine and mine[n].shape == v.shape}
         model.load_state_dict(others, strict=False)
     note = f"load_from: {share:.1%} of the {what} from {source}"
-    return Filled(what, share, fits, f"{note}; {'; '.join(told)}" if told else note)
+    empty = sorted({n.split(".")[0] for n in counted} - {n.split(".")[0] for n in fits})
+    if empty:
+        note += f"; nothing of {', '.join(empty)}: is it a file of another architecture?"
+    return Filled(what, share, fits, f"{note}; {'; '.join(told)}" if told else note, empty)
 
 
 def _read(source: str) -> Any:
@@ -99,7 +113,13 @@ def _read(source: str) -> Any:
     if "://" in source:  # mmcv's own: torchvision://, open-mmlab://, ...
         from mmcv.runner import CheckpointLoader
 
-        return CheckpointLoader.load_checkpoint(source, map_location="cpu")
+        try:
+            return CheckpointLoader.load_checkpoint(source, map_location="cpu")
+        except Exception as error:  # no such name, no network, no such client
+            raise CheckpointError(
+                f"load_from={source!r} cannot be read ({type(error).__name__}: {error}). Give a "
+                "path, or fetch the file elsewhere."
+            ) from error
     return load_checkpoint_file(source)
 
 

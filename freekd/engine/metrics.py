@@ -6,6 +6,7 @@
 
 import contextlib
 import difflib
+import functools
 import importlib
 import inspect
 import io
@@ -57,6 +58,90 @@ def evaluate_options(cfg: Any, metrics: Optional[List[str]] = None) -> Dict[str,
     of_hooks = hook_arguments()
     options = {key: value for key, value in evaluation.items() if key not in of_hooks}
     return options if metrics is None else {**options, "metric": list(metrics)}
+
+
+def check(
+    dataset: Any, options: Dict[str, Any], model: Any = None, seed: int = 0, key: str = "data.val"
+) -> List[str]:
+    """Whether an evaluation can be made, before hours of training.
+
+    Args:
+        dataset: of the evaluation.
+        options: for its ``evaluate``.
+        model: that learns, with the training data's ``CLASSES``; None: not compared.
+        seed: for the sample that is loaded.
+        key: of the dataset.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        ConfigError: an option or a metric that the dataset does not know; masks of a model without;
+            the training data's classes in another order; an image that cannot be loaded as models
+            are tested.
+    """
+    notes = [
+        f"evaluation.{name} has no effect: the dataset does not know it"
+        for name in check_options(dataset, options)
+    ]
+    _check_sample(dataset, seed, key)
+    ours, theirs = getattr(model, "CLASSES", None), getattr(dataset, "CLASSES", None)
+    if ours and theirs and list(ours) != list(theirs):
+        text = f"{key}.classes: {', '.join(theirs)}; the model is trained on {', '.join(ours)}"
+        if sorted(ours) == sorted(theirs):
+            raise ConfigError(
+                f"{text}. Expected one order: the outputs would be taken for other classes. Give "
+                "both the same classes."
+            )
+        notes.append(f"{text}: outputs are compared by their number")
+    metric = options.get("metric") or ()
+    wants_masks = "segm" in ([metric] if isinstance(metric, str) else list(metric))
+    learns = getattr(getattr(model, "architecture", model), "model", model)
+    masks = getattr(learns, "with_mask", True) or hasattr(learns, "panoptic_head")
+    if wants_masks and not masks:
+        raise ConfigError(
+            f"evaluation.metric: 'segm' compares masks, which a {type(learns).__name__} does not "
+            "give. Set evaluation.metric='bbox'."
+        )
+    return notes
+
+
+def _check_sample(dataset: Any, seed: int, key: str) -> None:
+    from freekd.engine.data import temporary_seed
+    from freekd.engine.setup import building
+
+    with building(f"{key}: its first image cannot be loaded"), temporary_seed(seed):
+        sample = dataset[0]
+    if not isinstance(sample, dict) or not isinstance(sample.get("img"), (list, tuple)):
+        raise ConfigError(
+            f"{key}.pipeline: expected what models are tested on, a list of images by "
+            "MultiScaleFlipAug and Collect(keys=['img']), got "
+            f"{sorted(sample) if isinstance(sample, dict) else type(sample).__name__}. Take the "
+            "test pipeline of a stock config."
+        )
+
+
+def named(evaluate_hook: Any, dataset: Any, options: Dict[str, Any]) -> Any:
+    """The evaluation hook's ``evaluate``, whose errors name the config key."""
+
+    @functools.wraps(evaluate_hook)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return evaluate_hook(*args, **kwargs)
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise _refused(dataset, options, error) from error
+
+    return wrapper
+
+
+def _refused(dataset: Any, options: Dict[str, Any], error: Exception) -> ConfigError:
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return ConfigError(
+        f"evaluation: {type(dataset).__name__}.evaluate refuses the options {options} "
+        f"({type(error).__name__}{f': {text}' if str(text) else ''}). Correct them, or --eval."
+    )
 
 
 def check_options(dataset: Any, options: Dict[str, Any]) -> List[str]:
@@ -132,11 +217,7 @@ def evaluate(dataset: Any, results: List[Any], options: Dict[str, Any]) -> Dict[
     try:
         found = dataset.evaluate(results, **options)
     except Exception as error:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        raise ConfigError(
-            f"evaluation: {type(dataset).__name__}.evaluate refuses the options {options} "
-            f"({type(error).__name__}{f': {text}' if str(text) else ''}). Correct them, or --eval."
-        ) from error
+        raise _refused(dataset, options, error) from error
     numbers = {key: value for key, value in found.items() if isinstance(value, Number)}
     scores = {key: float(value) for key, value in numbers.items()}  # type: ignore[arg-type]
     for key in nothing_detected(dataset, found, options):

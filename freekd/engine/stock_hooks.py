@@ -147,35 +147,55 @@ def check_hooks(cfg: Any, model: Any, dataset: Any, by_epoch: bool, logger: Any 
     """
     from mmcv.runner import HOOKS, get_priority
 
-    for i, hook in enumerate(cfg.get("custom_hooks") or ()):
-        key = f"custom_hooks[{i}]"
+    averages = []
+    for hook in cfg.get("custom_hooks") or ():
         if not isinstance(hook, Mapping) or not isinstance(hook.get("type"), str):
-            raise ConfigError(f"{key}: expected a dict with the hook's 'type', got {hook!r}.")
+            raise ConfigError(f"custom_hooks: expected dicts with a hook's 'type', got {hook!r}.")
         name = hook["type"]
-        kind = HOOKS.get(name)
+        key = f"custom_hooks, {name}"
+        kind = HOOKS.module_dict.get(name)  # hooks are named without a package
         if kind is None:
             near = difflib.get_close_matches(name, list(HOOKS.module_dict), n=3)
             raise ConfigError(
-                f"{key}.type: no hook {name!r} is registered; nearest: {near or 'none'}. Correct "
+                f"{key}: no hook of this type is registered; nearest: {near or 'none'}. Correct "
                 "the name, or add the module of your own hook to custom_imports."
             )
         try:
             get_priority(hook.get("priority", "NORMAL"))
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigError(
-                f"{key}.priority of {name}: expected a number from 0 to 100 or a name such as "
+                f"{key}.priority: expected a number from 0 to 100 or a name such as "
                 f"'NORMAL', got {hook['priority']!r}."
             ) from error
         if hook.get("resume_from"):
             raise ConfigError(
-                f"{key}.resume_from of {name}: expected None, got {hook['resume_from']!r}: a run "
+                f"{key}.resume_from: expected None, got {hook['resume_from']!r}: a run "
                 "is resumed as a whole, with what hooks keep, by --resume-from or --auto-resume."
             )
-        reason = _REFUSED.get(name) or _lacks(_WANTS.get(name, _Wants()), model, dataset, by_epoch)
+        kinds = [base.__name__ for base in kind.__mro__]
+        wants = next((_WANTS[base] for base in kinds if base in _WANTS), _Wants())
+        reason = next((_REFUSED[base] for base in kinds if base in _REFUSED), "")
+        reason = reason or _lacks(wants, model, dataset, by_epoch)
         if reason:
-            raise ConfigError(f"{key}: {name} cannot run here: {reason}. {_how_to_leave(name)}")
+            raise ConfigError(f"{key}: it cannot run here: {reason}. {_how_to_leave(name)}")
+        if {base.__name__ for base in kind.__mro__} & {"EMAHook", "BaseEMAHook"}:
+            averages.append(name)
         if logger is not None:
             _note_what_never_happens(hook, cfg, by_epoch, logger)
+    _check_averages(averages, model)
+
+
+def _check_averages(names: List[str], model: Any) -> None:
+    if len(names) > 1:
+        raise ConfigError(
+            f"custom_hooks: expected one hook that averages weights, got {', '.join(names)}: they "
+            f"would write to the same buffers. {_how_to_leave(names[0])}"
+        )
+    if names and hasattr(model, "save_prompts"):
+        raise ConfigError(
+            f"custom_hooks, {names[0]}: in stage 1 the prompt file has the prompts as they are, "
+            "and averages of the frozen teacher are a second copy of it. Remove the hook."
+        )
 
 
 def _lacks(wants: _Wants, model: Any, dataset: Any, by_epoch: bool) -> str:

@@ -7,6 +7,7 @@ alike, on any device, in one process or many, and resumes exactly (see :mod:`fre
 import argparse
 import importlib
 import inspect
+import logging
 import os
 import sys
 import time
@@ -192,7 +193,8 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
         state_hook.state = checkpoint.resume(runner, earlier.path, iters_per_epoch)
         state_hook.source = earlier.path
     elif cfg.get("load_from"):
-        logger.info(load_from.load_from(bare, cfg).note)
+        filled = load_from.load_from(bare, cfg)
+        logger.log(logging.WARNING if filled.empty else logging.INFO, filled.note)
     loader.batch_sampler.start_iter = runner.iter
     check_data.check_ready(bare, dataset, cfg.seed)
     with explain.first_step(runner):
@@ -237,8 +239,8 @@ def _register_hooks(runner: Any, cfg: Any, by_epoch: bool, distributed: bool) ->
             log_config=cfg.log_config,
             momentum_config=cfg.get("momentum_config"),
         )
-    for i, hook in enumerate(cfg.get("custom_hooks") or ()):
-        with building(f"custom_hooks[{i}] ({hook.get('type')})"):
+    for hook in cfg.get("custom_hooks") or ():
+        with building(f"custom_hooks, {hook.get('type')}"):
             runner.register_custom_hooks(hook)
     runner.register_hook(hooks.IterationSeedHook(cfg.seed), priority="VERY_HIGH")
     runner.register_hook(hooks.ProgressHook(), priority="HIGH")
@@ -272,10 +274,15 @@ def _register_evaluation(
     core = importlib.import_module("mmdet.core" if task == "det" else "mmseg.core")
     kind = core.DistEvalHook if distributed else core.EvalHook
     options = dict(cfg.evaluation, by_epoch=by_epoch)
+    if not distributed:  # options of several processes alone
+        for name in ("tmpdir", "gpu_collect", "broadcast_bn_buffer"):
+            options.pop(name, None)
     loader = datasets.build_eval_loader(cfg, "val", task, distributed)
-    for name in metrics.check_options(loader.dataset, metrics.evaluate_options(cfg)):
-        runner.logger.warning("evaluation.%s has no effect: the dataset does not know it", name)
+    asked = metrics.evaluate_options(cfg)
+    for text in metrics.check(loader.dataset, asked, hooks.unwrap(runner.model), cfg.seed):
+        runner.logger.warning(text)
     with setup.building("evaluation"):
         hook = kind(loader, **options)
+    hook.evaluate = metrics.named(hook.evaluate, loader.dataset, asked)
     hooks.evaluate_at_the_end(hook)
     runner.register_hook(hook, priority="LOW")

@@ -48,6 +48,7 @@ class FrequencyPromptFinetune(StandsForModel, BaseAlgorithm):
         self.dissimilarity = dissimilarity
         self.dissimilarity_weight = dissimilarity_weight
         self.class_map = class_map
+        self._complete = True
 
     def check_ready(
         self, image: Optional[Sequence[int]] = None, given: Optional[Collection[str]] = None
@@ -141,6 +142,7 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
             raise ValueError(f"algorithm.inherit={inherit!r}: expected a list, [{inherit!r}]")
         self.inherit = inherit
         self.inherited: Optional[Inherited] = None
+        self._complete = True
 
     def init_weights(self) -> None:
         """Student and teacher as their configs say; then the student inherits."""

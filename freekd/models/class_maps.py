@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 CLASS_MAPS = (None, "by_name", "by_index")
 KEYS = "the key pair.class_map, or algorithm.distiller.class_map"
-_NAMES = re.compile(r"cls|seg|conf|logits|heatmap|pred")  # in what stands below the head's own name
+# in what stands below the head's own name
+_NAMES = re.compile(r"cls|seg|conf|logits|heat|pred|se_layer|mask_iou")
 _SEGMENTOR_HEADS = ("decode_head", "auxiliary_head")
 
 
@@ -81,7 +82,7 @@ def class_axis(model: nn.Module, path: str) -> Optional[ClassAxis]:
     ``num_classes``.
     """
     head, module = head_of(model, path), dict(model.named_modules()).get(path)
-    if head is None or module is None:
+    if head is None or module is None or "RPN" in type(head).__name__:  # objects, not classes
         return None
     channels, classes = _channels(module), int(head.num_classes)  # type: ignore[arg-type]
     if path.split(".")[0] in _SEGMENTOR_HEADS:
@@ -101,7 +102,8 @@ def class_axis(model: nn.Module, path: str) -> Optional[ClassAxis]:
         if not isinstance(groups, int):
             continue
         boxes = ((5, 0),) if "convs_pred" in path else ()  # YOLOv3: box and objectness come first
-        for others, background in ((0, 0), (0, 1), *boxes):
+        extra = ((0, 2),) if last == "fc_cls" else ()  # Seesaw: background, and objectness
+        for others, background in ((0, 0), (0, 1), *boxes, *extra):
             axis = ClassAxis(classes, groups, others, background)
             if axis.channels == channels:
                 return axis
@@ -112,7 +114,18 @@ def _within_branch(model: nn.Module, path: str) -> bool:
     """A convolution with norm or activation gives features, whatever its width."""
     modules = dict(model.named_modules())
     parents = (modules[path], modules.get(path.rpartition(".")[0]))
-    return any(type(module).__name__ == "ConvModule" for module in parents)
+    return any(
+        type(module).__name__ == "ConvModule" and (module.with_norm or module.with_activation)
+        for module in parents
+    )
+
+
+def class_layers_within(model: nn.Module, path: str) -> List[str]:
+    """Layers indexed by class inside a head that is tapped as a whole."""
+    if head_of(model, path) is None:
+        return []
+    inside = [name for name, _ in model.named_modules() if name.startswith(f"{path}.")]
+    return [name for name in inside if class_axis(model, name) is not None]
 
 
 def _fits(channels: Optional[int], anchors: Any, classes: int) -> bool:
@@ -195,7 +208,8 @@ def matched(
 def reorder(output: Any, index: Tensor) -> Any:
     """The channels of a map, of (K, C) rows, of (..., C) tokens, or of a tuple of such."""
     if torch.is_tensor(output):
-        axis = 1 if output.dim() in (2, 4) else -1
+        last = output.dim() == 3 and output.shape[-1] == len(index)  # tokens; points have them at 1
+        axis = -1 if last else 1
         return output.index_select(axis, index.to(output.device))
     if isinstance(output, (list, tuple)):
         return [reorder(item, index) for item in output]

@@ -7,7 +7,14 @@ import torch
 from mmcv.utils import print_log
 from torch import Tensor, nn
 
-from .class_maps import both_lists, class_axis, matched, other_order
+from .class_maps import (
+    KEYS,
+    both_lists,
+    class_axis,
+    class_layers_within,
+    matched,
+    other_order,
+)
 
 
 def check_classes(student: nn.Module, teacher: nn.Module, component: Any, where: str) -> None:
@@ -51,7 +58,12 @@ def class_order(
     """
     path = component.student_module
     axis = class_axis(student, path)
-    if axis is None or not other_order(*names) or axis.classes not in (1, len(names[0])):
+    if not other_order(*names):
+        return None
+    if axis is None:
+        _check_whole_head(student, path, names, class_map, where)
+        return None
+    if axis.classes not in (1, len(names[0])):
         return None  # numbers that differ are told by the check of the heads against the data
     found = matched(*names, class_map, f"{where}: {path!r}")
     if found is None:
@@ -63,6 +75,23 @@ def class_order(
             "set the teacher's order"
         )
     return torch.tensor(axis.reordered(found))
+
+
+def _check_whole_head(
+    student: nn.Module,
+    path: str,
+    names: Tuple[Sequence[str], Sequence[str]],
+    class_map: Optional[str],
+    where: str,
+) -> None:
+    """A head's outputs cannot be put in another order as a whole: its layers can."""
+    inside = class_layers_within(student, path)
+    if inside and class_map != "by_index":
+        raise ValueError(
+            f"{where}: {path!r} gives what {inside[0]!r} in it gives, which is indexed by class, "
+            f"and {both_lists(*names)}. Tap {inside[0]!r} itself with class_map='by_name' ({KEYS}), or "
+            "the neck"
+        )
 
 
 def class_orders(

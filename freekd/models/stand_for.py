@@ -10,8 +10,11 @@ class StandsForModel(nn.Module):
 
     Hooks of mmdet, mmseg and users reach for a part of the detector through
     ``runner.model.module``: ``.bbox_head.use_l1 = True``, ``.set_epoch(epoch)``, ``.backbone``. In
-    a pair that is the student's; what they set is set there. Private names are the algorithm's own.
+    a pair that is the student's; what they set is set there, once the algorithm is built. Private
+    names are the algorithm's own.
     """
+
+    _complete = False  # set at the end of the algorithm's own ``__init__``
 
     def _model(self) -> Optional[nn.Module]:
         architecture = self.__dict__.get("_modules", {}).get("architecture")
@@ -27,8 +30,8 @@ class StandsForModel(nn.Module):
             return getattr(model, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        model = None if name.startswith("_") else self._model()
-        if model is not None and hasattr(model, name) and not self._is_own(name):
+        model = self._model() if self._complete and not name.startswith("_") else None
+        if model is not None and not self._is_own(name):
             setattr(model, name, value)
         else:
             super().__setattr__(name, value)

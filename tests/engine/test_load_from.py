@@ -160,4 +160,4 @@ def test_in_a_run_and_in_the_doctor(stage, tmp_path, capsys):
             assert torch.equal(state[f"architecture.model.{name}"], value)
     prompts = stage.folder / "GN" / "prompts.pth"
     assert main([*args, str(tmp_path / "b"), "--cfg-options", f"load_from={prompts}"]) == 1
-    assert "fills 0.0% of the student" in capsys.readouterr().err
+    assert "is a prompt file, which has no weights" in capsys.readouterr().err

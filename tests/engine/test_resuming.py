@@ -170,9 +170,13 @@ def test_prompts_do_not_travel_in_checkpoints(stage, tmp_path, capsys):
         parameter.data.neg_()
     save_prompts(prompts, str(tmp_path / "other.pth"), info)
     other = f"algorithm.distiller.components.0.losses.0.prompts={tmp_path / 'other.pth'}"
-    words = "prompt file of loss_freekd holds others now"
+    words = "the run was started with, but loss_freekd has others now"
     assert main([*args, "runner.max_iters=2", other]) == 1
     assert words in capsys.readouterr().err and not (tmp_path / "run" / "iter_2.pth").exists()
+
+    none = "algorithm.distiller.components.0.losses.0.prompts=None"
+    assert main([*args, "runner.max_iters=2", none]) == 1
+    assert "loss_freekd has no prompts where it had some" in capsys.readouterr().err
 
     old = load_prompts(str(stage.folder / "GN" / "prompts.pth")).prompts.state_dict()
     prefix = "distiller.losses.loss_freekd.prompts."  # a checkpoint of version 0.1 carries them

@@ -111,6 +111,11 @@ class Settable:
         self.epoch = epoch
 
 
+@HOOKS.register_module(force=True)
+class OwnSwitchHook(HOOKS.get("YOLOXModeSwitchHook")):
+    """A user's own: what it inherits is wanted of it, too."""
+
+
 @pytest.mark.parametrize(
     ("hook", "by_epoch", "words"),
     [
@@ -119,9 +124,11 @@ class Settable:
         (dict(type="SyncRandomSizeHook"), True, "multiscale_mode='range'"),
         (dict(type="RFSearchHook"), True, "rebuilds the layers"),
         (dict(type="SetEpochInfoHok"), True, "nearest: .'SetEpochInfoHook'"),
-        (dict(type="EMAHook", priority="NORML"), True, "priority of EMAHook"),
+        (dict(type="EMAHook", priority="NORML"), True, "custom_hooks, EMAHook.priority"),
         (dict(type="EMAHook", resume_from="x.pth"), True, "resume_from.*--resume-from"),
-        ("EMAHook", True, "expected a dict with the hook's 'type'"),
+        (dict(type="mmdet.SetEpochInfoHook"), True, "no hook of this type.*'SetEpochInfoHook'"),
+        (dict(type="OwnSwitchHook"), True, "MultiImageMixDataset"),
+        ("EMAHook", True, "expected dicts with a hook's 'type'"),
     ],
 )
 def test_hooks_that_cannot_run_are_refused_before_training(hook, by_epoch, words):
@@ -130,6 +137,16 @@ def test_hooks_that_cannot_run_are_refused_before_training(hook, by_epoch, words
         stock_hooks.check_hooks(cfg, Settable(), object(), by_epoch)
     if "cannot run here" in str(error.value):
         assert f"stock_hooks=dict({hook['type']}=None)" in str(error.value)
+
+
+def test_one_hook_averages_and_none_in_stage_1():
+    cfg = SimpleNamespace(get=lambda *_: [dict(type="EMAHook"), dict(type="ExpMomentumEMAHook")])
+    with pytest.raises(ConfigError, match="expected one hook that averages.*EMAHook, ExpMoment"):
+        stock_hooks.check_hooks(cfg, Settable(), object(), True)
+    cfg = SimpleNamespace(get=lambda *_: [dict(type="EMAHook")])
+    stage1 = SimpleNamespace(save_prompts=None)
+    with pytest.raises(ConfigError, match="in stage 1"):
+        stock_hooks.check_hooks(cfg, stage1, object(), False)
 
 
 def test_a_model_without_the_part_is_refused():
@@ -149,7 +166,7 @@ class ReachingHook(Hook):
     def before_train_epoch(self, runner):
         model = runner.model.module
         model.bbox_head.bbox_coder_note = f"epoch {runner.epoch}"
-        model.note = runner.epoch  # no detector has it: the algorithm's own
+        model.note = runner.epoch  # new: as for a plain detector
         model.train_cfg = "changed"  # the student has it
         learns = getattr(getattr(model, "architecture", model), "model", model)
         parts = sorted(name for name, _ in model.named_modules() if name.endswith("backbone"))
@@ -167,7 +184,7 @@ def test_a_users_hook_finds_the_students_parts(stage, tmp_path):
     model = train(cfg, validate=False).model.module
     assert ReachingHook.seen == [(True, "changed", 1)] * 2  # one backbone: the teacher is not seen
     assert model.architecture.model.bbox_head.bbox_coder_note == "epoch 1"
-    assert vars(model)["note"] == 1 and not hasattr(model.architecture.model, "note")
+    assert model.architecture.model.note == 1 and "note" not in vars(model)
     with pytest.raises(AttributeError, match="no attribute 'nothing_of_this_name'"):
         model.nothing_of_this_name  # noqa: B018
 
@@ -262,7 +279,7 @@ def test_a_run_without_the_hook_says_what_it_leaves(stage, tmp_path, capsys):
     args += [str(tmp_path), "--cfg-options"]
     assert main([stage(2, "with_hook", hook), *args, "runner.max_iters=1"]) == 0
     assert main([stage(2, "without_hook", ""), *args, "runner.max_iters=2"]) == 0
-    assert "tensors of a hook (ema_" in capsys.readouterr().err
+    assert "of a hook that it had: they are left out" in capsys.readouterr().err
     assert main([stage(2, "with_it_again", hook), *args, "runner.max_iters=3"]) == 0
     assert "begin anew from its weights" in capsys.readouterr().err
 

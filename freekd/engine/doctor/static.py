@@ -146,6 +146,8 @@ def _student_weights(subject: Any, report: Report, lines: List[str]) -> None:
     if subject.load_from is not None:
         names += subject.load_from.names
         origins.append(f"{subject.load_from.share:.0%} from load_from={subject.cfg.load_from}")
+        if subject.load_from.empty:
+            report.notes.append(f"{subject.load_from.note[0].upper()}{subject.load_from.note[1:]}.")
     share = checks.share(student, names)
     report.record["weights"]["student"] = share
     random = [p for p, _ in student.named_children() if 0 < _random(student, names, p)]
