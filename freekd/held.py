@@ -35,6 +35,14 @@ class HoldsFrozen(nn.Module):
         """The held modules by name."""
         return dict(self.__dict__.get("_held", {}))
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Another module in a held one's place is held, too."""
+        held = self.__dict__.get("_held", {})
+        if name in held and isinstance(value, nn.Module):
+            held[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def __getattr__(self, name: str) -> Any:
         held = self.__dict__.get("_held", {})
         return held[name] if name in held else super().__getattr__(name)

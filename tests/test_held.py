@@ -45,3 +45,9 @@ def test_files_that_carry_it_are_taken_without_it():
     state = dict(owner.state_dict(), **{"inner.weight": torch.zeros(2, 2)})
     owner.load_state_dict(state, strict=True)
     assert torch.equal(owner.inner.weight, before)
+
+
+def test_another_in_its_place_is_held_too():
+    owner, other = Owner(), nn.Linear(3, 3)
+    owner.inner = other
+    assert owner.inner is other and not any("inner" in name for name in owner.state_dict())

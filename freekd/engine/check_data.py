@@ -10,7 +10,7 @@ import torch
 from freekd.engine.errors import ConfigError
 
 # Heads with classes of their own: objects, "stuff", boundaries.
-_OTHER = ("RPN", "Semantic", "Panoptic", "STDC")
+_OTHER = ("RPN", "Semantic", "Panoptic", "Fusion", "STDC")
 
 
 # --------------------------------------------------------------------------- classes

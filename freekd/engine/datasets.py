@@ -4,11 +4,10 @@ Everything is built by mmdet or mmseg: single datasets, lists of them, and their
 config says is checked here first, so that a mistake ends in the name of its key.
 """
 
-import contextlib
 import copy
 import difflib
 import importlib
-from typing import Any, Callable, Dict, Iterator, NamedTuple
+from typing import Any, Callable, Dict, NamedTuple
 
 import torch
 
@@ -24,19 +23,11 @@ def _datasets_of(task: str) -> Any:
 
 
 # --------------------------------------------------------------------------- datasets
-@contextlib.contextmanager
-def _building(key: str) -> Iterator[None]:
+def _building(key: str) -> Any:
     """Whatever a dataset's constructor raises is about what the config says."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except Exception as error:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        raise ConfigError(
-            f"{key}: The dataset cannot be built from the config ({type(error).__name__}): {text}. "
-            "Correct the key."
-        ) from error
+    from freekd.engine.setup import building
+
+    return building(f"{key}: The dataset cannot be built from the config")
 
 
 def build_dataset(cfg: Any, task: str, test_mode: bool = False, key: str = "data.train") -> Any:
@@ -108,11 +99,11 @@ class _Option(NamedTuple):
     fits: Callable[[Any], bool]
 
 
-def _integer(least: int) -> _Option:
+def _integer(least: int, most: int = 2**20) -> _Option:
     def fits(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
-    return _Option(f"an integer of at least {least}", fits)
+    return _Option(f"an integer of at least {least}, and at most {most}", fits)
 
 
 def _optional(option: _Option) -> _Option:

@@ -31,6 +31,11 @@ def explained(error: Exception) -> str:
     """
     first, builders = _origin(error)
     text = ": ".join([*builders, _text(first)])
+    if isinstance(first, AttributeError) and "'parent'" in str(first):  # mmcv's registry
+        return (
+            ": ".join([*builders, "the name before the dot of a type is no package of OpenMMLab's"])
+            + " that is imported here; expected mmdet, mmseg, mmcls, mmrazor, or no name at all"
+        )
     unknown = _unknown_type(first)
     if unknown is not None:
         return f"{text}. {unknown}"

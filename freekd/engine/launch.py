@@ -188,7 +188,13 @@ def own_work_dir(work_dir: str, patience: float = 15.0) -> Iterator[None]:
     if get_dist_info()[0] != 0 or fcntl is None:
         yield
         return
-    os.makedirs(work_dir, exist_ok=True)
+    try:
+        os.makedirs(work_dir, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"work_dir: expected a folder that can be made, got {work_dir} ({error}). Give another "
+            "with --work-dir."
+        ) from error
     path = os.path.join(work_dir, LOCK_FILE)
     with open(path, "a+", encoding="utf-8") as handle:
         end = time.monotonic() + patience

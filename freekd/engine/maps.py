@@ -158,10 +158,12 @@ def _run(built: Any, module: str, img: Tensor) -> None:
             run.roi_head(feats, img.new_tensor([[0.0, 0.0, 0.0, width / 2, height / 2]]), stage)
     elif hasattr(built, "encode_decode"):
         built.encode_decode(img, metas)
-        if module.split(".")[0] == "auxiliary_head":  # of training alone
-            heads = built.auxiliary_head
-            for head in heads if isinstance(heads, nn.ModuleList) else [heads]:
-                head(built.extract_feat(img))
+        feats, root = built.extract_feat(img), module.split(".")[0]
+        heads = getattr(built, root)  # auxiliary heads, and hooks of a cascade's: training alone
+        before: Tuple[Any, ...] = ()
+        for head in heads if isinstance(heads, nn.ModuleList) else [heads]:
+            out = head(feats, *before)
+            before = (out,) if root == "decode_head" else ()
     else:  # such as SOLO's mask head, or the head of semantic maps of a panoptic FPN
         head = getattr(built, module.split(".")[0])
         takes = inspect.signature(head.forward).parameters

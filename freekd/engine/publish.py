@@ -73,7 +73,9 @@ def published_content(
         if has_prefix(state, prefix):
             raise ConversionError(
                 f"{source} is a whole training run's checkpoint (it has {prefix}*). Take {what} "
-                f"out first: {_TOOLS}/{tool} {source} --out-path OUT; then publish OUT."
+                f"out first: {_TOOLS}/{tool} {source} --out-path OUT"
+                + (" --ema" if ema and prefix == STUDENT_PREFIX else "")
+                + "; then publish OUT."
             )
     if ema:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 from urllib.error import URLError
 
+import mmcv
 import torch
 
 from freekd.engine import pairs, stock_hooks, top_keys
@@ -22,7 +23,7 @@ _OPTIONAL_KEYS = (
     "pair prompt algorithm model task seed deterministic device load_from resume_from "
     "auto_resume work_dir log_level fp16 evaluation custom_hooks find_unused_parameters "
     "cudnn_benchmark runner checkpoint_config log_config optimizer_config optimizer lr_config "
-    "momentum_config data data_help stock_hooks load_from_min_share auto_scale_lr"
+    "momentum_config data data_help stock_hooks load_from_min_share auto_scale_lr custom_imports"
 ).split()
 
 
@@ -38,7 +39,7 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
         ConfigError: The file is missing, an option names a key that no config has, or see
             :func:`freekd.engine.pairs.expand`.
     """
-    from freekd.models.config_file import ConfigFileError, read_config
+    from freekd.models.config_file import ConfigFileError, import_modules, read_config
     from freekd.models.stock import is_stock, stock_path
 
     if is_stock(path):
@@ -68,6 +69,11 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
     if cfg.get("pair") is not None or cfg.get("prompt") is not None:  # these make the algorithm
         late = {k: v for k, v in (options or {}).items() if k.startswith("algorithm.")}
     _merge(cfg, {k: v for k, v in (options or {}).items() if k not in late})
+    if any(key.split(".")[0] == "custom_imports" for key in options or {}):
+        try:
+            import_modules(cfg.get("custom_imports"), path)
+        except ConfigFileError as error:
+            raise ConfigError(str(error)) from error
     top_keys.check(cfg)
     pairs.expand(cfg)
     _merge(cfg, late)
@@ -95,6 +101,26 @@ def _merge(cfg: Any, options: Dict[str, Any]) -> None:
             pairs.open_reference(cfg, key)
     with building("--cfg-options"):
         merge_options(cfg, parts)
+
+
+def text_of(cfg: Any) -> str:
+    """The config as a run writes it down.
+
+    Raises:
+        ConfigError: a value that cannot be written, such as a class or a function; names its key.
+    """
+    try:
+        return str(cfg.pretty_text)
+    except Exception as error:
+        for key, value in cfg.items():
+            try:
+                mmcv.Config({key: value}).pretty_text  # noqa: B018
+            except Exception:
+                raise ConfigError(
+                    f"{key}: expected text, numbers, lists and dicts, which a run can write down, "
+                    f"got {value!r}. Name classes and functions by their registered name."
+                ) from error
+        raise
 
 
 def keep_student_only(cfg: Any) -> None:
@@ -155,6 +181,8 @@ def check_schedule(cfg: Any) -> bool:
             "runner: expected max_epochs (EpochBasedRunner) or max_iters (IterBasedRunner), got "
             f"{dict(cfg.runner)}. Give one of them."
         )
+    _check_policy(cfg.get("lr_config"), "lr_config", "LrUpdaterHook")
+    _check_policy(cfg.get("momentum_config"), "momentum_config", "MomentumUpdaterHook")
     if "checkpoint_config" not in cfg:
         cfg.checkpoint_config = dict(interval=1 if by_epoch else 1000)
     if cfg.checkpoint_config is not None:
@@ -176,6 +204,23 @@ def check_schedule(cfg: Any) -> bool:
             "set by the key 'evaluation'."
         )
     return by_epoch
+
+
+def _check_policy(schedule: Any, key: str, suffix: str) -> None:
+    """mmcv's policies are hooks: ``step`` is ``StepLrUpdaterHook``."""
+    from mmcv.runner import HOOKS
+
+    if not isinstance(schedule, dict) or "policy" not in schedule:
+        return
+    policy = schedule["policy"]
+    known = [name[: -len(suffix)] for name in HOOKS.module_dict if name.endswith(suffix)]
+    name = policy.title() if isinstance(policy, str) and policy == policy.lower() else policy
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=3)
+        raise ConfigError(
+            f"{key}.policy: expected one of mmcv's {', '.join(filter(None, known))}, got "
+            f"{policy!r}; nearest: {', '.join(near) or 'none'}. Correct it."
+        )
 
 
 def _check_files(cfg: Any, dataset: Any, key: str) -> None:

@@ -207,12 +207,13 @@ def _describe(cfg: Any, logger: Any, task: str) -> Dict[str, Any]:
     from mmcv.runner import get_dist_info
     from mmcv.utils import collect_env
 
+    from freekd.engine.setup import text_of
     from freekd.fileio import atomic_write_text
 
     rank, world_size = get_dist_info()
     env = "\n".join(f"{key}: {value}" for key, value in collect_env().items())
     logger.info("environment:\n%s\nfreekd: %s", env, freekd.__version__)
-    text = cfg.pretty_text  # formatted anew each time
+    text = text_of(cfg)
     logger.info("config:\n%s", text)
     logger.info("task %s, device %s, processes %d, seed %d", task, cfg.device, world_size, cfg.seed)
     name = os.path.basename(cfg.filename) if cfg.filename else "config.py"
@@ -250,9 +251,9 @@ def _register_hooks(runner: Any, cfg: Any, by_epoch: bool, distributed: bool) ->
     noted = hook_state.NoteState()
     runner.register_hook(noted, priority=hook_state.CHECKPOINT_PRIORITY)
     if cfg.checkpoint_config is not None:  # the last before the evaluation
-        known = {*inspect.signature(HOOKS.get("CheckpointHook")).parameters, "type"}
-        known |= {*inspect.signature(runner.save_checkpoint).parameters}
-        unknown = sorted(set(cfg.checkpoint_config) - known)
+        takes = [HOOKS.get("CheckpointHook"), runner.save_checkpoint]
+        known = {"type"}.union(*(inspect.signature(each).parameters for each in takes))
+        unknown = sorted(set(cfg.checkpoint_config) - (known - {"kwargs"}))
         if unknown:
             raise ConfigError(
                 f"checkpoint_config: unknown keys {unknown}; known are {sorted(known)}. Correct or "

@@ -54,6 +54,9 @@ def needs(model: nn.Module) -> List[Need]:
         if parameter.default is parameter.empty and name in _LOADED_BY:
             if name not in [need.annotation for need in found]:
                 found.append(Need(name, type(model).__name__, False))
+    no_rpn = "proposals" in parameters and getattr(model, "rpn_head", None) is None
+    if no_rpn and getattr(model, "roi_head", None) is not None:  # Fast R-CNN
+        found.append(Need("proposals", "roi_head", False))
     return found
 
 
@@ -88,9 +91,9 @@ def check_annotations(
     Raises:
         ValueError: names the annotation, the head, and what to do.
     """
-    for need in missing(model, given):
-        if need.head in without:
-            continue
+    lacking = [need for need in missing(model, given) if need.head not in without]
+    others = [f"{need.annotation} (for {need.head})" for need in lacking[1:]]
+    for need in lacking:
         ways = [
             f"load it ({_LOADED_BY[need.annotation]} in data.train.pipeline, and "
             f"{need.annotation!r} in the keys of its Collect)"
@@ -104,7 +107,7 @@ def check_annotations(
         raise ValueError(
             f"the {who}'s own loss needs {need.annotation} (for {need.head}), which the data does "
             f"not give: a batch has {', '.join(sorted(given))}. {ways[0][0].upper()}{ways[0][1:]}, "
-            f"or {ways[1]}."
+            f"or {ways[1]}." + (f" It also lacks {', '.join(others)}." if others else "")
         )
 
 

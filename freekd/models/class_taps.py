@@ -89,8 +89,8 @@ def _check_whole_head(
     if inside and class_map != "by_index":
         raise ValueError(
             f"{where}: {path!r} gives what {inside[0]!r} in it gives, which is indexed by class, "
-            f"and {both_lists(*names)}. Tap {inside[0]!r} itself with class_map='by_name' ({KEYS}), or "
-            "the neck"
+            f"and {both_lists(*names)}. Tap {inside[0]!r} itself with class_map='by_name' "
+            f"({KEYS}), or the neck"
         )
 
 

@@ -48,7 +48,7 @@ def read_config(path: Union[str, Path]) -> Config:
         reason = _why_unreadable(error, path)
         _close_copies(error)
         raise ConfigFileError(reason) from error
-    _import_modules(cfg.get("custom_imports"), path)
+    import_modules(cfg.get("custom_imports"), path)
     return cfg
 
 
@@ -115,7 +115,12 @@ def _close_copies(error: BaseException) -> None:
 
 
 # --------------------------------------------------------------------------- custom_imports
-def _import_modules(given: Any, path: str) -> None:
+def import_modules(given: Any, path: str) -> None:
+    """What ``custom_imports`` of the config at ``path`` says.
+
+    Raises:
+        ConfigFileError: a module that cannot be imported, and why.
+    """
     if not given:
         return
     if not isinstance(given, Mapping) or not set(given) <= {"imports", "allow_failed_imports"}:
@@ -129,14 +134,14 @@ def _import_modules(given: Any, path: str) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script that reads the command line
             reason = _why_not_imported(error, name, path)
             if not (isinstance(error, ImportError) and given.get("allow_failed_imports")):
                 raise ConfigFileError(reason) from error
             warnings.warn(f"{reason} It is left out (allow_failed_imports=True).", stacklevel=3)
 
 
-def _why_not_imported(error: Exception, name: str, path: str) -> str:
+def _why_not_imported(error: BaseException, name: str, path: str) -> str:
     start = f"{path}: custom_imports: {name!r} cannot be imported: "
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing is not None and (name == missing or name.startswith(f"{missing}.")):
@@ -148,11 +153,12 @@ def _why_not_imported(error: Exception, name: str, path: str) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if "importlib" not in frame.filename and frame.filename != __file__
     ]
-    where = f"at {frames[-1].filename}, line {frames[-1].lineno} ({frames[-1].line}), "
+    last = frames[-1] if frames else None
+    where = f"at {last.filename}, line {last.lineno} ({last.line}), " if last else ""
     remedy = "Correct it"
     if isinstance(error, ImportError):
         remedy += f", install what it imports, or {_on_the_path(path)}"
-    return f"{start}{where if frames else ''}{described(error)}. {remedy.rstrip('.')}."
+    return f"{start}{where}{described(error)}. {remedy.rstrip('.')}."
 
 
 def _on_the_path(path: str) -> str:

@@ -387,11 +387,6 @@ def write_edge(place, key, value):
 
 
 LATER = [(key, value) for key, values in LATE.items() for value in values]
-wired = pytest.mark.xfail(
-    "first_step" not in Path(train.__code__.co_filename).read_text(encoding="utf-8"),
-    reason="freekd/engine/train.py does not run in freekd.engine.explain.first_step",
-    strict=True,
-)
 
 
 @pytest.mark.parametrize("key, value", EVERY[::12], ids=SHOWN[::12])
@@ -405,13 +400,11 @@ def test_every_edge(place, tmp_path, key, value):
     holds(write_edge(place, key, value), work_dir=tmp_path)
 
 
-@wired
 @pytest.mark.parametrize("key, value", LATER[::5], ids=str)
 def test_a_first_step_that_cannot_be(place, tmp_path, key, value):
     assert not holds(write_edge(place, key, value), work_dir=tmp_path)
 
 
-@wired
 @pytest.mark.slow
 @pytest.mark.parametrize("key, value", LATER, ids=str)
 def test_every_first_step_that_cannot_be(place, tmp_path, key, value):

@@ -201,11 +201,25 @@ class CountingHook(Hook):
         runner.model.module.steps_seen += 1 + runner.outputs["loss"].detach() * 0.1
 
 
+@HOOKS.register_module(force=True)
+class LazyHook(Hook):
+    """One whose buffer, in a part of the detector, is there only when training begins."""
+
+    def before_train_iter(self, runner):
+        head = runner.model.module.bbox_head
+        if not hasattr(head, "seen_late"):
+            head.register_buffer("seen_late", torch.zeros(1))
+
+    def after_train_iter(self, runner):
+        runner.model.module.bbox_head.seen_late += runner.outputs["loss"].detach()
+
+
 HOOKS_OF_USERS = {
     "mmcv": "dict(type='EMAHook', momentum=0.1)",
     "mmdet": "dict(type='ExpMomentumEMAHook', momentum=0.1, priority=49)",
     "parameters": "dict(type='LinearMomentumEMAHook', momentum=0.1, skip_buffers=True)",
     "own": "dict(type='CountingHook')",
+    "late": "dict(type='LazyHook')",
 }
 
 
@@ -230,7 +244,7 @@ def test_what_hooks_keep_in_the_model_is_resumed_bitwise(stage, tmp_path, name, 
     whole, parts = (weights(tmp_path / d / f"{unit}_{end}.pth") for d in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert [key for key in whole if not torch.equal(whole[key], parts[key])] == []
-    kept = [key for key in whole if key.startswith("ema_") or key == "steps_seen"]
+    kept = [key for key in whole if key.startswith("ema_") or key.endswith(("_seen", "seen_late"))]
     assert kept and not any("teacher" in key or "prompts" in key for key in whole)
     student = [k for k in whole if k.startswith("architecture.model.")]
     if name == "mmdet":  # one average for each tensor of student and alignment, no more

@@ -40,6 +40,8 @@ def test_what_models_need():
     assert [need.annotation for need in needs(tiny.build(tiny.segmentor()))] == ["gt_semantic_seg"]
     assert missing(cascade(), BOXES) == [Need("gt_masks", "roi_head.mask_head", True)]
     assert not missing(cascade(), (*BOXES, "gt_masks"))
+    fast = SimpleNamespace(roi_head=SimpleNamespace(), forward_train=lambda img, proposals=None: 0)
+    assert missing(fast, BOXES) == [Need("proposals", "roi_head", False)]
     panoptic = SimpleNamespace(panoptic_head=SimpleNamespace(num_stuff_classes=0))
     assert missing(panoptic, BOXES) == [Need("gt_masks", "panoptic_head", False)]
     panoptic.panoptic_head.num_stuff_classes = 3

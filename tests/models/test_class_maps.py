@@ -41,6 +41,8 @@ class Model(nn.Module):
         ("bbox_head", "cls_convs", 4, 16, dict(num_base_priors=[2, 4]), ClassAxis(4, 4)),
         ("bbox_head", "cls_convs", 3, 256, dict(num_base_priors=9), None),  # features
         ("bbox_head", "fc_cls", 3, 4, {}, ClassAxis(3, background=1)),
+        ("bbox_head", "fc_cls", 3, 5, {}, ClassAxis(3, background=2)),  # Seesaw
+        ("bbox_head", "tl_heat", 3, 3, {}, ClassAxis(3)),
         ("bbox_head", "fc_reg", 3, 12, {}, ClassAxis(3, each=4)),
         ("bbox_head", "fc_reg", 3, 4, dict(reg_class_agnostic=True), None),
         ("bbox_head", "fc_reg", 1, 4, dict(reg_class_agnostic=True), None),
@@ -58,6 +60,31 @@ def test_a_neck_is_not():
     assert class_axis(model, "neck") is None and class_axis(model, "backbone.layer4") is None
 
 
+def test_an_rpn_has_objects_and_no_classes():
+    model = tiny.build(tiny.faster_rcnn())
+    assert class_axis(model, "rpn_head.rpn_cls") is None
+    assert class_axis(model, "roi_head.bbox_head.fc_cls") == ClassAxis(3, background=1)
+
+
+def test_a_head_as_a_whole_is_refused_where_names_differ():
+    loss = dict(type="mmdet.L1Loss", name="loss_x", loss_weight=1.0)
+    cfg = tiny.distill([loss], module="roi_head.bbox_head")
+    cfg["architecture"]["model"] = tiny.faster_rcnn()
+    cfg["distiller"]["teacher"] = tiny.faster_rcnn()
+    for class_map, refused in ((None, True), ("by_name", True), ("by_index", False)):
+        cfg["distiller"]["class_map"] = class_map
+        algorithm = tiny.build(cfg)
+        student, distiller = algorithm.architecture.model, algorithm.distiller
+        student.CLASSES, distiller.teacher_classes = NAMES, SWAPPED
+        if refused:
+            with pytest.raises(ValueError, match="fc_cls' in it gives, which is indexed by class"):
+                distiller.check_class_names(student)
+        else:
+            distiller.check_class_names(student)
+        distiller.teacher_classes = NAMES
+        distiller.check_class_names(student)
+
+
 def test_channels_are_ordered_as_mmdet_reads_them():
     """AnchorHead: (N, A K, H, W) -> permute(0, 2, 3, 1).reshape(N, -1, K)."""
     maps, order = torch.randn(2, 9 * 3, 5, 4), [2, 0, 1]
@@ -70,6 +97,9 @@ def test_channels_are_ordered_as_mmdet_reads_them():
     boxes = torch.randn(7, 3 * 4)  # BBoxHead: row k holds 4 numbers
     index = torch.tensor(ClassAxis(3, each=4).reordered(order))
     assert torch.equal(reorder(boxes, index).view(7, 3, 4), boxes.view(7, 3, 4)[:, order])
+    points = torch.randn(2, 3, 50)  # PointRend: (N, C, points)
+    index = torch.tensor(ClassAxis(3).reordered(order))
+    assert torch.equal(reorder(points, index), points[:, order])
     tokens = torch.randn(2, 6, 4)  # DETR: classes and background last
     index = torch.tensor(ClassAxis(3, background=1).reordered(order))
     assert torch.equal(reorder([tokens], index)[0], tokens[..., [2, 0, 1, 3]])

@@ -118,6 +118,7 @@ def examine(cfg: Any, batches: int = 1, target: float = 1.0) -> Report:
     compat.apply()
     from freekd.engine.doctor import static, steps
     from freekd.engine.doctor.measure import on_device
+    from freekd.engine.setup import building
 
     start = time.monotonic()
     subject = build(cfg)
@@ -137,8 +138,9 @@ def examine(cfg: Any, batches: int = 1, target: float = 1.0) -> Report:
     with enough_memory(report, cfg):
         if static.classes(subject, report, inputs[0]):
             if static.ready(subject, report, inputs[0]):
-                steps.losses(subject, report, inputs, target)
-                steps.costs(subject, report, loaded, loading, len(inputs[0]["img"]))
+                with building("The first training step does not run"):
+                    steps.losses(subject, report, inputs, target)
+                    steps.costs(subject, report, loaded, loading, len(inputs[0]["img"]))
             if subject.teacher is not None:
                 steps.teacher_loss(subject, report, inputs[0])
     report.record["seconds"] = round(time.monotonic() - start, 1)
@@ -181,6 +183,7 @@ def build(cfg: Any) -> Subject:
         datasets,
         launch,
         load_from,
+        metrics,
         optimizers,
         precision,
         setup,
@@ -206,6 +209,9 @@ def build(cfg: Any) -> Subject:
     options = datasets.train_loader_options(cfg, task)
     options["workers_per_gpu"] = 0  # the batches are the same
     loader = data.build_train_loader(dataset, seed=cfg.seed, by_epoch=by_epoch, **options)
+    if validates:
+        val = datasets.build_eval_loader(cfg, "val", task, False).dataset
+        metrics.check(val, metrics.evaluate_options(cfg), model, cfg.seed)
     wrapped = launch.wrap_for_training(model, cfg.device, False)
     optimizers.build_optimizer(model, compat.usable_optimizer(cfg.optimizer, cfg.device), task)
     precision.prepare(wrapped, precision.read_precision(cfg, cfg.device), cfg.device)
