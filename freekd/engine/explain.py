@@ -92,7 +92,7 @@ def _origin(error: BaseException) -> Tuple[BaseException, List[str]]:
     """
     builders = []
     inner = error.__context__
-    while inner is not None and type(inner) is type(error) and str(inner) in _text(error):
+    while inner is not None and type(inner) is type(error) and _text(error).endswith(str(inner)):
         builders.append(_text(error).split(":")[0])
         error, inner = inner, inner.__context__
     return error, builders

@@ -129,3 +129,24 @@ def test_what_has_words_of_its_own_stays(error):
     with pytest.raises(type(error)) as caught, first_step(SimpleNamespace(iter=0)):
         raise error
     assert caught.value is error
+
+
+def test_a_remedy_that_was_added_on_the_way_stays():
+    """mmcv's builder puts a name in front; our own readers put what to do behind."""
+    from freekd.engine.explain import explained
+
+    try:
+        try:
+            raise FileNotFoundError("no file x.pth.")
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error} Make it by: python tools/train.py") from error
+    except FileNotFoundError as error:
+        assert explained(error) == "no file x.pth. Make it by: python tools/train.py"
+        try:
+            try:
+                raise error
+            except FileNotFoundError as inner:
+                raise FileNotFoundError(f"FreeKDLoss: {inner}") from None
+        except FileNotFoundError as outer:
+            text = explained(outer)
+    assert text == "FreeKDLoss: no file x.pth. Make it by: python tools/train.py"
