@@ -92,23 +92,23 @@ def check_annotations(
         ValueError: names the annotation, the head, and what to do.
     """
     lacking = [need for need in missing(model, given) if need.head not in without]
-    others = [f"{need.annotation} (for {need.head})" for need in lacking[1:]]
-    for need in lacking:
-        ways = [
-            f"load it ({_LOADED_BY[need.annotation]} in data.train.pipeline, and "
-            f"{need.annotation!r} in the keys of its Collect)"
-        ]
-        if need.optional and key:
-            ways.append(f"leave that loss out: {key}=['{need.head}']")
-        elif need.optional:
-            ways.append(f"take the head out of the {who}: {need.head}=None")
-        else:
-            ways.append(f"take a {who} without {need.head}")
-        raise ValueError(
-            f"the {who}'s own loss needs {need.annotation} (for {need.head}), which the data does "
-            f"not give: a batch has {', '.join(sorted(given))}. {ways[0][0].upper()}{ways[0][1:]}, "
-            f"or {ways[1]}." + (f" It also lacks {', '.join(others)}." if others else "")
-        )
+    if not lacking:
+        return
+    annotation, head, optional = lacking[0]
+    load = f"Load it ({_LOADED_BY[annotation]} in data.train.pipeline, and {annotation!r} in the "
+    load += "keys of its Collect)"
+    if not optional:
+        leave = f"take a {who} without {head}"
+    elif key:
+        leave = f"leave that loss out: {key}=['{head}']"
+    else:
+        leave = f"take the head out of the {who}: {head}=None"
+    others = ", ".join(f"{need.annotation} (for {need.head})" for need in lacking[1:])
+    raise ValueError(
+        f"the {who}'s own loss needs {annotation} (for {head}), which the data does not give: a "
+        f"batch has {', '.join(sorted(given))}. {load}, or {leave}."
+        + (f" It also lacks {others}." if others else "")
+    )
 
 
 def check_without(model: nn.Module, without: Any, key: str) -> None:
