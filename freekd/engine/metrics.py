@@ -243,8 +243,10 @@ def nothing_detected(dataset: Any, found: Dict[str, Any], options: Dict[str, Any
     for prefix, part in parts(dataset):
         if type(part).evaluate is not CocoDataset.evaluate or not part.coco.anns:
             continue
-        wanted = options.get("metric", _named(part.evaluate)["metric"].default)
-        for metric in wanted if isinstance(wanted, list) else [wanted]:
+        wanted = options.get("metric")
+        if wanted is None and "metric" in _named(part.evaluate):
+            wanted = _named(part.evaluate)["metric"].default
+        for metric in wanted if isinstance(wanted, (list, tuple)) else [wanted]:
             if metric in ("bbox", "segm"):
                 if not any(key.startswith(f"{prefix}{metric}_") for key in found):
                     missing.append(f"{prefix}{metric}_mAP")
