@@ -57,6 +57,18 @@ def copied(state: Mapping[str, Any]) -> "OrderedDict[str, torch.Tensor]":
     return weights
 
 
+def averages(state: Mapping[str, Any], content: Any, source: str) -> Mapping[str, Any]:
+    """:func:`freekd.state_dict.averaged` of the file ``content``.
+
+    Raises:
+        ConversionError: it has no averages, or does not say which they are.
+    """
+    try:
+        return averaged(state, content.get("meta"), source)
+    except ValueError as error:
+        raise ConversionError(str(error)) from error
+
+
 def check_output(source: str, out_path: str, force: bool = False) -> Path:
     """``out_path``, if a converter may write there.
 
@@ -118,10 +130,7 @@ def student_checkpoint(
         )
     state = strip_module(state)
     if ema:
-        try:
-            state = averaged(state, content.get("meta"), source)
-        except ValueError as error:
-            raise ConversionError(str(error)) from error
+        state = averages(state, content, source)
     if has_prefix(state, PROMPT_PREFIX):
         raise ConversionError(
             f"{source} is a checkpoint of stage 1 (it has {PROMPT_PREFIX}*): it has a teacher and "

@@ -82,6 +82,7 @@ class HookState(Hook):
 
     def before_train_iter(self, runner: Any) -> None:
         """The first one: what still is not there belongs to a hook of the earlier run."""
+        self.state = None  # it is as large as the model
         if not self.left:
             return
         self._restore_late(runner)

@@ -13,6 +13,7 @@ from freekd import compat
 from freekd.engine.checkpoint import CheckpointError
 from freekd.fileio import load_checkpoint_file
 from freekd.models.download import is_url, local_checkpoint
+from freekd.models.utils import fill_weights, first
 from freekd.prompt_file import is_ours
 from freekd.state_dict import (
     PROMPT_PREFIX,
@@ -66,45 +67,29 @@ def load_from(model: torch.nn.Module, cfg: Any) -> Filled:
         )
     what, target, weights, others = _parts(model, state, source)
     compat.rename_old_offsets(target, weights)
-    own = target.state_dict()
-    fits = [n for n, v in own.items() if n in weights and weights[n].shape == v.shape]
-    shapes = [
-        f"{name} is {tuple(weights[name].shape)}, the {what}'s {tuple(value.shape)}"
-        for name, value in own.items()
-        if name in weights and weights[name].shape != value.shape
-    ]
-    counted = [name for name in own if not name.endswith("num_batches_tracked")]
-    total = sum(own[name].numel() for name in counted)
-    share = sum(own[name].numel() for name in set(counted) & set(fits)) / max(total, 1)
-    missing = [name for name in counted if name not in weights]
-    told = [
-        text
-        for text in (
-            f"missing: {_some(missing)}" if missing else "",
-            f"of another shape: {_some(shapes)}" if shapes else "",
-        )
-        if text
-    ]
-    if share < min_share:
+    found = fill_weights(target, weights)
+    missing, shapes = [n for n in found.lacking if n in found.missing], found.shapes(what)
+    told = f"missing: {first(missing)}" if missing else ""
+    if shapes:
+        told += f"{'; ' if told else ''}of another shape: {first(shapes)}"
+    if found.share < min_share:
         raise CheckpointError(
-            f"load_from={source!r} fills {share:.1%} of the {what} (expected: {min_share:.0%}); "
-            f"{'; '.join(told)}. The file has {_some(list(weights) or list(state))}. Give a "
+            f"load_from={source!r} fills {found.share:.1%} of the {what} (expected: "
+            f"{min_share:.0%}); {told}. The file has {first(list(weights) or list(state))}. Give a "
             "checkpoint of this very model, or, if so little is meant, set "
-            f"{SHARE_KEY}={share:.2f}."
+            f"{SHARE_KEY}={found.share:.2f}."
         )
-    kept = type(weights)((name, weights[name]) for name in fits)
-    if hasattr(weights, "_metadata"):
-        kept._metadata = weights._metadata
-    target.load_state_dict(kept, strict=False)
     if others:
         mine = model.state_dict()
         others = {n: v for n, v in others.items() if n in mine and mine[n].shape == v.shape}
         model.load_state_dict(others, strict=False)
-    note = f"load_from: {share:.1%} of the {what} from {source}"
-    empty = sorted({n.split(".")[0] for n in counted} - {n.split(".")[0] for n in fits})
+    note = f"load_from: {found.share:.1%} of the {what} from {source}"
+    empty = sorted(
+        {n.split(".")[0] for n in found.lacking} - {n.split(".")[0] for n in found.filled}
+    )
     if empty:
         note += f"; nothing of {', '.join(empty)}: is it a file of another architecture?"
-    return Filled(what, share, fits, f"{note}; {'; '.join(told)}" if told else note, empty)
+    return Filled(what, found.share, found.filled, f"{note}; {told}" if told else note, empty)
 
 
 def _read(source: str) -> Any:
@@ -151,7 +136,3 @@ def _parts(model: Any, state: Any, source: str) -> Tuple[str, Any, Any, Dict[str
     if hasattr(model, "architecture"):
         return "model", model.architecture.model, inside if of_pair else state, {}
     return "model", model, inside if of_pair else state, {}
-
-
-def _some(names: List[str], count: int = 3) -> str:
-    return ", ".join(map(str, names[:count])) + (", ..." if len(names) > count else "")

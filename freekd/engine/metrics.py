@@ -80,10 +80,7 @@ def check(
             the training data's classes in another order; an image that cannot be loaded as models
             are tested.
     """
-    notes = [
-        f"evaluation.{name} has no effect: the dataset does not know it"
-        for name in check_options(dataset, options)
-    ]
+    notes = [no_effect(name) for name in check_options(dataset, options)]
     _check_sample(dataset, seed, key)
     ours, theirs = getattr(model, "CLASSES", None), getattr(dataset, "CLASSES", None)
     if ours and theirs and list(ours) != list(theirs):
@@ -176,6 +173,11 @@ def check_options(dataset: Any, options: Dict[str, Any]) -> List[str]:
     return list(ignored)
 
 
+def no_effect(name: str) -> str:
+    """What to say of an option that :func:`check_options` gives back."""
+    return f"evaluation.{name} has no effect: the dataset does not know it"
+
+
 def _check_metric(dataset: Any, options: Dict[str, Any]) -> None:
     """Names of metrics are the dataset's to know: it is asked to evaluate nothing.
 
@@ -198,14 +200,14 @@ def _check_metric(dataset: Any, options: Dict[str, Any]) -> None:
             continue
 
 
-def parts(dataset: Any, prefix: str = "") -> Iterator[Tuple[str, Any]]:
+def parts(dataset: Any) -> Iterator[Tuple[str, Any]]:
     """The datasets that are evaluated one by one, each with what its scores' names begin with."""
     if hasattr(dataset, "datasets"):
         separate = getattr(dataset, "separate_eval", True)
         for number, part in enumerate(dataset.datasets):
             yield f"{number}_" if separate else "", part
     else:
-        yield prefix, dataset
+        yield "", dataset
 
 
 def evaluate(dataset: Any, results: List[Any], options: Dict[str, Any]) -> Dict[str, float]:

@@ -15,6 +15,7 @@ import torch
 
 from freekd.engine.convert import (
     ConversionError,
+    averages,
     copied,
     kept_meta,
     run_converter,
@@ -25,7 +26,6 @@ from freekd.prompt_file import is_ours
 from freekd.state_dict import (
     PROMPT_PREFIX,
     STUDENT_PREFIX,
-    averaged,
     has_prefix,
     state_dict_of,
     strip_module,
@@ -78,10 +78,7 @@ def published_content(
                 + "; then publish OUT."
             )
     if ema:
-        try:
-            state = averaged(state, content.get("meta"), source)
-        except ValueError as error:
-            raise ConversionError(str(error)) from error
+        state = averages(state, content, source)
     weights = copied(state)
     for name in [name for name in weights if name.startswith("ema_")]:
         del weights[name]

@@ -144,7 +144,7 @@ def test(
     model, meta = load_for_test(cfg, checkpoint, task, allow_missing, ema)
     loader = datasets.build_eval_loader(cfg, "test", task, distributed)
     for name in scoring.check_options(loader.dataset, options):
-        print(f"warning: evaluation.{name} has no effect: the dataset does not know it")
+        print(f"warning: {scoring.no_effect(name)}")
     datasets.name_classes(model, loader.dataset)
     trained_on = meta.get("CLASSES")
     if trained_on is not None and list(trained_on) != list(loader.dataset.CLASSES or trained_on):

@@ -2,8 +2,9 @@
 
 import logging
 from difflib import get_close_matches
-from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+import torch
 from mmcv import ConfigDict
 from mmcv.utils import print_log
 from torch import nn
@@ -22,7 +23,9 @@ from .download import local_checkpoint
 from .stock import read_model as resolve_model
 
 __all__ = [
+    "fill_weights",
     "find_module",
+    "first",
     "load_teacher_weights",
     "resolve_model",
     "set_frozen_mode",
@@ -69,6 +72,48 @@ def _is_pretrained(init_cfg: Any) -> bool:
     return isinstance(init_cfg, Mapping) and init_cfg.get("type") == "Pretrained"
 
 
+class Filling(NamedTuple):
+    """What :func:`fill_weights` did to a model: names of its tensors, in its order.
+
+    ``share`` (0 to 1) is counted by values; batch norms' counters do not count. ``other_shape``
+    has the file's shape and the model's.
+    """
+
+    share: float
+    filled: List[str]  # counters left out
+    lacking: List[str]  # missing or of another shape, counters left out
+    missing: List[str]
+    other_shape: Dict[str, Tuple[Tuple[int, ...], Tuple[int, ...]]]
+
+    def shapes(self, who: str) -> List[str]:
+        """A line for each tensor of another shape."""
+        return [f"{n} is {came}, the {who}'s {own}" for n, (came, own) in self.other_shape.items()]
+
+
+def fill_weights(model: nn.Module, state: Dict[str, Any]) -> Filling:
+    """Load what fits; the model's modules rename old names while they load.
+
+    Args:
+        model: detector, segmentor, or a part.
+        state: the file's; entries that are no tensors, or of another shape, are taken out of it.
+    """
+    own = model.state_dict()
+    for name in [name for name, value in state.items() if not torch.is_tensor(value)]:
+        del state[name]
+    other = {
+        name: (tuple(state.pop(name).shape), tuple(value.shape))
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape
+    }
+    absent = set(model.load_state_dict(state, strict=False).missing_keys) - set(other)
+    counted = [name for name in own if not name.endswith("num_batches_tracked")]
+    lacking = [name for name in counted if name in absent or name in other]
+    total = sum(own[name].numel() for name in counted)
+    share = 1 - sum(own[name].numel() for name in lacking) / max(total, 1)
+    filled = [name for name in counted if name not in absent and name not in other]
+    return Filling(share, filled, lacking, [n for n in own if n in absent], other)
+
+
 class Loaded(NamedTuple):
     """What a teacher's checkpoint gave: the share of the weights filled, 0 to 1, and its classes.
 
@@ -105,32 +150,22 @@ def load_teacher_weights(
     if has_prefix(state, STUDENT_PREFIX):
         state = strip_prefix(state, STUDENT_PREFIX)
     compat.rename_old_offsets(teacher, state)
-    own = teacher.state_dict()
-    other_shape = {
-        name for name, value in own.items() if name in state and state[name].shape != value.shape
-    }
-    shapes = {name: tuple(state.pop(name).shape) for name in other_shape}
-    missing = set(teacher.load_state_dict(state, strict=False).missing_keys) - other_shape
-    counted = [name for name in own if not name.endswith("num_batches_tracked")]
-    lacking = sorted((missing | other_shape) & set(counted))
-    total = sum(own[name].numel() for name in counted)
-    share = 1 - sum(own[name].numel() for name in lacking) / max(total, 1)
-    if other_shape or share < min_share:
-        told = [
-            f"{n} is {shapes[n]}, the teacher's {tuple(own[n].shape)}" for n in sorted(other_shape)
-        ]
+    own, found = teacher.state_dict(), fill_weights(teacher, state)
+    missing, share, lacking = found.missing, found.share, sorted(found.lacking)
+    if found.other_shape or share < min_share:
+        told = sorted(found.shapes("teacher"))
         what = []
         if missing:
-            what.append(f"{len(missing)} of {len(own)} are missing: {_first(sorted(missing))}")
+            what.append(f"{len(missing)} of {len(own)} are missing: {first(sorted(missing))}")
         if told:
-            what.append(f"{len(told)} are of another shape: {_first(told)}")
+            what.append(f"{len(told)} are of another shape: {first(told)}")
         raise RuntimeError(
             f"{key}={checkpoint!r} does not fit the teacher: {'; '.join(what)}. It fills "
             f"{share:.1%} of the weights (expected: {min_share:.0%}, none of another shape). The "
-            f"file has {_first(sorted(map(str, state)))}. Is it the checkpoint of this teacher's "
+            f"file has {first(sorted(map(str, state)))}. Is it the checkpoint of this teacher's "
             "config and num_classes?"
         )
-    note = "" if not lacking else f"; left as they were: {_first(lacking)}"
+    note = "" if not lacking else f"; left as they were: {first(lacking)}"
     level = logging.WARNING if lacking else logging.INFO
     text = f"teacher: {share:.1%} of the weights from {checkpoint}{note}"
     print_log(text, logger="root", level=level)
@@ -168,5 +203,6 @@ def warn_untrained(key: str) -> None:
     )
 
 
-def _first(names: Sequence[str], count: int = 3) -> str:
+def first(names: Sequence[str], count: int = 3) -> str:
+    """The first few of many names, for messages."""
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -476,3 +476,13 @@ def test_a_mask_head_without_masks_is_left_out():
         assert head.mask_head is None
     assert isinstance(head.mask_head, nn.Linear)
     assert checks.heads_without_annotations(SimpleNamespace(), {}) == []
+
+
+def test_the_evaluation_is_looked_at_as_in_training(pair):
+    for changed, words in (
+        (dict(evaluation__metric="nope"), "metric nope is not supported"),
+        (dict(data__val__classes=["light", "dark"]), "data.val.classes: light, dark"),
+        (dict(lr_config__policy="nope"), "lr_config.policy: expected one of mmcv's"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            look(pair.plain, **changed)

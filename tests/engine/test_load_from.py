@@ -105,8 +105,10 @@ def test_the_share_is_counted_by_values(files, tmp_path):
     }
     share = counts["backbone"] / counts[""]
     model = fresh("pair")
-    if share >= 0.5:
-        assert fill(model, tmp_path / "backbone.pth").share == pytest.approx(share)
+    assert share > 0.5
+    found = fill(model, tmp_path / "backbone.pth")
+    assert found.share == pytest.approx(share) and found.empty == ["bbox_head", "neck"]
+    assert "nothing of bbox_head, neck: is it a file of another architecture?" in found.note
     with pytest.raises(CheckpointError) as error:
         fill(model, tmp_path / "backbone.pth", load_from_min_share=0.99)
     for words in (f"fills {share:.1%} of the student", "missing: neck.", "load_from_min_share="):
@@ -161,3 +163,41 @@ def test_in_a_run_and_in_the_doctor(stage, tmp_path, capsys):
     prompts = stage.folder / "GN" / "prompts.pth"
     assert main([*args, str(tmp_path / "b"), "--cfg-options", f"load_from={prompts}"]) == 1
     assert "is a prompt file, which has no weights" in capsys.readouterr().err
+
+
+def test_names_that_modules_change_while_they_load_are_filled(tmp_path):
+    """mmdet's DETR head takes the names of its first years, and so does a run's first weights."""
+    torch.manual_seed(0)
+    trained = models.build(models.deformable_detr())
+    renamed = {
+        name.replace(".attentions.0.", ".self_attn."): value
+        for name, value in trained.bbox_head.state_dict().items()
+    }
+    model = models.build(models.deformable_detr())
+    seen = []
+
+    def rename(state, prefix, *_):
+        for name in [name for name in state if ".self_attn." in name]:
+            seen.append(name)
+            state[name.replace(".self_attn.", ".attentions.0.")] = state.pop(name)
+
+    model.bbox_head._register_load_state_dict_pre_hook(rename)
+    whole = {k: v for k, v in trained.state_dict().items() if not k.startswith("bbox_head.")}
+    whole.update({f"bbox_head.{name}": value for name, value in renamed.items()})
+    torch.save(whole, str(tmp_path / "old.pth"))
+    assert fill(model, tmp_path / "old.pth").share == 1.0
+    assert seen and same(trained, model)
+
+
+def test_what_is_no_tensor_is_no_weight(tmp_path):
+    state = dict(models.build(models.detector()).state_dict())
+    state["bbox_head.retina_cls.weight"] = "lost"
+    torch.save(state, str(tmp_path / "odd.pth"))
+    found = fill(fresh("plain"), tmp_path / "odd.pth")
+    assert found.share < 1 and "missing: bbox_head.retina_cls.weight" in found.note
+
+
+@pytest.mark.parametrize("source", ["open-mmlab://nothing_of_this_name", "torchvision://nothing"])
+def test_names_of_mmcv_that_lead_nowhere(source):
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        fill(fresh("plain"), source)

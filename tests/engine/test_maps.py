@@ -18,15 +18,6 @@ from freekd.engine.errors import ConfigError  # noqa: E402
 from freekd.engine.maps import Maps, tell_maps  # noqa: E402
 from freekd.models.stock import read_model  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 # module: what it gives, by the stock config and the layers that mmdet or mmseg make of it
 STOCK = {
     ("mmdet::yolox/yolox_tiny_8x8_300e_coco.py", "neck"): Maps(96, 3),

@@ -316,6 +316,8 @@ def test_a_switch_of_one_epoch_is_made_again_after_it(caplog):
         state.before_train_epoch(runner)
         assert model.bbox_head.use_l1 == switched or epoch == 1
         assert bool(skipped) == (switched or epoch == 1)
+        state.before_train_iter(runner)
+        assert state.state is None  # the checkpoint's weights are let go
         state.before_train_epoch(runner)  # once is enough
         assert len(skipped) == (1 if epoch in (1, 2, 3) else 0)
 
@@ -330,3 +332,12 @@ def test_a_plain_models_averages_are_published():
         assert list(state) == ["a.b"] and torch.equal(state["a.b"], expected)
     with pytest.raises(ConversionError, match="expected averaged weights"):
         published_content(dict(state_dict={"a.b": raw}), "x.pth", True)
+
+
+def test_an_iteration_run_lets_go_of_the_checkpoint():
+    """Only epochs begin with ``before_train_epoch``."""
+    from freekd.engine.hook_state import HookState, NoteState
+
+    state = HookState(False, NoteState(), {"a": torch.zeros(1)}, "iter_x.pth")
+    state.before_train_iter(SimpleNamespace())
+    assert state.state is None

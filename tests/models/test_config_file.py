@@ -149,3 +149,21 @@ def test_failed_imports_that_are_allowed(tmp_path):
 def test_another_form(tmp_path, value):
     path = write(tmp_path, "config.py", f"custom_imports = {value!r}\n")
     assert "custom_imports" in error_of(path) and "expected" in error_of(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "words"),
+    [
+        ("", "", "'' cannot be imported"),
+        ("reads_the_command_line", "import sys\nsys.exit(3)\n", "SystemExit: 3"),
+    ],
+)
+def test_modules_that_cannot_be_imported_in_odd_ways(tmp_path, name, body, words):
+    from freekd.models.config_file import ConfigFileError, read_config
+
+    if name:
+        (tmp_path / f"{name}.py").write_text(body)
+    config = tmp_path / "odd_config.py"
+    config.write_text(f"custom_imports = dict(imports=[{name!r}], allow_failed_imports=False)\n")
+    with pytest.raises(ConfigFileError, match=words):
+        read_config(config)
