@@ -21,11 +21,11 @@ if "--keep-memory" in sys.argv and os.environ.get("MALLOC_TRIM_THRESHOLD_") is N
     os.environ.update(KEEP)  # glibc reads them once, at start
     os.execv(sys.executable, [sys.executable, *sys.argv])
 
-import torch  # noqa: E402
-from bare import bare_rows  # noqa: E402
-from direct import direct_loss, transform  # noqa: E402
-from draw import draw_growth  # noqa: E402
-from measure import (  # noqa: E402
+import torch
+from bare import bare_rows
+from direct import direct_loss, transform
+from draw import draw_growth
+from measure import (
     copy_bandwidth,
     describe,
     far_apart,
@@ -35,11 +35,12 @@ from measure import (  # noqa: E402
     time_in_turn,
     write_json,
 )
-from torch import Tensor  # noqa: E402
+from torch import Tensor
 
-from freekd.models.losses import FreeKDLoss  # noqa: E402
-from freekd.prompt import FrequencyPrompts, PromptSpec  # noqa: E402
-from freekd.prompt_file import save_prompts  # noqa: E402
+from freekd.losses.freekd import FreeKDLoss
+from freekd.prompts.file import save_prompts
+from freekd.prompts.prompts import FrequencyPrompts
+from freekd.prompts.spec import PromptSpec
 
 COCO = ((100, 168), (50, 84), (25, 42), (13, 21), (7, 11))  # RetinaNet's levels of 800 x 1344
 BUNDLED = ((16, 16), (8, 8), (4, 4))  # of the bundled task, and its options

@@ -21,8 +21,8 @@ def prepared(cfg: Any, folder: str, checkpoint: Optional[str], prompts: Optional
     """The config without downloads, with prompt files and with MMRazor's loss on the same maps."""
     from mmcv import ConfigDict
 
-    from freekd.models.stock import read_model
-    from freekd.models.utils import without_pretrained
+    from freekd.distill.weights import without_pretrained
+    from freekd.zoo.stock import read_model
 
     algorithm = cfg.get("algorithm")
     if not (algorithm or {}).get("distiller"):
@@ -49,9 +49,9 @@ def prepared(cfg: Any, folder: str, checkpoint: Optional[str], prompts: Optional
 
 
 def _prompt_file(loss: Any, folder: str) -> str:
-    from freekd.models import FreeKDLoss
-    from freekd.prompt import FrequencyPrompts
-    from freekd.prompt_file import save_prompts
+    from freekd import FreeKDLoss
+    from freekd.prompts.file import save_prompts
+    from freekd.prompts.prompts import FrequencyPrompts
 
     plain = FreeKDLoss(**{k: v for k, v in loss.items() if k not in ("type", "name", "prompts")})
     spec = plain.spec._replace(gate=loss.get("gate", "position"))
@@ -63,10 +63,10 @@ def _prompt_file(loss: Any, folder: str) -> str:
 def build(cfg: Any, task: str, device: str, amp: Optional[str]) -> Any:
     """The algorithm, ready to train on ``device``."""
     from freekd import compat
-    from freekd.engine import precision, setup
+    from freekd.engine import build, precision
 
     torch.manual_seed(0)
-    model = setup.build_model(cfg, task)
+    model = build.build_model(cfg, task)
     model.init_weights()
     compat.plain_batch_norm(model)
     model.to(device).train()

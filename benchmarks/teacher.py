@@ -9,7 +9,7 @@ from measure import far_apart, peak_bytes, table, time_once
 from torch import nn
 
 from freekd import compat
-from freekd.models.partial import PartialRun
+from freekd.distill.run.partial import PartialRun
 
 WHOLE = "whole forward with losses"
 HEADS = "tapped heads whole, no losses"

@@ -24,9 +24,9 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # the profiler's complaints abou
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402
-from measure import describe, machine, peak_bytes, table, time_once, write_json  # noqa: E402
-from steps import Steps  # noqa: E402
+import torch
+from measure import describe, machine, peak_bytes, table, time_once, write_json
+from steps import Steps
 
 PACKAGES = ("mmcv-full", "mmdet", "mmsegmentation", "mmrazor", "triton")
 STUDENT, BASE, ALL = "student", "student + teacher", "all terms of the config"
@@ -139,11 +139,11 @@ def main(argv: Optional[List[str]] = None) -> int:
     import pair
     from teacher import teacher_rows
 
-    from freekd.engine import setup
+    from freekd.config import checks, load
 
     args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    cfg = setup.load_config(args.config, args.cfg_options)
-    task = setup.decide_task(cfg)
+    cfg = load.load_config(args.config, args.cfg_options)
+    task = checks.decide_task(cfg)
     size = pair.image_size(cfg, args.size)
     batch = args.batch or cfg.data.samples_per_gpu
     with tempfile.TemporaryDirectory() as folder:

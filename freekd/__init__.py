@@ -1,24 +1,21 @@
-"""FreeKD: knowledge distillation in the frequency domain (CVPR 2024), for MMRazor 0.x.
+"""Knowledge distillation in the frequency domain, for MMRazor 0.x: FreeKD (CVPR 2024) and more.
 
 ``import freekd`` is light: it imports no OpenMMLab package, so that ``freekd.frequency``,
-``freekd.prompt``, ``freekd.gate`` and ``freekd.functional`` run on a bare torch. The classes that
-live in MMRazor's registries are imported, and registered, on first use:
-``from freekd import FreeKDLoss``, or ``custom_imports = dict(imports=['freekd.models'])`` in a
-config.
+``freekd.prompts``, ``freekd.gates`` and ``freekd.losses`` run on a bare torch. What lives in
+MMRazor's registries is imported, and registered, on first use: ``from freekd import
+FreeKDDistiller``, or ``custom_imports = dict(imports=['freekd.distill'])`` in a config.
 """
 
 from importlib import import_module
 from typing import Any, List
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _REGISTERED = {
-    "FreeKDLoss": "freekd.models.losses",
-    "FeatureMSELoss": "freekd.models.feature_mse",
-    "FrequencyPromptTeacher": "freekd.models.prompt_teacher",
-    "FrequencyPromptFinetune": "freekd.models.algorithms",
-    "FreeKDDistill": "freekd.models.algorithms",
-    "FreeKDDistiller": "freekd.models.distillers",
+    "FrequencyPromptTeacher": "freekd.distill.prompt_teacher",
+    "FrequencyPromptFinetune": "freekd.distill.algorithms",
+    "FreeKDDistill": "freekd.distill.algorithms",
+    "FreeKDDistiller": "freekd.distill.distiller",
 }
 
 __all__ = ["__version__", *_REGISTERED]
@@ -26,8 +23,11 @@ __all__ = ["__version__", *_REGISTERED]
 
 def __getattr__(name: str) -> Any:
     if name in _REGISTERED:
-        import_module("freekd.models")
         return getattr(import_module(_REGISTERED[name]), name)
+    if not name.startswith("_"):  # a loss's class, by its card
+        for card in import_module("freekd.losses").cards().values():
+            if card.module is not None and card.module.__name__ == name:
+                return card.module
     raise AttributeError(f"module 'freekd' has no attribute {name!r}; it offers {__all__}")
 
 

@@ -1,6 +1,6 @@
 """Reading and writing of checkpoint and text files: atomic, weights-only, errors that help.
 
-Pure torch, so that the prompt files of :mod:`freekd.prompt_file` and the converters work without
+Pure torch, so that the prompt files of :mod:`freekd.prompts.file` and the converters work without
 any OpenMMLab package.
 """
 

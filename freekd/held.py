@@ -60,7 +60,7 @@ class HoldsFrozen(nn.Module):
         """What ``to``, ``cuda``, ``float`` and their like come to in torch."""
         for module in self.held().values():
             module._apply(fn, *args, **kwargs)
-        return super()._apply(fn, *args, **kwargs)
+        return super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 def with_held(model: nn.Module) -> List[nn.Module]:

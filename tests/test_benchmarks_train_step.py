@@ -87,7 +87,7 @@ def test_it_wants_a_pair_and_a_size(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import pair
 
-    from freekd.engine.setup import load_config
+    from freekd.config.load import load_config
 
     plain = load_config(str(ROOT / "configs/baseline/retinanet_r18_digits.py"))
     with pytest.raises(SystemExit, match="expected a pair config"):

@@ -89,33 +89,33 @@ def resize(node, side):
 @pytest.fixture
 def no_downloads(monkeypatch):
     """No pretrained weights: there is no network in a test."""
-    import freekd.models.algorithms as algorithms
-    import freekd.models.prompt_teacher as prompt_teacher
-    from freekd.engine import setup
-    from freekd.models import stock
-    from freekd.models.utils import without_pretrained
+    import freekd.distill.algorithms as algorithms
+    import freekd.distill.prompt_teacher as prompt_teacher
+    from freekd.distill.weights import without_pretrained
+    from freekd.engine import build
+    from freekd.zoo import stock
 
     def bare(reference, key):
         return without_pretrained(stock.read_model(reference, key))
 
     monkeypatch.setattr(algorithms, "resolve_model", bare)
     monkeypatch.setattr(prompt_teacher, "resolve_model", bare)
-    build = setup.build_model
+    build_model = build.build_model
 
     def build_bare(cfg, task):
         if cfg.get("model") is not None:
             cfg.model = bare(cfg.model, "model")
-        return build(cfg, task)
+        return build_model(cfg, task)
 
-    monkeypatch.setattr(setup, "build_model", build_bare)
+    monkeypatch.setattr(build, "build_model", build_bare)
 
 
 def teacher_file(model, folder):
     """A checkpoint of the teacher with random weights."""
     from mmrazor.models.builder import MODELS
 
-    from freekd.models.stock import read_model
-    from freekd.models.utils import without_pretrained
+    from freekd.distill.weights import without_pretrained
+    from freekd.zoo.stock import read_model
 
     torch.manual_seed(0)
     teacher = MODELS.build(without_pretrained(read_model(model, "teacher")))
@@ -127,8 +127,9 @@ def teacher_file(model, folder):
 
 def prompt_file(teacher, loss, module, folder):
     """Prompts as stage 1 would leave them for this teacher and this loss."""
-    from freekd.prompt import FrequencyPrompts, PromptSpec
-    from freekd.prompt_file import fingerprint, save_prompts
+    from freekd.prompts.file import fingerprint, save_prompts
+    from freekd.prompts.prompts import FrequencyPrompts
+    from freekd.prompts.spec import PromptSpec
 
     spec = PromptSpec.build(loss.teacher_channels, loss.num_levels, loss.get("num_prompts", 2))
     path = folder / "prompts.pth"
@@ -151,7 +152,7 @@ def test_every_file_is_tried():
 
 def test_every_prompt_file_has_its_first_stage():
     """What the pairs read is what the configs of stage 1 write, all of it."""
-    from freekd.engine.setup import load_config
+    from freekd.config.load import load_config
 
     made, read = set(), set()
     for name in CONFIGS:
@@ -167,7 +168,7 @@ def test_every_prompt_file_has_its_first_stage():
 @pytest.mark.parametrize("config", [name for name in CONFIGS if "cityscapes" in name])
 def test_segmentors_keep_no_label_maps(config):
     """Without pre_eval, mmseg keeps a full-size map of every image until the last."""
-    from freekd.engine.setup import load_config
+    from freekd.config.load import load_config
 
     assert load_config(str(ROOT / config)).evaluation.pre_eval is True
 
@@ -182,7 +183,7 @@ def test_a_pair_is_short(config):
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_one_step(config, data_root, tmp_path, monkeypatch, no_downloads):
-    from freekd.engine.setup import load_config
+    from freekd.config.load import load_config
     from freekd.engine.train import train
 
     monkeypatch.chdir(ROOT)

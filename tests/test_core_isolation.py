@@ -14,8 +14,8 @@ class Block:
             raise ImportError(name + ' is blocked')
 sys.meta_path.insert(0, Block())
 import torch
-import freekd, freekd.frequency, freekd.functional, freekd.gate, freekd.prompt
-import freekd.prompt_file, freekd.release_prompts, freekd.state_dict
+import freekd, freekd.frequency, freekd.functional, freekd.gates.position, freekd.prompt
+import freekd.prompts.file, freekd.prompts.release, freekd.state_dict
 from freekd.prompt import FrequencyPrompts, PromptSpec
 feats = [torch.randn(1, 4, 8, 8), torch.randn(1, 4, 4, 4)]
 outs, masks = FrequencyPrompts(PromptSpec.build(4, 2))(feats)

@@ -116,8 +116,8 @@ def configs_in_pages():
 
 @pytest.mark.parametrize("page, name, block", configs_in_pages())
 def test_configs_in_pages_can_be_read(page, name, block, tmp_path, monkeypatch):
-    from freekd.engine.print_config import resolved
-    from freekd.engine.setup import load_config
+    from freekd.config.load import load_config
+    from freekd.config.print import resolved
 
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "_base_").symlink_to(ROOT / "configs" / "_base_")

@@ -19,7 +19,8 @@ PROMPTS_KEY = "algorithm.distiller.components.0.losses.0.prompts"
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Data of two batches, a teacher with random weights, and prompts made with it."""
-    from freekd.engine.setup import build_model, load_config
+    from freekd.config.load import load_config
+    from freekd.engine.build import build_model
 
     folder = tmp_path_factory.mktemp("stages")
     data = make_digits(folder / "data", num_train=16, num_val=2)
@@ -52,7 +53,7 @@ def files(tmp_path_factory):
 
 
 def run(config, options, work_dir, resume_from=None):
-    from freekd.engine.setup import load_config
+    from freekd.config.load import load_config
     from freekd.engine.train import train
 
     cfg = load_config(config, copy.deepcopy(options))

@@ -64,11 +64,11 @@ def segmentor():
 
 
 def build(cfg):
-    for name in ("freekd.models", "mmdet.models", "mmseg.models"):  # in this order
+    for name in ("freekd.distill", "mmdet.models", "mmseg.models"):  # in this order
         importlib.import_module(name)
     from mmrazor.models.builder import MODELS
 
-    from freekd.models.stock import read_model
+    from freekd.zoo.stock import read_model
 
     model = MODELS.build(read_model(copy.deepcopy(cfg), "model"))
     for module in (module for root in with_held(model) for module in root.modules()):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up the environment where needed, then runs the tests; arguments go to pytest:
 #   bash tools/run_tests.sh
-#   bash tools/run_tests.sh tests/test_gate.py -x
+#   bash tools/run_tests.sh tests/gates/test_position.py -x
 #   bash tools/run_tests.sh -m slow              # the slow ones only
 set -euo pipefail
 

@@ -1,5 +1,5 @@
 """Data sets that come with the project. Importing this needs numpy alone."""
 
-from .digits import DIGIT_CLASSES, make_digits
+from freekd.datasets.digits import DIGIT_CLASSES, make_digits
 
 __all__ = ["DIGIT_CLASSES", "make_digits"]

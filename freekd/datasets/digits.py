@@ -14,8 +14,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset_folder import MARKER, is_complete, new_folder
-from .digit_scenes import PastedDigit, draw_scene, tight_box
+from freekd.datasets.dataset_folder import MARKER, is_complete, new_folder
+from freekd.datasets.digit_scenes import PastedDigit, draw_scene, tight_box
 
 DIGIT_CLASSES: Tuple[str, ...] = tuple(str(digit) for digit in range(10))
 """Class names in label order; the COCO category id of a class is its digit, 0 to 9."""

@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator
 
 import torch
 
-from freekd.engine.errors import ConfigError
+from freekd.config.errors import ConfigError
 
 # Heads with classes of their own: objects, "stuff", boundaries.
 _OTHER = ("RPN", "Semantic", "Panoptic", "Fusion", "STDC")
@@ -111,9 +111,9 @@ def check_ready(model: torch.nn.Module, dataset: Any, seed: int) -> None:
     Raises:
         ConfigError: What would stop the first training step.
     """
+    from freekd.config.explain import building
+    from freekd.distill.annotations import check_annotations
     from freekd.engine.data import temporary_seed
-    from freekd.engine.setup import building
-    from freekd.models.annotations import check_annotations
 
     with building("data.train: its first image cannot be loaded"), temporary_seed(seed):
         sample = dataset[0]

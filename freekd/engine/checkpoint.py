@@ -7,7 +7,7 @@ import torch
 from freekd import compat
 from freekd.engine.hooks import unwrap
 from freekd.fileio import load_checkpoint_file
-from freekd.prompt_file import fingerprint, fingerprint_of
+from freekd.prompts.file import fingerprint, fingerprint_of
 from freekd.state_dict import strip_module
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from freekd.engine.errors import ConfigError
+from freekd.config.errors import ConfigError
 
 KEY = "data.train_dataloader"
 _LEFT_OUT = 2  # of the seed that says which images drop_last leaves out

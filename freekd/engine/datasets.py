@@ -11,8 +11,8 @@ from typing import Any, Callable, Dict, NamedTuple
 
 import torch
 
+from freekd.config.errors import ConfigError
 from freekd.engine.data import usable_with
-from freekd.engine.errors import ConfigError
 
 _SPLITS = "train val test train_dataloader val_dataloader test_dataloader".split()
 _DEFAULTS = dict(samples_per_gpu=2, workers_per_gpu=2)
@@ -25,7 +25,7 @@ def _datasets_of(task: str) -> Any:
 # --------------------------------------------------------------------------- datasets
 def _building(key: str) -> Any:
     """Whatever a dataset's constructor raises is about what the config says."""
-    from freekd.engine.setup import building
+    from freekd.config.explain import building
 
     return building(f"{key}: The dataset cannot be built from the config")
 

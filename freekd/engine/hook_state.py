@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional
 import torch
 from mmcv.runner import Hook
 
-from freekd.engine.errors import ConfigError
+from freekd.config.errors import ConfigError
 from freekd.state_dict import strip_module
 
 CHECKPOINT_PRIORITY = "LOW"

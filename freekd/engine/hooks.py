@@ -16,7 +16,7 @@ from mmcv.runner import HOOKS, Hook, get_dist_info
 
 from freekd.engine.data import derive_seed
 from freekd.fileio import atomic_write_text
-from freekd.prompt_file import describe
+from freekd.prompts.file import describe
 
 
 def unwrap(model: torch.nn.Module) -> torch.nn.Module:

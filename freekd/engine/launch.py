@@ -18,12 +18,12 @@ import torch
 from mmcv.runner import get_dist_info, init_dist
 
 from freekd import compat
+from freekd.checks import FeatureError
+from freekd.config.load import ConfigError
 from freekd.engine.checkpoint import CheckpointError
-from freekd.engine.setup import ConfigError
 from freekd.engine.torchrun import end_with_launcher
 from freekd.fileio import UnreadableFileError
-from freekd.functional import FeatureError
-from freekd.models.download import DownloadError
+from freekd.zoo.download import DownloadError
 
 try:
     import fcntl

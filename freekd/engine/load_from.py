@@ -10,11 +10,10 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 import torch
 
 from freekd import compat
+from freekd.distill.weights import fill_weights, first
 from freekd.engine.checkpoint import CheckpointError
 from freekd.fileio import load_checkpoint_file
-from freekd.models.download import is_url, local_checkpoint
-from freekd.models.utils import fill_weights, first
-from freekd.prompt_file import is_ours
+from freekd.prompts.file import is_ours
 from freekd.state_dict import (
     PROMPT_PREFIX,
     STUDENT_PREFIX,
@@ -23,6 +22,7 @@ from freekd.state_dict import (
     strip_module,
     strip_prefix,
 )
+from freekd.zoo.download import is_url, local_checkpoint
 
 MIN_SHARE = 0.5  # of a detector, a backbone and a neck are more than that
 SHARE_KEY = "load_from_min_share"

@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 import numpy as np
 
-from freekd.engine.errors import ConfigError
+from freekd.config.errors import ConfigError
 
 _MANY = 20000  # images
 _GIVEN = ("self", "results", "logger", "dataloader")  # by the caller, not by a config
@@ -104,8 +104,8 @@ def check(
 
 
 def _check_sample(dataset: Any, seed: int, key: str) -> None:
+    from freekd.config.explain import building
     from freekd.engine.data import temporary_seed
-    from freekd.engine.setup import building
 
     with building(f"{key}: its first image cannot be loaded"), temporary_seed(seed):
         sample = dataset[0]

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional
 
 import torch
 
-from freekd.engine.errors import ConfigError
+from freekd.config.errors import ConfigError
 
 _DEFAULT = "DefaultOptimizerConstructor"
 # Where each package keeps its constructors and its own ``build_optimizer``.
@@ -33,7 +33,7 @@ def build_optimizer(model: torch.nn.Module, cfg: Dict[str, Any], task: str) -> A
     Raises:
         ConfigError: No such constructor or optimizer, nothing to train, or options that it refuses.
     """
-    from freekd.engine.setup import building
+    from freekd.config.explain import building
 
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError(

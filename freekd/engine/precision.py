@@ -13,7 +13,8 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Union
 import torch
 
 from freekd import compat
-from freekd.engine.setup import ConfigError, building
+from freekd.config.explain import building
+from freekd.config.load import ConfigError
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 _KEYS = ("dtype", "loss_scale")

@@ -48,12 +48,13 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Entry of ``tools/test.py``; returns the exit code."""
     compat.hide_gpus_if_asked(sys.argv[1:] if argv is None else argv)
     compat.apply()
-    from freekd.engine import launch, setup
+    from freekd.config import load
+    from freekd.engine import launch
 
     args = parse_args(argv)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     with launch.friendly_errors() as outcome, launch.process_group(args.launcher) as distributed:
-        cfg = setup.load_config(args.config, args.cfg_options)
+        cfg = load.load_config(args.config, args.cfg_options)
         cfg.device = launch.choose_device(args.device or cfg.get("device"))
         test(
             cfg,
@@ -76,7 +77,8 @@ def load_for_test(
     With ``ema`` the averaged ones, see :func:`freekd.state_dict.averaged`. Of a distillation only
     the student is built: testing it needs neither teacher nor prompts.
     """
-    from freekd.engine import setup
+    from freekd.config import explain, load
+    from freekd.engine import build
     from freekd.engine.checkpoint import CheckpointError, load_weights
     from freekd.fileio import load_checkpoint_file
     from freekd.state_dict import STUDENT_PREFIX, averaged, has_prefix, strip_module
@@ -89,15 +91,15 @@ def load_for_test(
             f"{type(content).__name__} without. Give a checkpoint of the config's run."
         )
     if ema:
-        with setup.building(str(checkpoint)):
+        with explain.building(str(checkpoint)):
             state = averaged(state, content.get("meta"), str(checkpoint))
     algorithm = cfg.get("algorithm")
     if algorithm is not None and algorithm.get("distiller") is not None:
         if has_prefix(strip_module(state), STUDENT_PREFIX):
             cfg.algorithm.distiller = None
         else:  # of --student-only, or exported
-            setup.keep_student_only(cfg)
-    model = setup.build_model(cfg, task)
+            load.keep_student_only(cfg)
+    model = build.build_model(cfg, task)
     missing, _ = load_weights(
         model, state, str(checkpoint), optional=("distiller.",), allow_missing=allow_missing
     )
@@ -135,11 +137,12 @@ def test(
     compat.apply()
     from mmcv.runner import get_dist_info
 
-    from freekd.engine import datasets, launch, setup
+    from freekd.config import checks
+    from freekd.engine import datasets, launch
     from freekd.engine import metrics as scoring
     from freekd.fileio import atomic_write_bytes, atomic_write_text
 
-    task = setup.check_config(cfg, ("test",))
+    task = checks.check_config(cfg, ("test",))
     options = scoring.evaluate_options(cfg, metrics)
     model, meta = load_for_test(cfg, checkpoint, task, allow_missing, ema)
     loader = datasets.build_eval_loader(cfg, "test", task, distributed)

@@ -54,14 +54,15 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Entry of ``tools/train.py``; returns the exit code."""
     compat.hide_gpus_if_asked(sys.argv[1:] if argv is None else argv)
     compat.apply()
-    from freekd.engine import launch, setup
+    from freekd.config import load
+    from freekd.engine import launch
 
     args = parse_args(argv)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     with launch.friendly_errors() as outcome, launch.process_group(args.launcher) as distributed:
-        cfg = setup.load_config(args.config, args.cfg_options)
+        cfg = load.load_config(args.config, args.cfg_options)
         if args.student_only:
-            setup.keep_student_only(cfg)
+            load.keep_student_only(cfg)
         cfg.device = launch.choose_device(args.device or cfg.get("device"))
         cfg.work_dir = (
             args.work_dir
@@ -90,11 +91,12 @@ def train(cfg: Any, validate: bool = True, distributed: bool = False) -> Any:
         FloatingPointError: The loss is not finite.
     """
     compat.apply()
-    from freekd.engine import launch, precision, setup
+    from freekd.config import checks
+    from freekd.engine import launch, precision
 
-    by_epoch = setup.check_schedule(cfg)
+    by_epoch = checks.check_schedule(cfg)
     validate = validate and cfg.get("evaluation") is not None and "val" in (cfg.get("data") or {})
-    task = setup.check_config(cfg, ("train", "val") if validate else ("train",))
+    task = checks.check_config(cfg, ("train", "val") if validate else ("train",))
     precision.read_precision(cfg, cfg.device)
     cfg.work_dir = os.path.abspath(cfg.work_dir)
     with launch.own_work_dir(cfg.work_dir):
@@ -104,19 +106,18 @@ def train(cfg: Any, validate: bool = True, distributed: bool = False) -> Any:
 def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: bool) -> Any:
     from mmcv.runner import build_runner, get_dist_info
 
+    from freekd.config import explain, stock_hooks
     from freekd.engine import (
+        build,
         check_data,
         checkpoint,
         data,
         datasets,
-        explain,
         hooks,
         launch,
         load_from,
         optimizers,
         resuming,
-        setup,
-        stock_hooks,
     )
     from freekd.fileio import remove_stale_temp_files
 
@@ -145,7 +146,7 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
 
     torch.backends.cudnn.benchmark = bool(cfg.get("cudnn_benchmark", False))
     launch.set_random_seed(cfg.seed, cfg.get("deterministic", False))
-    model = setup.build_model(cfg, task)
+    model = build.build_model(cfg, task)
     dataset = datasets.build_dataset(cfg.data.train, task)
     check_data.check_images(dataset)
     check_data.check_classes(model, dataset)
@@ -153,7 +154,7 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
     names = datasets.name_classes(model, dataset)  # before the weights: inheriting goes by them
     # Again: that a teacher was built must not change the student's first weights.
     launch.set_random_seed(cfg.seed)
-    setup.init_weights(model, cfg)
+    build.init_weights(model, cfg)
     meta.update(checkpoint.frozen_parts(model))
     if cfg.device == "cpu":
         replaced = compat.plain_batch_norm(model)
@@ -176,7 +177,7 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
     optimizer = optimizers.build_optimizer(
         bare, compat.usable_optimizer(cfg.optimizer, cfg.device), task
     )
-    with setup.building("runner"):
+    with explain.building("runner"):
         runner = build_runner(
             cfg.runner,
             default_args=dict(
@@ -207,7 +208,7 @@ def _describe(cfg: Any, logger: Any, task: str) -> Dict[str, Any]:
     from mmcv.runner import get_dist_info
     from mmcv.utils import collect_env
 
-    from freekd.engine.setup import text_of
+    from freekd.config.load import text_of
     from freekd.fileio import atomic_write_text
 
     rank, world_size = get_dist_info()
@@ -226,9 +227,9 @@ def _register_hooks(runner: Any, cfg: Any, by_epoch: bool, distributed: bool) ->
     """All but the evaluation's; gives the hook that restores what other hooks keep in the model."""
     from mmcv.runner import HOOKS
 
+    from freekd.config.errors import ConfigError
+    from freekd.config.explain import building
     from freekd.engine import hook_state, hooks, precision
-    from freekd.engine.errors import ConfigError
-    from freekd.engine.setup import building
 
     chosen = precision.read_precision(cfg, cfg.device)
     precision.prepare(runner.model, chosen, cfg.device, runner.logger)
@@ -270,7 +271,8 @@ def _register_hooks(runner: Any, cfg: Any, by_epoch: bool, distributed: bool) ->
 def _register_evaluation(
     runner: Any, cfg: Any, task: str, by_epoch: bool, distributed: bool
 ) -> None:
-    from freekd.engine import datasets, hooks, metrics, setup
+    from freekd.config import explain
+    from freekd.engine import datasets, hooks, metrics
 
     core = importlib.import_module("mmdet.core" if task == "det" else "mmseg.core")
     kind = core.DistEvalHook if distributed else core.EvalHook
@@ -282,7 +284,7 @@ def _register_evaluation(
     asked = metrics.evaluate_options(cfg)
     for text in metrics.check(loader.dataset, asked, hooks.unwrap(runner.model), cfg.seed):
         runner.logger.warning(text)
-    with setup.building("evaluation"):
+    with explain.building("evaluation"):
         hook = kind(loader, **options)
     hook.evaluate = metrics.named(hook.evaluate, loader.dataset, asked)
     hooks.evaluate_at_the_end(hook)

@@ -20,8 +20,8 @@ from typing import Any, List, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from . import haar_triton
-from .haar_triton_check import usable
+from freekd.frequency.triton import maps as haar_triton
+from freekd.frequency.triton.check import usable
 
 _SPLIT, _MERGE = 0.5 - 0.5j, 0.5 + 0.5j
 _CHUNK_BYTES = 2**21  # of maps worked on at a time: on 1 MB of L2 cache, 2**20 took a fifth longer

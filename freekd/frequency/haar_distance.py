@@ -22,9 +22,9 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from . import haar_triton
-from .haar import Butterfly, haar_analysis, halved, maps_at_a_time, wide_dtype
-from .haar_triton_check import usable
+from freekd.frequency.haar import Butterfly, haar_analysis, halved, maps_at_a_time, wide_dtype
+from freekd.frequency.triton import maps as haar_triton
+from freekd.frequency.triton.check import usable
 
 Weights = Sequence[Tensor]
 _ADDENDS = 2**14  # summed in float32 at a time: on large maps a longer sum loses digits

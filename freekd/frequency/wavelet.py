@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .bands import DetailBands, WaveletBands
-from .filters import HAAR_NAMES, check_mode, extend, filter_bank
-from .haar import haar_analysis, haar_synthesis, halved
+from freekd.frequency.bands import DetailBands, WaveletBands
+from freekd.frequency.filters import HAAR_NAMES, check_mode, extend, filter_bank
+from freekd.frequency.haar import haar_analysis, haar_synthesis, halved
 
 
 def _float_input(x: Tensor, what: str) -> Tensor:

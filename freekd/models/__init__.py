@@ -1,23 +1,5 @@
-"""What MMRazor's registries see. Importing this package registers every class.
-
-In a config: ``custom_imports = dict(imports=['freekd.models'], allow_failed_imports=False)``.
+"""Networks that the host packages lack. Configs of version 0.1 name this package in
+``custom_imports``, so importing it registers what :mod:`freekd.distill` does.
 """
 
-from freekd import compat
-
-compat.apply()  # before anything of the 2022-era stack is imported
-
-from .algorithms import FreeKDDistill, FrequencyPromptFinetune  # noqa: E402
-from .distillers import FreeKDDistiller  # noqa: E402
-from .feature_mse import FeatureMSELoss  # noqa: E402
-from .losses import FreeKDLoss  # noqa: E402
-from .prompt_teacher import FrequencyPromptTeacher  # noqa: E402
-
-__all__ = [
-    "FeatureMSELoss",
-    "FreeKDDistill",
-    "FreeKDDistiller",
-    "FreeKDLoss",
-    "FrequencyPromptFinetune",
-    "FrequencyPromptTeacher",
-]
+import freekd.distill  # noqa: F401

@@ -1,8 +1,8 @@
 """Pictures of the method, drawn with matplotlib from plain arrays or tensors."""
 
-from .detections import DetectionRow, draw_detections
-from .features import draw_feature_maps, spatial_softmax_heatmap
-from .masks import draw_prompt_mask_levels, draw_prompt_masks
+from freekd.visualization.detections import DetectionRow, draw_detections
+from freekd.visualization.features import draw_feature_maps, spatial_softmax_heatmap
+from freekd.visualization.masks import draw_prompt_mask_levels, draw_prompt_masks
 
 __all__ = [
     "DetectionRow",

@@ -9,7 +9,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from .canvas import CELL, TEXT, as_array, check_image, make_grid, same_keys, save_figure, show_image
+from freekd.visualization.canvas import (
+    CELL,
+    TEXT,
+    as_array,
+    check_image,
+    make_grid,
+    same_keys,
+    save_figure,
+    show_image,
+)
 
 RIGHT, WRONG, MISSED, PLAIN = "#1b9e3f", "#d1361f", "#f2b705", "#1f77b4"
 _LINES: Dict[str, Literal["-", "--"]] = {RIGHT: "-", WRONG: "-", MISSED: "--", PLAIN: "-"}

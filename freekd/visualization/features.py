@@ -9,7 +9,7 @@ from typing import Any, Mapping, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import (
+from freekd.visualization.canvas import (
     CELL,
     TEXT,
     add_colorbar,

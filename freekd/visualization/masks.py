@@ -10,7 +10,7 @@ from typing import Any, List, Mapping, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import (
+from freekd.visualization.canvas import (
     TEXT,
     add_colorbar,
     as_array,

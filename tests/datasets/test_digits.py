@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("sklearn")
 coco_mask = pytest.importorskip("pycocotools.mask")
 
-from freekd.datasets import DIGIT_CLASSES, digits, make_digits  # noqa: E402
-from freekd.datasets.digit_scenes import background, digit_alpha, ink_colour  # noqa: E402
+from freekd.datasets import DIGIT_CLASSES, digits, make_digits
+from freekd.datasets.digit_scenes import background, digit_alpha, ink_colour
 
 SMALL = {"num_train": 6, "num_val": 4, "seed": 0}
 

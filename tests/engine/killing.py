@@ -25,7 +25,7 @@ import mmcv.utils
 from mmcv.runner import iter_based_runner
 
 from freekd import compat
-from freekd.engine import checkpoint, data, hooks, resuming, setup, train  # noqa: F401
+from freekd.engine import checkpoint, data, hooks, resuming, train  # noqa: F401
 
 compat.apply()
 mmcv.utils.collect_env = dict  # asks compilers for their versions

@@ -10,7 +10,7 @@ import time
 import torch
 from mmcv.runner import HOOKS, Hook
 
-from freekd.models import algorithms
+from freekd.distill import algorithms
 
 seen = {"evaluated": [], "tested": [], "prompts_written": 0}
 

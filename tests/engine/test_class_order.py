@@ -7,9 +7,9 @@ from freekd import compat
 
 compat.apply()
 
-from freekd.engine import setup  # noqa: E402
-from freekd.engine.train import main, train  # noqa: E402
-from freekd.fileio import load_checkpoint_file  # noqa: E402
+from freekd.config import load
+from freekd.engine.train import main, train
+from freekd.fileio import load_checkpoint_file
 
 TAP_CLASSES = """
 component = algorithm["distiller"]["components"][0]
@@ -38,7 +38,7 @@ def test_class_maps_of_another_order(stage, swapped, tmp_path, capsys):
 
     def first_loss(name, teacher, class_map):
         config = stage(2, f"order_{name}", TAP_CLASSES.replace("{teacher}", teacher))
-        cfg = setup.load_config(config, {"algorithm.distiller.class_map": class_map})
+        cfg = load.load_config(config, {"algorithm.distiller.class_map": class_map})
         cfg.work_dir, cfg.device, cfg.seed = str(tmp_path / name), "cpu", 0
         log = train(cfg, validate=False).outputs["log_vars"]
         return sum(value for key, value in log.items() if key.startswith("distiller."))

@@ -11,7 +11,8 @@ from freekd import compat
 
 compat.apply()
 
-from freekd.engine.data import (  # noqa: E402
+from freekd.config.errors import ConfigError
+from freekd.engine.data import (
     Draw,
     SeededBatchSampler,
     SeededDataset,
@@ -19,7 +20,6 @@ from freekd.engine.data import (  # noqa: E402
     derive_seed,
     temporary_seed,
 )
-from freekd.engine.errors import ConfigError  # noqa: E402
 
 
 class Noise(torch.utils.data.Dataset):

@@ -13,15 +13,16 @@ from freekd import compat
 
 compat.apply()
 
-from mmcv import Config, ConfigDict  # noqa: E402
+from mmcv import Config, ConfigDict
 
-from freekd.engine import data, datasets, setup  # noqa: E402
-from freekd.engine.errors import ConfigError  # noqa: E402
+from freekd.config import load
+from freekd.config.errors import ConfigError
+from freekd.engine import data, datasets
 
 
 @pytest.fixture
 def cfg(tiny):
-    return setup.load_config(tiny.config("datasets"))
+    return load.load_config(tiny.config("datasets"))
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from freekd import compat
 
 compat.apply()
 
-from freekd.fileio import load_checkpoint_file  # noqa: E402
-from freekd.prompt_file import load_prompts  # noqa: E402
+from freekd.fileio import load_checkpoint_file
+from freekd.prompts.file import load_prompts
 
 REPO = Path(__file__).resolve().parents[2]
 # Batch statistics, augmentations, a schedule, an optimizer with state, old checkpoints that go.

@@ -17,8 +17,10 @@ from freekd import compat
 
 compat.apply()
 
-from freekd.engine import launch, setup, torchrun  # noqa: E402
-from freekd.engine.train import main  # noqa: E402
+from freekd.config import load
+from freekd.config.errors import ConfigError
+from freekd.engine import build, launch, torchrun
+from freekd.engine.train import main
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -144,9 +146,9 @@ def test_dist_test_gathers_what_one_process_finds(stage, tmp_path):
     from freekd.engine.test import main as test_main
 
     config = stage(2, "score")
-    cfg = setup.load_config(config)
+    cfg = load.load_config(config)
     torch.manual_seed(3)
-    model = setup.build_model(cfg, "det")
+    model = build.build_model(cfg, "det")
     torch.nn.init.constant_(model.architecture.model.bbox_head.conv_cls.bias, 0.0)
     torch.save(dict(meta={}, state_dict=model.state_dict()), str(tmp_path / "model.pth"))
     found = {}
@@ -190,7 +192,7 @@ def test_error_of_all_processes_is_printed_once(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank, expected in (("0", []), ("1", [3.0])):
         monkeypatch.setenv("RANK", rank)
-        for error in (setup.ConfigError("no such key"), ZeroDivisionError("one / zero")):
+        for error in (ConfigError("no such key"), ZeroDivisionError("one / zero")):
             pauses.clear()
             with launch.friendly_errors() as outcome:
                 raise error
@@ -239,7 +241,7 @@ def test_more_processes_than_gpus(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     launch._check_gpus("pytorch")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
-    with pytest.raises(setup.ConfigError, match="3 processes were started and torch sees 2 GPUs"):
+    with pytest.raises(ConfigError, match="3 processes were started and torch sees 2 GPUs"):
         launch._check_gpus("pytorch")
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "8")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # each task sees its own
@@ -392,7 +394,7 @@ def test_a_work_dir_has_one_run(tmp_path):
             time.sleep(60)
         os._exit(0)
     worker = int(os.read(ready, 20))
-    refused = pytest.raises(setup.ConfigError, match=f"runs process {other} of .*--work-dir")
+    refused = pytest.raises(ConfigError, match=f"runs process {other} of .*--work-dir")
     with refused, launch.own_work_dir(str(tmp_path), patience=0.3):
         pass
     os.kill(other, signal.SIGKILL)  # the lock goes with the process, without a trace

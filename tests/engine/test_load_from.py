@@ -10,10 +10,10 @@ from freekd import compat
 
 compat.apply()
 
-from freekd.engine.checkpoint import CheckpointError  # noqa: E402
-from freekd.engine.load_from import load_from  # noqa: E402
-from freekd.engine.train import main  # noqa: E402
-from freekd.fileio import load_checkpoint_file  # noqa: E402
+from freekd.engine.checkpoint import CheckpointError
+from freekd.engine.load_from import load_from
+from freekd.engine.train import main
+from freekd.fileio import load_checkpoint_file
 
 
 class Keys(dict):

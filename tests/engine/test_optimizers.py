@@ -11,10 +11,10 @@ from freekd import compat
 
 compat.apply()
 
-from mmcv.runner.optimizer.builder import OPTIMIZER_BUILDERS  # noqa: E402
+from mmcv.runner.optimizer.builder import OPTIMIZER_BUILDERS
 
-from freekd.engine.errors import ConfigError  # noqa: E402
-from freekd.engine.optimizers import build_optimizer, scale_rate  # noqa: E402
+from freekd.config.errors import ConfigError
+from freekd.engine.optimizers import build_optimizer, scale_rate
 
 DECAY = dict(
     constructor="LearningRateDecayOptimizerConstructor", type="AdamW", lr=0.1, weight_decay=0.05,

@@ -16,16 +16,24 @@ import pytest
 import tiny as models
 import torch
 
-from freekd import compat, compat_precision
+from freekd import compat
+from freekd.compat import precision as compat_precision
+from freekd.config.errors import ConfigError
 
 compat.apply()
 
-from freekd.engine import precision, setup  # noqa: E402
-from freekd.engine.train import train  # noqa: E402
-from freekd.fileio import load_checkpoint_file  # noqa: E402
-from freekd.functional import dissimilarity  # noqa: E402
-from freekd.gate import PositionGate  # noqa: E402
-from freekd.prompt import FrequencyPrompts, PromptSpec, masked_reconstruction  # noqa: E402
+from freekd.config import load
+from freekd.engine import (
+    build,
+    precision,
+)
+from freekd.engine.train import train
+from freekd.fileio import load_checkpoint_file
+from freekd.gates.position import PositionGate
+from freekd.prompts.dissimilarity import dissimilarity
+from freekd.prompts.masks import masked_reconstruction
+from freekd.prompts.prompts import FrequencyPrompts
+from freekd.prompts.spec import PromptSpec
 
 BFLOAT16 = dict(dtype="bfloat16")
 FLOAT16 = dict(loss_scale="dynamic")
@@ -71,9 +79,9 @@ log_config = dict(interval=1, hooks=[dict(type="TextLoggerHook")])
 def files(tiny):
     """A teacher with random weights, and prompts made with it."""
     teacher, prompts = tiny.root / "teacher.pth", tiny.root / "teacher_prompts.pth"
-    cfg = setup.load_config(tiny.config("teacher"))
+    cfg = load.load_config(tiny.config("teacher"))
     torch.manual_seed(0)
-    model = setup.build_model(cfg, "det")
+    model = build.build_model(cfg, "det")
     model.init_weights()
     torch.save(dict(state_dict=model.state_dict()), str(teacher))
     names = {"{teacher}": str(teacher), "{prompts}": str(prompts)}
@@ -83,8 +91,8 @@ def files(tiny):
             template = template.replace(name, value)
         return template
 
-    cfg = setup.load_config(tiny.config("make_prompts", "iterations", extra=text(PROMPT)))
-    algorithm = setup.build_model(cfg, "det")
+    cfg = load.load_config(tiny.config("make_prompts", "iterations", extra=text(PROMPT)))
+    algorithm = build.build_model(cfg, "det")
     algorithm.init_weights()
     algorithm.save_prompts(str(prompts))
     return SimpleNamespace(prompt=text(PROMPT), distill=text(DISTILL), prompts=str(prompts))
@@ -94,10 +102,10 @@ def files(tiny):
 def watch(monkeypatch):
     """Record, during a training, the dtypes of features and of loss terms."""
     seen = SimpleNamespace(feats={}, terms={}, training=False)
-    build = setup.build_model
+    stock = build.build_model
 
     def build_and_watch(cfg, task):
-        model = build(cfg, task)
+        model = stock(cfg, task)
         step, parse = model.train_step, model._parse_losses
 
         def train_step(*args, **kwargs):
@@ -125,7 +133,7 @@ def watch(monkeypatch):
         model.train_step, model._parse_losses = train_step, parse_losses
         return model
 
-    monkeypatch.setattr(setup, "build_model", build_and_watch)
+    monkeypatch.setattr(build, "build_model", build_and_watch)
     return seen
 
 
@@ -138,7 +146,7 @@ def tensors(value):
 
 
 def run(config, work_dir, fp16=None, **options):
-    cfg = setup.load_config(config, options)
+    cfg = load.load_config(config, options)
     cfg.work_dir, cfg.device, cfg.seed, cfg.fp16 = str(work_dir), "cpu", 3, fp16
     runner = train(cfg, validate=False)
     (log,) = work_dir.glob("*.log.json")
@@ -249,18 +257,18 @@ def test_precision_of_a_config(fp16, hook, expected):
     ],
 )
 def test_wrong_precision(fp16, hook, words):
-    with pytest.raises(setup.ConfigError, match=words):
+    with pytest.raises(ConfigError, match=words):
         precision.read_precision(dict(fp16=fp16, optimizer_config=hook), "cpu")
 
 
 def test_device_that_cannot(monkeypatch):
     monkeypatch.setattr(precision, "_gpu_has_bfloat16", lambda: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
-    with pytest.raises(setup.ConfigError, match="Ampere or newer.*Tesla T4.*dtype='float16'"):
+    with pytest.raises(ConfigError, match="Ampere or newer.*Tesla T4.*dtype='float16'"):
         precision.read_precision(dict(fp16=BFLOAT16), "cuda")
     assert precision.read_precision(dict(fp16=BFLOAT16), "cpu")
     monkeypatch.delattr(torch.amp, "GradScaler")
-    with pytest.raises(setup.ConfigError, match="torch 2.3 or newer.*dtype='bfloat16'"):
+    with pytest.raises(ConfigError, match="torch 2.3 or newer.*dtype='bfloat16'"):
         precision.read_precision(dict(fp16=FLOAT16), "cpu")
     assert precision.read_precision(dict(fp16=FLOAT16), "cuda")
 
@@ -296,11 +304,11 @@ def test_optimizer_hook(fp16, options, kind):
 
 def test_wrong_optimizer_hook():
     chosen = precision.Precision(torch.float16, "dynamic")
-    with pytest.raises(setup.ConfigError, match="'MyHook' does not scale the loss.*bfloat16"):
+    with pytest.raises(ConfigError, match="'MyHook' does not scale the loss.*bfloat16"):
         precision.optimizer_hook(dict(type="MyHook"), chosen)
-    with pytest.raises(setup.ConfigError, match="optimizer_config=None with fp16"):
+    with pytest.raises(ConfigError, match="optimizer_config=None with fp16"):
         precision.optimizer_hook(None, chosen)
-    with pytest.raises(setup.ConfigError, match="optimizer_config .*detect_anomalous_params"):
+    with pytest.raises(ConfigError, match="optimizer_config .*detect_anomalous_params"):
         precision.optimizer_hook(dict(detect_anomalous_params=True), chosen)
     assert precision.optimizer_hook(None, precision.Precision(torch.bfloat16)) is None
 
@@ -319,7 +327,7 @@ def maps(dtype=torch.float32, seed=0, scale=1.0):
 @pytest.mark.parametrize("scale", [1.0, 1e4])  # LL3 of 1e4, or its square, is not in float16
 def test_stage_2_computes_in_float32(files, dtype, scale):
     """What it is given is rounded; from there on, float32's value and gradient."""
-    from freekd.models.losses import FreeKDLoss
+    from freekd.losses.freekd import FreeKDLoss
 
     student = maps(dtype, 1, scale)
     for tensor in student:

@@ -10,9 +10,10 @@ from freekd import compat
 
 compat.apply()
 
-from freekd.engine import checkpoint, resuming, setup  # noqa: E402
-from freekd.engine.train import main, train  # noqa: E402
-from freekd.fileio import load_checkpoint_file  # noqa: E402
+from freekd.config import load
+from freekd.engine import checkpoint, resuming
+from freekd.engine.train import main, train
+from freekd.fileio import load_checkpoint_file
 
 NOW = dict(seed=1, world_size=2, samples_per_gpu=4, by_epoch=True, settings="{}")
 
@@ -50,14 +51,14 @@ def test_differences_are_named():
 
 
 def test_settings_are_what_decides_the_weights(tiny):
-    text = resuming.settings_text(setup.load_config(tiny.config("settings", distill=True)))
+    text = resuming.settings_text(load.load_config(tiny.config("settings", distill=True)))
     settings = json.loads(text)
     assert settings["optimizer.lr"] == 1e-3 and settings["runner.max_epochs"] == 2
     assert settings["algorithm.distiller.components.0.losses.0.tau"] == 1
     assert settings["data.train.pipeline.3.flip_ratio"] == 0.5
     assert not any(key.startswith(("data.val", "evaluation", "train_pipeline")) for key in settings)
     changed = {"optimizer.lr": 1e-2, "evaluation.interval": 7, "data.workers_per_gpu": 2}
-    other = setup.load_config(tiny.config("settings", distill=True), changed)
+    other = load.load_config(tiny.config("settings", distill=True), changed)
     lines = resuming.differences(text, resuming.settings_text(other))
     assert lines == ["optimizer.lr: was 0.001, is 0.01"]
 
@@ -106,7 +107,7 @@ def test_epochs_of_another_batch_size_count_their_own_iterations(tiny, tmp_path)
     config = tiny.config("batch", "epochs")
 
     def run(images, **more):
-        cfg = setup.load_config(config, {"data.samples_per_gpu": images, **more})
+        cfg = load.load_config(config, {"data.samples_per_gpu": images, **more})
         cfg.work_dir, cfg.device, cfg.seed = str(tmp_path), "cpu", 0
         return train(cfg, validate=False)
 
@@ -157,7 +158,7 @@ def test_checkpoints_leave_the_teacher_out_but_know_it(stage, tmp_path, capsys):
 
 def test_prompts_do_not_travel_in_checkpoints(stage, tmp_path, capsys):
     """They are the config's file's; a run does not go on with others, old checkpoints' included."""
-    from freekd.prompt_file import load_prompts, save_prompts
+    from freekd.prompts.file import load_prompts, save_prompts
 
     args = [stage(2, "prompts"), "--no-validate", "--device", "cpu", "--seed", "0"]
     args += ["--work-dir", str(tmp_path / "run"), "--auto-resume", "--cfg-options"]
@@ -187,7 +188,7 @@ def test_prompts_do_not_travel_in_checkpoints(stage, tmp_path, capsys):
     assert words in capsys.readouterr().err
     assert main([*args, "runner.max_iters=2"]) == 0  # with its own it goes on
 
-    cfg = setup.load_config(args[0], {"load_from": str(first), "runner.max_iters": 1})
+    cfg = load.load_config(args[0], {"load_from": str(first), "runner.max_iters": 1})
     cfg.algorithm.distiller.components[0].losses[0].prompts = str(tmp_path / "other.pth")
     cfg.work_dir, cfg.device, cfg.seed = str(tmp_path / "new"), "cpu", 0
     model = train(cfg, validate=False).model.module

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from freekd.engine.convert import convert_student
+from freekd.convert.student import convert_student
 from freekd.engine.test import main as evaluate
 from freekd.engine.train import main as train
 

@@ -12,12 +12,16 @@ from freekd import compat
 
 compat.apply()
 
-import mmdet.datasets  # noqa: E402
+import mmdet.datasets
 
-from freekd.engine import metrics, setup  # noqa: E402
-from freekd.engine.convert import convert_student  # noqa: E402
-from freekd.engine.errors import ConfigError  # noqa: E402
-from freekd.engine.test import main  # noqa: E402
+from freekd.config import load
+from freekd.config.errors import ConfigError
+from freekd.convert.student import convert_student
+from freekd.engine import (
+    build,
+    metrics,
+)
+from freekd.engine.test import main
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +32,8 @@ def checkpoints(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
     for name in ("plain", "distill"):
-        cfg = setup.load_config(tiny.config(f"test_{name}", distill=name == "distill"))
-        model = setup.build_model(cfg, "det")
+        cfg = load.load_config(tiny.config(f"test_{name}", distill=name == "distill"))
+        model = build.build_model(cfg, "det")
         head = model.bbox_head if name == "plain" else model.architecture.model.bbox_head
         torch.nn.init.constant_(head.retina_cls.bias, 0.0)  # so that something is detected
         model.CLASSES = ("dark", "light")
@@ -83,7 +87,7 @@ def scored(tiny, checkpoints, folder, name, evaluation, *more, test="cfg"):
     )
     scores = json.loads((folder / f"{name}.json").read_text())["metrics"]
     results = pickle.loads((folder / f"{name}.pkl").read_bytes())
-    dataset = mmdet.datasets.build_dataset(setup.load_config(config).data.test)
+    dataset = mmdet.datasets.build_dataset(load.load_config(config).data.test)
     return scores, lambda **options: numbers(dataset.evaluate(results, **options))
 
 
@@ -152,7 +156,7 @@ def test_no_score_is_invented(tiny):
         def evaluate(self, results, metric="bbox", logger=None, **kwargs):
             return {}
 
-    cfg = setup.load_config(tiny.config("invented")).data.test
+    cfg = load.load_config(tiny.config("invented")).data.test
     cfg.pop("type")
     coco, other = CocoDataset(**cfg, test_mode=True), Other(**cfg, test_mode=True)
     both = dict(metric=["bbox", "segm"])
@@ -209,7 +213,7 @@ def test_options_without_effect_are_said(tiny, checkpoints, capsys, tmp_path):
             kwargs.pop("typo", None)
             return super().evaluate(results, **kwargs)
 
-    cfg = setup.load_config(tiny.config("any")).data.test
+    cfg = load.load_config(tiny.config("any")).data.test
     cfg.pop("type")
     dataset = Any(**cfg, test_mode=True)
     assert metrics.check_options(dataset, dict(typo=1, iou_thrs=[0.5])) == ["typo"]

@@ -10,9 +10,11 @@ from freekd import compat
 
 compat.apply()
 
-from freekd.engine import checkpoint, hooks, launch, setup  # noqa: E402
-from freekd.engine.optimizers import build_optimizer  # noqa: E402
-from freekd.engine.train import main  # noqa: E402
+from freekd.config import load
+from freekd.config.errors import ConfigError
+from freekd.engine import build, checkpoint, hooks, launch
+from freekd.engine.optimizers import build_optimizer
+from freekd.engine.train import main
 
 
 def weights(path):
@@ -68,9 +70,9 @@ def test_interrupted_run_ends_like_an_uninterrupted_one(tiny, tmp_path, capsys, 
 def test_student_starts_from_the_same_weights_with_and_without_a_teacher(tiny):
     states = []
     for distill in (False, True):
-        cfg = setup.load_config(tiny.config(f"start_{distill}", distill=distill))
+        cfg = load.load_config(tiny.config(f"start_{distill}", distill=distill))
         launch.set_random_seed(5)
-        model = setup.build_model(cfg, "det")
+        model = build.build_model(cfg, "det")
         launch.set_random_seed(5)
         model.init_weights()
         states.append((model.architecture.model if distill else model).state_dict())
@@ -79,8 +81,8 @@ def test_student_starts_from_the_same_weights_with_and_without_a_teacher(tiny):
 
 
 def test_optimizer_has_the_trainable_parameters_only(tiny):
-    cfg = setup.load_config(tiny.config("optimizer"))
-    model = setup.build_model(cfg, "det")
+    cfg = load.load_config(tiny.config("optimizer"))
+    model = build.build_model(cfg, "det")
     model.backbone.requires_grad_(False)
     optimizer_cfg = dict(cfg.optimizer, paramwise_cfg=dict(norm_decay_mult=0.0))
     for one in (cfg.optimizer, optimizer_cfg):
@@ -88,7 +90,7 @@ def test_optimizer_has_the_trainable_parameters_only(tiny):
         ids = {id(p) for group in optimizer.param_groups for p in group["params"]}
         assert ids == {id(p) for p in model.parameters() if p.requires_grad}
     model.requires_grad_(False)
-    with pytest.raises(setup.ConfigError, match="every parameter of the model is frozen"):
+    with pytest.raises(ConfigError, match="every parameter of the model is frozen"):
         build_optimizer(model, cfg.optimizer, "det")
 
 
@@ -139,8 +141,8 @@ def test_prompts_are_saved_with_checkpoints_and_at_the_end(tmp_path):
 
 class TestResumeErrors:
     def runner(self, tiny, tmp_path):
-        cfg = setup.load_config(tiny.config("errors"))
-        model = launch.wrap_for_training(setup.build_model(cfg, "det"), "cpu", False)
+        cfg = load.load_config(tiny.config("errors"))
+        model = launch.wrap_for_training(build.build_model(cfg, "det"), "cpu", False)
         return compat_runner(model, build_optimizer(model, cfg.optimizer, "det"), tmp_path)
 
     def test_no_optimizer_in_the_file(self, tiny, tmp_path):

@@ -10,12 +10,15 @@ from freekd import compat
 
 compat.apply()
 
-from freekd.engine import setup, stock_hooks  # noqa: E402
-from freekd.engine.convert import ConversionError, convert_student  # noqa: E402
-from freekd.engine.errors import ConfigError  # noqa: E402
-from freekd.engine.test import main as run_test  # noqa: E402
-from freekd.engine.train import main, train  # noqa: E402
-from freekd.fileio import load_checkpoint_file  # noqa: E402
+from freekd.config import (
+    load,
+    stock_hooks,
+)
+from freekd.config.errors import ConfigError
+from freekd.convert.student import ConversionError, convert_student
+from freekd.engine.test import main as run_test
+from freekd.engine.train import main, train
+from freekd.fileio import load_checkpoint_file
 
 TOOD = "mmdet::tood/tood_r50_fpn_1x_coco.py"
 YOLOX = "mmdet::yolox/yolox_tiny_8x8_300e_coco.py"
@@ -38,16 +41,16 @@ def types(cfg):
 
 # --------------------------------------------------------------------------- they come along
 def test_the_students_stock_hooks_come_along(tiny):
-    cfg = setup.load_config(tiny.config("tood_pair", extra=PAIR))
+    cfg = load.load_config(tiny.config("tood_pair", extra=PAIR))
     assert types(cfg) == ["SetEpochInfoHook"]  # as mmdet/configs/tood says
     student = PAIR.replace(f'student=dict(config="{TOOD}", ', f'student=dict(config="{YOLOX}", ')
-    cfg = setup.load_config(tiny.config("yolox_pair", extra=student))
+    cfg = load.load_config(tiny.config("yolox_pair", extra=student))
     assert types(cfg) == ["YOLOXModeSwitchHook", "SyncNormHook", "ExpMomentumEMAHook"]
     plain = f'model = dict(_delete_=True, config="{TOOD}")\n'
     path = tiny.config("tood_plain", extra=plain.replace("_delete_=True, ", ""))
-    assert types(setup.load_config(path)) == ["SetEpochInfoHook"]
+    assert types(load.load_config(path)) == ["SetEpochInfoHook"]
     again = PAIR + "custom_hooks = [dict(type='SetEpochInfoHook', priority=30)]\n"
-    cfg = setup.load_config(tiny.config("tood_own", extra=again))
+    cfg = load.load_config(tiny.config("tood_own", extra=again))
     assert [dict(hook) for hook in cfg.custom_hooks] == [dict(type="SetEpochInfoHook", priority=30)]
 
 
@@ -64,14 +67,14 @@ def test_the_students_stock_hooks_come_along(tiny):
 )
 def test_stock_hooks_says_which(tiny, said, found):
     extra = PAIR.replace(f'student=dict(config="{TOOD}", ', f'student=dict(config="{YOLOX}", ')
-    cfg = setup.load_config(tiny.config("which", extra=f"{extra}stock_hooks = {said}\n"))
+    cfg = load.load_config(tiny.config("which", extra=f"{extra}stock_hooks = {said}\n"))
     assert types(cfg) == found
     hooks = cfg.get("custom_hooks") or ()
     changed = [hook.get("interval") for hook in hooks if hook.type == "SyncNormHook"]
     assert changed == ([3] if len(found) == 2 else [])
     written = tiny.root / "written.py"
     written.write_text(cfg.pretty_text)  # what a run writes down reads the same
-    assert types(setup.load_config(str(written))) == types(cfg)
+    assert types(load.load_config(str(written))) == types(cfg)
 
 
 @pytest.mark.parametrize(
@@ -91,14 +94,14 @@ def test_stock_hooks_says_which(tiny, said, found):
 )
 def test_what_stock_hooks_must_not_say(tiny, extra, words):
     with pytest.raises(ConfigError, match=words):
-        setup.load_config(tiny.config("wrong_hooks", extra=f"{PAIR}{extra}\n"))
+        load.load_config(tiny.config("wrong_hooks", extra=f"{PAIR}{extra}\n"))
 
 
 def test_a_stock_config_trained_by_its_name(tiny):
     """``tools/train.py mmdet::yolox/...``: its hooks are its own; the key means them as well."""
-    cfg = setup.load_config(YOLOX, {"stock_hooks.SyncNormHook": None})
+    cfg = load.load_config(YOLOX, {"stock_hooks.SyncNormHook": None})
     assert types(cfg) == ["YOLOXModeSwitchHook", "ExpMomentumEMAHook"]
-    cfg = setup.load_config(YOLOX, {"stock_hooks.YOLOXModeSwitchHook.num_last_epochs": 3})
+    cfg = load.load_config(YOLOX, {"stock_hooks.YOLOXModeSwitchHook.num_last_epochs": 3})
     assert [hook.get("num_last_epochs") for hook in cfg.custom_hooks] == [3, 15, None]
 
 
@@ -179,7 +182,7 @@ class ReachingHook(Hook):
 def test_a_users_hook_finds_the_students_parts(stage, tmp_path):
     extra = EPOCHS + "custom_hooks = [dict(type='ReachingHook')]\n"
     ReachingHook.seen.clear()
-    cfg = setup.load_config(stage(2, "reaching", extra))
+    cfg = load.load_config(stage(2, "reaching", extra))
     cfg.work_dir, cfg.device, cfg.seed = str(tmp_path), "cpu", 0
     model = train(cfg, validate=False).model.module
     assert ReachingHook.seen == [(True, "changed", 1)] * 2  # one backbone: the teacher is not seen
@@ -323,7 +326,7 @@ def test_a_switch_of_one_epoch_is_made_again_after_it(caplog):
 
 
 def test_a_plain_models_averages_are_published():
-    from freekd.engine.publish import published_content
+    from freekd.convert.publish import published_content
 
     raw, mean = torch.zeros(2), torch.ones(2)
     content = dict(state_dict={"a.b": raw, "ema_a_b": mean}, meta=dict(averaged="buffers"))

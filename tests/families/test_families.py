@@ -15,12 +15,12 @@ import torch
 from mmcv import Config
 from mmcv.runner import HOOKS, Hook
 
-from freekd.engine import setup
-from freekd.engine.errors import ConfigError
+from freekd.checks import FeatureError
+from freekd.config import load
+from freekd.config.errors import ConfigError
 from freekd.engine.train import train
 from freekd.fileio import load_checkpoint_file
-from freekd.functional import FeatureError
-from freekd.models.stock import stock_path
+from freekd.zoo.stock import stock_path
 
 HERE = Path(__file__).resolve().parent
 
@@ -90,7 +90,7 @@ def write_file(folder, **keys):
     return str(path)
 
 
-def load(folder, family, root, **pair):
+def load_pair(folder, family, root, **pair):
     """A pair of two models of the family, trained for one step."""
     one_epoch = dict(type="EpochBasedRunner", max_epochs=1)
     one_step = dict(type="IterBasedRunner", max_iters=1)
@@ -105,7 +105,7 @@ def load(folder, family, root, **pair):
         log_level="ERROR",
         custom_hooks=[dict(type="SeenMaps")],
     )
-    cfg = setup.load_config(path)
+    cfg = load.load_config(path)
     cfg.work_dir, cfg.device, cfg.seed = str(folder / "run"), "cpu", 0
     return cfg
 
@@ -234,7 +234,7 @@ def stock_calls(family, student, batch):
 def test_one_step(family, data_root, folder):
     others, names = other_terms(family)
     first = dict(module=family.taps[0].module, freekd=dict(loss_weight=1.0))
-    cfg = load(folder, family, data_root, **first, **others)
+    cfg = load_pair(folder, family, data_root, **first, **others)
     loss = cfg.algorithm.distiller.components[0].losses[0]
     for channels in (loss.student_channels, loss.teacher_channels):
         assert_told(channels, loss.num_levels, family.taps[0])
@@ -290,7 +290,7 @@ def test_channels_of_the_further_taps_are_told(family, tmp_path):
     for tap in family.taps[1:]:
         if tap.gives != "vectors":
             prompt = dict(teacher=a_model(family), module=tap.module)
-            told = setup.load_config(write_file(tmp_path, prompt=prompt)).algorithm.architecture
+            told = load.load_config(write_file(tmp_path, prompt=prompt)).algorithm.architecture
             assert_told(told.channels, told.num_levels, tap)
 
 
@@ -304,7 +304,7 @@ def test_hooks_of_the_stock_config(family):
 def test_refused(refused, data_root, folder):
     with pytest.raises((ConfigError, FeatureError)) as error:
         pair = {"freekd": dict(loss_weight=1.0), **refused.pair}
-        train(load(folder, refused, data_root, **pair), validate=False)
+        train(load_pair(folder, refused, data_root, **pair), validate=False)
     at = 0
     for words in refused.words:
         at = str(error.value).find(words, at)

@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "run by tests/frequency/test_haar_triton.py"
 
-from freekd.frequency import dwt2, haar_triton, haar_triton_check  # noqa: E402
-from freekd.frequency.haar_distance import plain_distance  # noqa: E402
-from freekd.functional import freekd_loss, mask_weight  # noqa: E402
-from freekd.prompt import FrequencyPrompts, PromptSpec, prompt_masks  # noqa: E402
+from freekd.frequency import dwt2
+from freekd.frequency.haar_distance import plain_distance
+from freekd.frequency.triton import check as haar_triton_check
+from freekd.frequency.triton import maps as haar_triton
+from freekd.losses.freekd import freekd_loss
+from freekd.prompts.masks import mask_weight, prompt_masks
+from freekd.prompts.prompts import FrequencyPrompts
+from freekd.prompts.spec import PromptSpec
 
 EXAMPLES = int(os.environ.get("FREEKD_EXAMPLES", "3"))
 SETTINGS = {

@@ -7,11 +7,16 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from freekd import functional, gate
 from freekd.frequency import dwt2, haar, haar_distance, idwt2
-from freekd.functional import band_groups, freekd_loss, standardize
-from freekd.gate import PositionGate, channel_relation
-from freekd.prompt import FrequencyPrompts, PromptSpec, haar_masks, prompt_masks
+from freekd.frequency.groups import band_groups
+from freekd.gates import position as gate
+from freekd.gates.position import PositionGate, channel_relation
+from freekd.losses import freekd as functional
+from freekd.losses.align import standardize
+from freekd.losses.freekd import freekd_loss
+from freekd.prompts.masks import haar_masks, prompt_masks
+from freekd.prompts.prompts import FrequencyPrompts
+from freekd.prompts.spec import PromptSpec
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 SIZES = st.tuples(st.integers(1, 21), st.integers(1, 21))

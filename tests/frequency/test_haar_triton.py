@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from freekd.frequency import haar_triton
-from freekd.frequency.haar_triton_launch import kernels
-from freekd.functional import freekd_loss
-from freekd.prompt import prompt_masks
+from freekd.frequency.triton import maps as haar_triton
+from freekd.frequency.triton.launch import kernels
+from freekd.losses.freekd import freekd_loss
+from freekd.prompts.masks import prompt_masks
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="skipped, no CUDA")
@@ -102,7 +102,7 @@ def compiled(name, map_type, capability, unit, **constants):
     from triton.backends.nvidia import compiler as nvidia
     from triton.compiler import ASTSource
 
-    from freekd.frequency import haar_triton_kernels
+    from freekd.frequency.triton import kernels as haar_triton_kernels
 
     kernel = getattr(haar_triton_kernels, name)
     constants = {"BLOCK": 128, **constants}

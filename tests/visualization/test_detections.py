@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
-from matplotlib.image import imread  # noqa: E402
+from matplotlib.image import imread
 
-from freekd.visualization import DetectionRow, draw_detections  # noqa: E402
-from freekd.visualization.detections import MISSED, RIGHT, WRONG, match_detections  # noqa: E402
+from freekd.visualization import DetectionRow, draw_detections
+from freekd.visualization.detections import MISSED, RIGHT, WRONG, match_detections
 
 NAMES = [str(i) for i in range(10)]
 CELL = 128

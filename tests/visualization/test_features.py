@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
-from matplotlib.image import imread  # noqa: E402
+from matplotlib.image import imread
 
-from freekd.visualization import draw_feature_maps, spatial_softmax_heatmap  # noqa: E402
+from freekd.visualization import draw_feature_maps, spatial_softmax_heatmap
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 3.0])

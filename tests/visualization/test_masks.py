@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
-from matplotlib.image import imread  # noqa: E402
+from matplotlib.image import imread
 
-from freekd.visualization import draw_prompt_mask_levels, draw_prompt_masks  # noqa: E402
+from freekd.visualization import draw_prompt_mask_levels, draw_prompt_masks
 
 CELL = 64
 

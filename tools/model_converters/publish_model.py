@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from freekd.engine.publish import main  # noqa: E402
+from freekd.convert.publish import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

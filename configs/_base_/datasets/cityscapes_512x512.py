@@ -1,6 +1,6 @@
 """Cityscapes in crops of 512x512; evaluated on whole images."""
 
-from freekd.models.stock import stock_path
+from freekd.zoo.stock import stock_path
 
 _base_ = [stock_path("mmseg::_base_/datasets/cityscapes.py")]
 task = "seg"

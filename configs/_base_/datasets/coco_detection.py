@@ -1,6 +1,6 @@
 """COCO boxes, as stock mmdet reads them; the images are expected in data/coco/."""
 
-from freekd.models.stock import stock_path
+from freekd.zoo.stock import stock_path
 
 _base_ = [stock_path("mmdet::_base_/datasets/coco_detection.py")]
 task = "det"

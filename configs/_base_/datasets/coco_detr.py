@@ -1,6 +1,6 @@
 """COCO with the augmentation of Deformable DETR."""
 
-from freekd.models.stock import stock
+from freekd.zoo.stock import stock
 
 data, evaluation = stock(
     "mmdet::deformable_detr/deformable_detr_r50_16x2_50e_coco.py", "data", "evaluation"

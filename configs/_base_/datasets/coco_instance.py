@@ -1,6 +1,6 @@
 """COCO boxes and masks, for teachers whose own loss needs masks (stage 1 of a Mask R-CNN)."""
 
-from freekd.models.stock import stock_path
+from freekd.zoo.stock import stock_path
 
 _base_ = [stock_path("mmdet::_base_/datasets/coco_instance.py")]
 task = "det"

@@ -1,5 +1,5 @@
 """24 epochs, SGD, for 8 GPUs of 2 images (lr 0.02 for 16 images)."""
 
-from freekd.models.stock import stock_path
+from freekd.zoo.stock import stock_path
 
 _base_ = [stock_path("mmdet::_base_/schedules/schedule_2x.py")]

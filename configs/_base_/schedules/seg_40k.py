@@ -1,5 +1,5 @@
 """40 000 iterations, SGD, poly; for 16 crops. Checkpoints and mIoU every 4000."""
 
-from freekd.models.stock import stock_path
+from freekd.zoo.stock import stock_path
 
 _base_ = [stock_path("mmseg::_base_/schedules/schedule_40k.py")]

@@ -1,0 +1,41 @@
+"""Work-arounds for the 2022-era packages on today's torch, each with the fault it is for."""
+
+from .precision import (
+    autocast_of,
+    run_ops_in_float32,
+    to_float32,
+    unwrap_low_precision,
+    use_low_precision,
+    wrap_low_precision,
+)
+from .stack import (
+    apply,
+    apply_in_worker,
+    cpu_data_parallel,
+    hide_gpus_if_asked,
+    iterations_done,
+    plain_batch_norm,
+    quiet_imports,
+    rename_old_offsets,
+    shorten_epoch_pause,
+    usable_optimizer,
+)
+
+__all__ = [
+    "apply",
+    "apply_in_worker",
+    "autocast_of",
+    "cpu_data_parallel",
+    "hide_gpus_if_asked",
+    "iterations_done",
+    "plain_batch_norm",
+    "quiet_imports",
+    "rename_old_offsets",
+    "run_ops_in_float32",
+    "shorten_epoch_pause",
+    "to_float32",
+    "unwrap_low_precision",
+    "use_low_precision",
+    "usable_optimizer",
+    "wrap_low_precision",
+]

@@ -1,0 +1,215 @@
+"""Checks of single values of a config: each says what was expected, what came, and the remedy.
+
+A check takes the value and its key. Combine them, as in ``optional(integer(1))``.
+"""
+
+import ast
+import inspect
+import keyword
+import math
+import warnings
+from typing import Any, Callable, Mapping, Optional, get_args
+
+from freekd.config.errors import ConfigError
+
+Check = Callable[[Any, str], None]
+MOST_CHANNELS = 2**15
+MOST_LEVELS = 64
+
+
+def shown(value: Any) -> str:
+    """A value in an error, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of more than 4300 digits; a dict in itself
+        text = f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def refuse(key: str, expected: str, value: Any, remedy: str = "Correct it") -> ConfigError:
+    """The error for a value that is not what was expected."""
+    return ConfigError(
+        f"{key}: expected {expected}, got {shown(value)} ({type(value).__name__}). {remedy}."
+    )
+
+
+# --------------------------------------------------------------------------- kinds of values
+def text(value: Any, key: str) -> None:
+    """A string that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise refuse(key, "a string that is not empty", value)
+
+
+def flag(value: Any, key: str) -> None:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise refuse(key, "True or False", value)
+
+
+def integer(least: int, most: Optional[int] = None) -> Check:
+    """An integer in a range."""
+    wanted = f"an integer of at least {least}" if most is None else f"an integer, {least} to {most}"
+
+    def check(value: Any, key: str) -> None:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or value < least or (most is not None and value > most):
+            raise refuse(key, wanted, value)
+
+    return check
+
+
+def number(least: Optional[float] = None, most: Optional[float] = None) -> Check:
+    """A finite number in a range."""
+    wanted = "a finite number"
+    if least is not None:
+        wanted += f" of at least {least}" if most is None else f", {least} to {most}"
+
+    def check(value: Any, key: str) -> None:
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+        fits = fits and abs(value) < 1e300 and math.isfinite(value)  # 10**400 is no float
+        if not fits or (least is not None and value < least) or (most is not None and value > most):
+            raise refuse(key, wanted, value)
+
+    return check
+
+
+def mapping(value: Any, key: str) -> None:
+    """A dict."""
+    if not isinstance(value, Mapping):
+        raise refuse(key, "a dict", value)
+
+
+def dicts(value: Any, key: str) -> None:
+    """A list of dicts; None stands for an empty one."""
+    if isinstance(value, Mapping):
+        raise refuse(key, "a list of dicts", value, "Put it into [ ]")
+    if value is not None and not isinstance(value, (list, tuple)):
+        raise refuse(key, "a list of dicts", value)
+    for index, entry in enumerate(value or ()):
+        mapping(entry, f"{key}[{index}]")
+
+
+def optional(check: Check) -> Check:
+    """None, or what ``check`` takes."""
+    return lambda value, key: None if value is None else check(value, key)
+
+
+# --------------------------------------------------------------------------- what pairs are made of
+def model(value: Any, key: str) -> None:
+    """What :func:`freekd.zoo.stock.read_model` takes, as far as its kind goes."""
+    if isinstance(value, Mapping) and value:
+        return
+    if not isinstance(value, str) or not value.strip():
+        raise refuse(key, "a config path, 'mmdet::...' or 'mmseg::...', or a model dict", value)
+
+
+def both(value: Any, key: str) -> None:
+    """A module path, or one each for student and teacher."""
+    if isinstance(value, Mapping) and set(value) == {"student", "teacher"}:
+        text(value["student"], f"{key}.student")
+        text(value["teacher"], f"{key}.teacher")
+    elif not isinstance(value, str) or not value.strip():
+        raise refuse(key, "a module path, or a dict with 'student' and 'teacher'", value)
+
+
+def channels(value: Any, key: str) -> None:
+    """A number of channels, or one for each level."""
+    one = integer(1, MOST_CHANNELS)
+    if isinstance(value, (list, tuple)) and 0 < len(value) <= MOST_LEVELS:
+        for index, entry in enumerate(value):
+            one(entry, f"{key}[{index}]")
+    elif isinstance(value, int):
+        one(value, key)
+    else:
+        raise refuse(key, "an integer, or a list of integers, one per level", value)
+
+
+def parts(value: Any, key: str) -> None:
+    """Names of modules: a list, or a dict from the student's to the teacher's."""
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
+    elif isinstance(value, str):
+        raise refuse(key, "a list of module paths, or a dict", value, f"Write [{value!r}]")
+    elif value is not None and not isinstance(value, (list, tuple)):
+        raise refuse(key, "a list of module paths, or a dict", value)
+    for entry in value or ():
+        text(entry, f"{key}: each module path")
+
+
+def loss_name(value: Any, key: str) -> None:
+    """A name under which MMRazor sums a loss."""
+    if not isinstance(value, str) or "loss" not in value or "." in value:
+        raise refuse(key, "a name with 'loss' in it and no '.', such as 'loss_freekd'", value)
+
+
+def argument(parameter: inspect.Parameter) -> Check:
+    """A check for an argument of a loss, by its default and by what all losses mean by its name."""
+    name, default = parameter.name, parameter.default
+    check: Check = lambda value, key: None  # noqa: E731
+    if isinstance(default, bool):
+        check = flag
+    elif isinstance(default, (int, float)):
+        check = number(0 if name.endswith("weight") else None)
+        if name in ("beta", "tau"):  # divisors
+            check = positive
+    elif name == "reduction":
+        check = reduction
+    elif isinstance(default, str):
+        check = text
+    may_be_none = default is None or type(None) in get_args(parameter.annotation)
+    return optional(check) if may_be_none else check
+
+
+def positive(value: Any, key: str) -> None:
+    """A finite number of more than 0."""
+    number()(value, key)
+    if value <= 0:
+        raise refuse(key, "a number of more than 0", value)
+
+
+def reduction(value: Any, key: str) -> None:
+    """How a loss puts the differences together."""
+    if value not in ("none", "mean", "sum", "batchmean"):
+        raise refuse(key, "'mean', 'sum' or 'none'", value)
+
+
+# --------------------------------------------------------------------------- what can be written
+def plain(value: Any, key: str) -> None:
+    """Values that a run can write down with its config and read again, as mmcv writes them.
+
+    Raises:
+        ConfigError: a class, a function or another object, or a string or a key that would not
+            come back as it is.
+    """
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if not _is_key(name):
+                raise refuse(key, "keys that are names or integers", name, "Rename the key")
+            plain(inner, f"{key}.{name}")
+    elif isinstance(value, (list, tuple)):
+        for index, inner in enumerate(value):
+            plain(inner, f"{key}[{index}]")
+    elif isinstance(value, str):
+        if not _comes_back(f"'{value}'", value):
+            raise refuse(key, "a string without quotation mark, backslash and control sign", value)
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        raise refuse(key, "an integer of at most 63 bits", value)
+    elif not isinstance(value, (int, float)) and not _comes_back(str(value), value):
+        raise refuse(key, "a plain value: text, number, True, False, None, list or dict", value)
+
+
+def _is_key(name: Any) -> bool:
+    if isinstance(name, str):
+        return not keyword.iskeyword(name) and _comes_back(f"'{name}'", name)
+    return isinstance(name, int) and not isinstance(name, bool) and abs(name) < 2**63
+
+
+def _comes_back(written: str, value: Any) -> bool:
+    if isinstance(value, str) and not value.isprintable():
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of backslashes that mean nothing
+            return bool(ast.literal_eval(written) == value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False

@@ -1,0 +1,241 @@
+"""Channels and number of the maps that a module gives: told by the config, or by a blank image.
+
+The config's text counts only where it is certain; for all else the model is built, without
+pretrained weights, and one blank image goes as far as the module.
+"""
+
+import contextlib
+import inspect
+import random
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from freekd.checks import FeatureError
+from freekd.config.errors import ConfigError
+
+Size = Tuple[int, int]  # height, width
+_USUAL: Size = (128, 128)
+_OTHERS: Tuple[Size, ...] = ((224, 224), (300, 300), (384, 384), (512, 512), (640, 640))
+_MOST = 672  # pixels; larger images take too long for a look
+_SIZE_KEYS = ("img_size", "input_size", "pretrain_img_size", "crop_size", "img_scale", "size")
+
+
+class Maps(NamedTuple):
+    """What a module gives; ``channels`` is one number, or one per level where they differ."""
+
+    channels: Union[int, List[int]]
+    num_levels: int
+
+
+def tell_maps(model: Mapping[str, Any], module: str, key: str, reference: Any = None) -> Maps:
+    """Channels and number of the maps that ``module`` gives.
+
+    Args:
+        model: the config of a detector or segmentor.
+        module: path of the tapped module.
+        key: the config key of the module, for errors.
+        reference: what ``model`` was read from; its data tell the images' size if 128 pixels do
+            not do.
+
+    Raises:
+        ConfigError: the model cannot be built, has no such module (the nearest are named), or does
+            not give maps there when a blank image is sent through.
+    """
+    return _from_text(model, module) or _from_image(model, module, key, reference)
+
+
+# --------------------------------------------------------------------------- from the config
+def _from_text(model: Mapping[str, Any], module: str) -> Optional[Maps]:
+    """What the config says, where that is certain: FPNs and the last layer of a segmentor."""
+    if module == "neck" or module.endswith("transformer.encoder"):
+        neck = model.get("neck")  # an encoder: a level of the sequence per map of the neck
+        if isinstance(neck, Mapping):
+            channels, count = neck.get("out_channels"), neck.get("num_outs")
+            if _positive(channels) and _positive(count):
+                return Maps(channels, count)
+    if module == "decode_head.conv_seg":
+        head = model.get("decode_head")
+        if isinstance(head, Mapping):
+            channels = head.get("out_channels")
+            channels = head.get("num_classes") if channels is None else channels
+            if _positive(channels):
+                return Maps(channels, 1)
+    return None
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+# --------------------------------------------------------------------------- from a blank image
+class _Seen(BaseException):
+    """The tapped module has given its first output. No part of a model catches it."""
+
+
+def _from_image(model: Mapping[str, Any], module: str, key: str, reference: Any) -> Maps:
+    from mmrazor.models.builder import MODELS
+
+    from freekd.config.explain import building
+    from freekd.distill.run.taps import as_levels, hook_output
+    from freekd.distill.weights import find_module, without_pretrained
+
+    seen: List[Any] = []
+
+    def record(output: Any, sizes: Any) -> None:
+        seen.append((output, sizes))
+        raise _Seen
+
+    with _same_random_state(), torch.no_grad():
+        with building(key):
+            built = MODELS.build(without_pretrained(model)).eval()
+            hook_output(find_module(built, module, key), record)
+        reason = _send_images(built, model, module, reference)
+    if reason is None:
+        try:
+            levels = as_levels(*seen[0], key=f"{key}={module!r}")
+            return _maps_of(levels)
+        except FeatureError as error:
+            reason = str(error)
+    raise ConfigError(
+        f"{key}={module!r}: the channels and the number of its maps cannot be told from the config "
+        f"of {model.get('type')}, nor seen by a blank image: {reason}."
+    )
+
+
+def _maps_of(levels: List[Tensor]) -> Maps:
+    if not levels or any(level.dim() != 4 or level.shape[0] != 1 for level in levels):
+        shapes = [tuple(level.shape) for level in levels]
+        raise FeatureError(
+            f"for one image the module gives {shapes}, expected maps (1, C, H, W). Queries, boxes "
+            "and parts of images are no maps: tap a backbone, a neck or an encoder"
+        )
+    channels = [int(level.shape[1]) for level in levels]
+    return Maps(channels[0] if len(set(channels)) == 1 else channels, len(channels))
+
+
+def _send_images(
+    built: nn.Module, model: Mapping[str, Any], module: str, reference: Any
+) -> Optional[str]:
+    """Send blank images until one reaches the module: None, or why none does."""
+    from freekd.config.explain import explained
+
+    first = reason = None
+    for channels in _image_channels(built, model):
+        for size in _image_sizes(model, reference):
+            try:
+                _run(built, module, torch.zeros((1, channels, *size)))
+                reason = "the module takes no part"
+                break  # it will not in a larger image either
+            except _Seen:
+                return None
+            except NotImplementedError:
+                reason = "it lies in a part that cannot be run alone; tap the neck or a box head"
+                break
+            except Exception as error:  # what a model says of an image that it does not take
+                reason = f"{size[1]}x{size[0]} pixels, {channels} channels: {explained(error)}"
+            first = first or reason
+    return first or reason
+
+
+def _run(built: Any, module: str, img: Tensor) -> None:
+    from freekd.distill.run.partial import PartialRun
+
+    height, width = img.shape[-2:]
+    shape = (height, width, img.shape[1])
+    metas = [
+        dict(
+            img_shape=shape, pad_shape=shape, ori_shape=shape, batch_input_shape=(height, width),
+            scale_factor=1.0, flip=False, filename=None,
+        )
+    ]  # fmt: skip
+    run = PartialRun(built, [module])
+    if run.possible:
+        feats = run.features(img, metas)
+        for stage in run.stages:
+            run.roi_head(feats, img.new_tensor([[0.0, 0.0, 0.0, width / 2, height / 2]]), stage)
+    elif hasattr(built, "encode_decode"):
+        built.encode_decode(img, metas)
+        feats, root = built.extract_feat(img), module.split(".")[0]
+        heads = getattr(built, root)  # auxiliary heads, and hooks of a cascade's: training alone
+        before: Tuple[Any, ...] = ()
+        for head in heads if isinstance(heads, nn.ModuleList) else [heads]:
+            out = head(feats, *before)
+            before = (out,) if root == "decode_head" else ()
+    else:  # such as SOLO's mask head, or the head of semantic maps of a panoptic FPN
+        head = getattr(built, module.split(".")[0])
+        takes = inspect.signature(head.forward).parameters
+        feats = built.extract_feat(img)
+        head(feats, metas) if "img_metas" in takes else head(feats)
+
+
+def _image_channels(built: nn.Module, model: Mapping[str, Any]) -> Iterator[int]:
+    """Channels of the images, the most likely number first."""
+    backbone = model.get("backbone")
+    found = [backbone.get("in_channels")] if isinstance(backbone, Mapping) else []
+    convs = [m for m in getattr(built, "backbone", built).modules() if isinstance(m, nn.Conv2d)]
+    if convs:
+        first = convs[0].in_channels
+        found += [first, first // 4]  # YOLOX's first layer puts four pixels into one
+    yield from dict.fromkeys(channels for channels in [*found, 3] if _positive(channels))
+
+
+def _image_sizes(model: Mapping[str, Any], reference: Any) -> Iterator[Size]:
+    """A small size, then those that the config names, then what is usual for fixed sizes."""
+    tried = {_USUAL}
+    yield _USUAL
+    named = _sizes_in(model.get("backbone"))
+    with contextlib.suppress(ValueError, OSError):  # it was read before
+        named += _sizes_of(reference)
+    for size in [*named, *_OTHERS]:
+        if size not in tried and max(size) <= _MOST:
+            tried.add(size)
+            yield size
+
+
+def _sizes_of(reference: Any) -> List[Size]:
+    """The sizes in the training data of the config that ``reference`` names."""
+    from freekd.zoo.config_file import read_config
+    from freekd.zoo.stock import find_config
+
+    while isinstance(reference, Mapping):
+        reference = reference.get("config")
+    if not isinstance(reference, str):
+        return []
+    cfg = read_config(find_config(reference, "config"))
+    return _sizes_in((cfg.get("data") or {}).get("train")) or _sizes_of(cfg.get("model"))
+
+
+def _sizes_in(node: Any) -> List[Size]:
+    found: List[Size] = []
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            found += _as_sizes(value) if name in _SIZE_KEYS else _sizes_in(value)
+    elif isinstance(node, (list, tuple)):
+        for item in node:
+            found += _sizes_in(item)
+    return found
+
+
+def _as_sizes(value: Any) -> List[Size]:
+    if _positive(value):
+        return [(value, value)]
+    if isinstance(value, (list, tuple)):
+        if len(value) == 2 and all(_positive(part) for part in value):
+            return [(int(value[0]), int(value[1]))]
+        return [size for part in value for size in _as_sizes(part) if not _positive(part)]
+    return []
+
+
+@contextlib.contextmanager
+def _same_random_state() -> Iterator[None]:
+    """What is drawn in the block is as if it had not been."""
+    states: Dict[str, Any] = dict(python=random.getstate(), numpy=np.random.get_state())
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(states["python"])
+        np.random.set_state(states["numpy"])

@@ -1,0 +1,1 @@
+"""From a training checkpoint to what users keep: student, prompts, ONNX, a file to publish."""

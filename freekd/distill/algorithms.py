@@ -1,0 +1,189 @@
+"""The two stages as MMRazor algorithms: prompt finetuning, then distillation."""
+
+from typing import Any, Collection, Dict, Optional, Sequence
+
+import torch
+from mmrazor.models.algorithms import GeneralDistill
+from mmrazor.models.algorithms.base import BaseAlgorithm
+from mmrazor.models.builder import ALGORITHMS
+
+from freekd.checks import check_choice
+from freekd.distill.annotations import check_annotations
+from freekd.distill.class_maps import both_lists, other_order
+from freekd.distill.distiller import FreeKDDistiller
+from freekd.distill.inherit import Inherited, Parts, inherit_weights
+from freekd.distill.stand_for import StandsForModel
+from freekd.distill.weights import resolve_model
+from freekd.prompts.dissimilarity import DISSIMILARITIES
+from freekd.prompts.file import save_prompts
+
+
+@ALGORITHMS.register_module()
+class FrequencyPromptFinetune(StandsForModel, BaseAlgorithm):
+    """Stage 1: L_prompt = L_finetune + lambda L_dis (Eq. 9); only prompts and gate learn.
+
+    Args:
+        architecture: a :class:`FrequencyPromptTeacher`.
+        dissimilarity: ``jaccard`` (the paper) or ``dice`` (the release).
+        dissimilarity_weight: lambda.
+        class_map: ``by_index``: the data's labels are the teacher's classes whatever their names;
+            None: other names, or another order, are an error.
+
+    In the log: the teacher's own terms on the masked features as ``teacher.*``,
+    ``loss_dissimilarity`` (weighted), and ``mask_sum``, the mean over all bands of the sum over T
+    of the masks: T/2 at the start; a band that the task needs whole has a sum near 1.
+    """
+
+    def __init__(
+        self,
+        architecture: Dict[str, Any],
+        dissimilarity: str = "jaccard",
+        dissimilarity_weight: float = 1.0,
+        class_map: Optional[str] = None,
+        **kwargs: Any,
+    ) -> None:
+        check_choice("algorithm.dissimilarity", dissimilarity, DISSIMILARITIES)
+        check_choice("algorithm.class_map", class_map, (None, "by_index"))
+        super().__init__(architecture, **kwargs)
+        self.dissimilarity = dissimilarity
+        self.dissimilarity_weight = dissimilarity_weight
+        self.class_map = class_map
+        self._complete = True
+
+    def check_ready(
+        self, image: Optional[Sequence[int]] = None, given: Optional[Collection[str]] = None
+    ) -> None:
+        """The labels that the teacher's own loss sees must be its classes, in its order.
+
+        Args:
+            image: (channels, height, width) of the data's images.
+            given: keys of a batch.
+
+        Raises:
+            ValueError: its checkpoint names others, or in another order; or its loss needs an
+                annotation that a batch does not have.
+        """
+        teacher = self.architecture
+        if given is not None:
+            key = "prompt.without_losses"
+            check_annotations(teacher.model, given, teacher.without_losses, "teacher", key)
+        ours, theirs = getattr(self, "CLASSES", None), self.architecture.teacher_classes
+        if self.class_map is None and other_order(ours, theirs):
+            raise ValueError(
+                "the teacher's own loss compares its outputs with the data's labels, and "
+                f"{both_lists(ours, theirs, 'data')}. Give data.train.classes (val, test) the "
+                "teacher's names in its order, or, if they mean the same one by one, set "
+                "algorithm.class_map='by_index' (prompt.class_map)"
+            )
+
+    def forward(self, img: Any, return_loss: bool = True, **kwargs: Any) -> Any:
+        """The losses of stage 1, or the prompted teacher's results."""
+        if not return_loss:
+            return self.architecture(img, return_loss=False, **kwargs)
+        teacher = self.architecture
+        losses = {
+            f"teacher.{name}": value
+            for name, value in teacher.forward_prompted(img=img, **kwargs).items()
+        }
+        masks = teacher.masks
+        losses["loss_dissimilarity"] = self.dissimilarity_weight * teacher.prompts.dissimilarity(
+            masks, self.dissimilarity
+        )
+        sums = [mask.detach().sum(dim=1).mean() for level in masks for mask in level]
+        losses["mask_sum"] = sum(sums) / len(sums)
+        return losses
+
+    def train_step(self, data: Dict[str, Any], optimizer: Optional[Any]) -> Dict[str, Any]:
+        """One step; ``ratio.dissimilarity`` in the log is lambda L_dis / L_finetune."""
+        outputs: Dict[str, Any] = super().train_step(data, optimizer)
+        log = outputs["log_vars"]
+        task = sum(v for k, v in log.items() if k.startswith("teacher.") and "loss" in k)
+        log["ratio.dissimilarity"] = log["loss_dissimilarity"] / task if task else float("nan")
+        return outputs
+
+    def save_prompts(self, path: str) -> None:
+        """Write the prompt file that stage 2 reads."""
+        teacher = self.architecture
+        save_prompts(teacher.prompts, path, teacher.prompt_info())
+
+
+@ALGORITHMS.register_module()
+class FreeKDDistill(StandsForModel, GeneralDistill):
+    """Stage 2: L_student = L_task + mu L_FreeKD (Eq. 14), with any terms beside it.
+
+    Args:
+        architecture: MMRazor's ``MMDetArchitecture`` or ``MMSegArchitecture``; its ``model`` is
+            the student, a model dict, the path of a config file, or a stock config such as
+            ``mmdet::retinanet/retinanet_r50_fpn_2x_coco.py``.
+        distiller: a :class:`FreeKDDistiller`.
+        inherit: parts of the student that start with the teacher's weights, such as
+            ``["neck", "bbox_head"]``; see :func:`freekd.distill.inherit.inherit_weights`.
+
+    In the log, beside each term: ``ratio.<term>``, its size relative to the student's task loss.
+    """
+
+    def __init__(
+        self,
+        architecture: Dict[str, Any],
+        distiller: Dict[str, Any],
+        inherit: Parts = (),
+        **kwargs: Any,
+    ) -> None:
+        if kwargs.get("with_teacher_loss"):
+            raise ValueError(
+                "algorithm.with_teacher_loss=True: the teacher is frozen, its loss teaches nothing"
+            )
+        architecture = dict(architecture)
+        architecture["model"] = resolve_model(
+            architecture.get("model"), "algorithm.architecture.model"
+        )
+        super().__init__(architecture=architecture, distiller=distiller, **kwargs)
+        if isinstance(inherit, str):
+            raise ValueError(f"algorithm.inherit={inherit!r}: expected a list, [{inherit!r}]")
+        self.inherit = inherit
+        self.inherited: Optional[Inherited] = None
+        self._complete = True
+
+    def init_weights(self) -> None:
+        """Student and teacher as their configs say; then the student inherits."""
+        super().init_weights()
+        if self.inherit and self.distiller is not None:
+            with torch.no_grad():
+                self.inherited = inherit_weights(
+                    self.architecture.model,
+                    self.distiller.teacher,
+                    self.inherit,
+                    "algorithm.inherit",
+                    getattr(self.distiller, "teacher_classes", None),
+                    getattr(self.distiller, "class_map", None),
+                )
+
+    def check_ready(
+        self, image: Optional[Sequence[int]] = None, given: Optional[Collection[str]] = None
+    ) -> None:
+        """What can only be checked once all weights are loaded, see the distiller's.
+
+        Args:
+            image: (channels, height, width) of the data's images.
+            given: keys of a batch.
+        """
+        student = self.architecture.model
+        if given is not None:
+            check_annotations(student, given, who="student")
+        if isinstance(self.distiller, FreeKDDistiller):
+            if given is not None:
+                self.distiller.check_annotations(given)
+            self.distiller.check_ready()
+            self.distiller.check_class_names(student)
+            self.distiller.check_shapes(student, image)
+
+    def train_step(self, data: Dict[str, Any], optimizer: Optional[Any]) -> Dict[str, Any]:
+        """One step, with each distillation term's size relative to the task loss in the log."""
+        outputs: Dict[str, Any] = super().train_step(data, optimizer)
+        log = outputs["log_vars"]
+        task = sum(v for k, v in log.items() if k.startswith("student.") and "loss" in k)
+        for name in [name for name in log if name.startswith("distiller.")]:
+            short = name[len("distiller.") :].replace("loss_", "").rsplit(".", 1)[0]
+            ratio = log[name] / task if task else float("nan")
+            log[f"ratio.{short}"] = log.get(f"ratio.{short}", 0.0) + ratio
+        return outputs

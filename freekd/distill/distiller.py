@@ -1,0 +1,319 @@
+"""``FreeKDDistiller``: MMRazor's ``SingleTeacherDistiller``, with what it lacks.
+
+The teacher stays in evaluation mode and frozen, and runs no further than the taps need; a wrong
+config is refused before training; each tapped module has one hook; a RoI head of the teacher is
+fed with the student's proposals. The teacher is held, see :class:`freekd.held.HoldsFrozen`: no
+checkpoint, optimizer, average of weights or hook that walks modules meets it.
+"""
+
+from contextlib import contextmanager
+from typing import Any, Collection, Dict, Iterator, List, Optional, Sequence, Union
+
+import torch
+from mmrazor.models.builder import DISTILLERS
+from mmrazor.models.distillers import SingleTeacherDistiller
+from torch import Tensor, nn
+
+from freekd.checks import FeatureError, check_choice
+from freekd.distill.annotations import check_annotations, left_out, missing
+from freekd.distill.class_maps import CLASS_MAPS, reorder
+from freekd.distill.class_taps import check_classes, class_orders
+from freekd.distill.components import (
+    apply_loss,
+    check_calls,
+    check_components,
+    check_roi_head,
+    check_same_images,
+)
+from freekd.distill.run.dry_run import dry_run
+from freekd.distill.run.partial import PartialRun, Proposals
+from freekd.distill.run.taps import hook_output
+from freekd.distill.run.teacher_run import TeacherRun, check_autocast
+from freekd.distill.weights import (
+    find_module,
+    load_teacher_weights,
+    resolve_model,
+    set_frozen_mode,
+    warn_untrained,
+    without_pretrained,
+)
+from freekd.held import HoldsFrozen
+from freekd.prompts.file import MAKE_COMMAND, fingerprint
+
+
+@DISTILLERS.register_module()
+class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
+    """A distiller with one frozen teacher.
+
+    Args:
+        teacher: a model dict, the path of a config file, or a stock config such as
+            ``mmdet::retinanet/retinanet_r101_fpn_2x_coco.py``.
+        teacher_checkpoint: the teacher's weights, path or address, loaded by ``init_weights``.
+        components: as in MMRazor: ``student_module``, ``teacher_module``, ``losses`` (each with a
+            ``name``), optionally ``align_module``, and ``resize`` (True: maps of another size are
+            meant). A loss that is not made for a tuple of pyramid levels (MMRazor's and mmdet's
+            own) is applied to each level, or each call of a head, and summed. Where
+            ``teacher_module`` lies in the RoI head, that head sees the student's proposals.
+        save_teacher: keep the teacher in checkpoints; by default they have the student's size.
+        min_share: the least share of the teacher's weights that its checkpoint must fill.
+        teacher_autocast: ``bfloat16`` or ``float16``: the teacher alone runs under autocast; None:
+            as the whole run does.
+        class_map: where something indexed by class is tapped (or inherited) and the teacher's file
+            names the classes in another order: None, an error; ``by_name``, channels of one name
+            are compared; ``by_index``, as they stand, whatever their names.
+
+    Raises:
+        ValueError: see :func:`freekd.distill.components.check_components`; a module path that does
+            not exist, with the nearest ones; another ``teacher_autocast``.
+    """
+
+    def __init__(
+        self,
+        teacher: Union[str, Dict[str, Any]],
+        components: Sequence[Dict[str, Any]],
+        teacher_checkpoint: Optional[str] = None,
+        save_teacher: bool = False,
+        min_share: float = 0.95,
+        teacher_autocast: Optional[str] = None,
+        class_map: Optional[str] = None,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs.pop("teacher_trainable", False):
+            raise ValueError("distiller.teacher_trainable=True: the teacher of FreeKD is frozen")
+        check_autocast(teacher_autocast)
+        check_choice("distiller.class_map", class_map, CLASS_MAPS)
+        teacher = resolve_model(teacher, "distiller.teacher")
+        if teacher_checkpoint is not None:
+            teacher = without_pretrained(teacher)
+        super().__init__(teacher=teacher, components=check_components(components), **kwargs)
+        self.teacher_checkpoint = teacher_checkpoint
+        self.min_share = min_share
+        self.teacher_autocast = teacher_autocast
+        self.teacher_share: Optional[float] = None  # of the weights that the checkpoint filled
+        self.teacher_classes: Optional[Sequence[str]] = None  # as its checkpoint names them
+        self.class_map = class_map
+        self.class_orders: Dict[int, Tensor] = {}  # component -> the student's channels reordered
+        self.handles: List[Any] = []
+        self.recording = False
+        self.save_teacher = save_teacher
+        self.hold("teacher")
+        self.teacher.requires_grad_(False)
+        self.teacher.eval()
+        if save_teacher:
+            self._register_state_dict_hook(_put_teacher_in)
+
+    def _load_from_state_dict(
+        self, state_dict: Dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """With ``save_teacher``, a checkpoint's teacher takes the place of this one."""
+        if self.save_teacher:
+            start = f"{prefix}teacher."
+            kept = {k[len(start) :]: v for k, v in state_dict.items() if k.startswith(start)}
+            self.teacher.load_state_dict(kept, strict=bool(kept))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def init_weights(self) -> None:
+        """Load the teacher's checkpoint, or, without one, run its config's own init."""
+        if self.teacher_checkpoint is None:
+            warn_untrained("distiller.teacher_checkpoint")
+            self.teacher.init_weights()
+            super().init_weights()
+        else:
+            self.teacher_share, self.teacher_classes = load_teacher_weights(
+                self.teacher,
+                self.teacher_checkpoint,
+                "algorithm.distiller.teacher_checkpoint",
+                self.min_share,
+            )
+        self.teacher.requires_grad_(False)
+
+    # ----------------------------------------------------------------- checks before training
+    def check_ready(self) -> None:
+        """Refuse prompts that were made with another teacher, or for another module of it.
+
+        Raises:
+            ValueError: names both and the command that makes prompts.
+        """
+        found = None
+        for component in self.components:
+            for loss in component.losses:
+                info = getattr(self.losses[loss.name], "prompt_info", {})
+                module = info.get("teacher_module")
+                if module is not None and module != component.teacher_module:
+                    raise ValueError(
+                        f"{loss.name}: the prompts were made for teacher_module={module!r}, the "
+                        f"component taps {component.teacher_module!r}"
+                    )
+                made_with = info.get("teacher_fingerprint")
+                if made_with is None:
+                    continue
+                found = found or fingerprint(self.teacher)
+                if made_with != found:
+                    raise ValueError(
+                        f"{loss.name}: the prompts were made with a {info.get('teacher')} of "
+                        f"fingerprint {made_with} ({info.get('teacher_checkpoint')}), this teacher "
+                        f"({self.teacher_checkpoint}) has {found}. Set distiller."
+                        f"teacher_checkpoint to the former, or make new prompts: {MAKE_COMMAND}"
+                    )
+
+    def check_annotations(self, given: Collection[str]) -> None:
+        """A teacher that can only be run whole computes its losses, which want their annotations.
+
+        Raises:
+            ValueError: the data does not give one, and its head cannot be left out.
+        """
+        if not self.partial_teacher.possible:
+            optional = [need.head for need in missing(self.teacher, given) if need.optional]
+            check_annotations(self.teacher, given, optional, "teacher")
+
+    def check_class_names(self, student: nn.Module) -> None:
+        """Where a tap is indexed by class, both must mean the same, see :mod:`.class_taps`."""
+        self.class_orders = class_orders(
+            student,
+            self.teacher_classes,
+            self.components,
+            self.class_map,
+            f"the teacher's checkpoint ({self.teacher_checkpoint})",
+        )
+
+    def check_shapes(
+        self, student: nn.Module, image: Optional[Sequence[int]] = None
+    ) -> Dict[str, List[str]]:
+        """Send one blank image through both models, see :mod:`freekd.distill.run.dry_run`."""
+        return dry_run(self, student, self._partial(student), image)
+
+    # ----------------------------------------------------------------- hooks
+    def prepare_from_student(self, student: nn.Module) -> None:
+        """Hook the tapped modules, each once.
+
+        Raises:
+            ValueError: no such module, with the nearest names; or class maps of other classes.
+        """
+        self.teacher_run = TeacherRun(self.teacher, self.components, self.teacher_autocast)
+        self.partial_teacher = self.teacher_run.partial
+        for i, component in enumerate(self.components):
+            key = f"distiller.components[{i}]"
+            find_module(student.model, component.student_module, f"{key}.student_module")
+            find_module(self.teacher, component.teacher_module, f"{key}.teacher_module")
+            check_classes(student.model, self.teacher, component, key)
+            check_roi_head(self.teacher, self.partial_teacher, component, key)
+        self.teacher_run.check_precision()
+        check_same_images(student.model, self.teacher)
+        self.remove_hooks()
+        for model, outputs in (
+            (student.model, self.student_outputs),
+            (self.teacher, self.teacher_outputs),
+        ):
+            modules = dict(model.named_modules())
+            for name, calls in outputs.items():
+                self.handles.append(hook_output(modules[name], self._record(calls, name)))
+        self._proposals = Proposals(self._partial(student.model))
+        self.handles += self._proposals.handles
+
+    def _partial(self, student: nn.Module) -> PartialRun:
+        return PartialRun(student, [component.student_module for component in self.components])
+
+    def _record(self, outputs: List[Any], name: str) -> Any:
+        root = name.split(".")[0]
+
+        def record(output: Any, sizes: Any) -> None:
+            if not (self.training or self.recording):
+                return
+            if root == "roi_head":  # OHEM and its like run the head before: the last call counts
+                outputs.clear()
+            elif root == "decode_head" and outputs:  # cascades run a head again for the next one
+                return
+            outputs.append((output, sizes))
+
+        return record
+
+    def reset_outputs(self, outputs: Dict[str, List[Any]]) -> None:
+        """Forget what the taps of student or teacher gave."""
+        for recorded in outputs.values():
+            recorded.clear()
+
+    def remove_hooks(self) -> None:
+        """Take all hooks off student and teacher."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles = []
+
+    def train(self, mode: bool = True) -> "FreeKDDistiller":
+        """Training mode for the losses' own layers; the teacher stays in evaluation mode."""
+        nn.Module.train(self, mode)
+        set_frozen_mode(self.teacher, mode)
+        if not mode:
+            self.forget()
+        return self
+
+    # ----------------------------------------------------------------- the teacher's part of a step
+    def exec_teacher_forward(self, data: Dict[str, Any]) -> Any:
+        """Run the teacher without gradient, and no further than the taps need.
+
+        Its RoI heads wait for the student's proposals, see :meth:`compute_distill_loss`.
+        """
+        self.forget()
+        if not self.partial_teacher.possible:  # run whole, with losses that nobody wants
+            lacking = [need for need in missing(self.teacher, data) if need.optional]
+            with left_out(self.teacher, [need.head for need in lacking]):
+                return super().exec_teacher_forward(data)
+        self.reset_ctx_teacher_mode(True)
+        return self.teacher_run.features(data["img"], data["img_metas"])
+
+    def compute_distill_loss(self, data: Optional[Dict[str, Any]] = None) -> Dict[str, Tensor]:
+        """Each term by name, after teacher and student have run.
+
+        Raises:
+            RuntimeError: a tapped module did not run, or not as often in student and teacher.
+        """
+        self.teacher_run.roi_heads(self._proposals.rois)
+        images = None if data is None else len(data["img"])
+        terms: Dict[str, Tensor] = {}
+        for i, component in enumerate(self.components):
+            where = f"distiller.components[{i}]"
+            students = self.student_outputs[component.student_module]
+            teachers = self.teacher_outputs[component.teacher_module]
+            check_calls(students, teachers, component, where)
+            name = f"component_{i}"
+            align = self.align_modules[name] if name in self.align_modules else None
+            order = self.class_orders.get(i)
+            for call, (s_out, t_out) in enumerate(zip(students, teachers)):
+                if order is not None:
+                    s_out = reorder(s_out[0], order), s_out[1]
+                for loss in component.losses:
+                    module = self.losses[loss.name]
+                    module.current_data = data
+                    with _naming(loss.name, where):
+                        terms[f"{loss.name}.{call}"] = apply_loss(
+                            module, s_out, t_out, align, component, where, images
+                        )
+                    module.current_data = None
+        self.teacher_run.forget()
+        self._proposals.forget()
+        return terms
+
+    def forget(self) -> None:
+        """The taps let go of the last step's maps, which would outlive its backward pass."""
+        self.reset_outputs(self.student_outputs)
+        self.reset_outputs(self.teacher_outputs)
+
+
+@contextmanager
+def _naming(loss: str, where: str) -> Iterator[None]:
+    """What a loss of MMRazor's, mmdet's or a user's raises, with its name and its component."""
+    try:
+        yield
+    except FeatureError:
+        raise
+    except (ValueError, TypeError, IndexError, AssertionError, RuntimeError) as error:
+        if isinstance(error, getattr(torch, "OutOfMemoryError", ())):
+            raise
+        raise FeatureError(
+            f"{where}: {loss} cannot compare what its taps give ({type(error).__name__}: {error}). "
+            "Tap other modules, or take another loss"
+        ) from error
+
+
+def _put_teacher_in(module: Any, state_dict: Dict[str, Tensor], prefix: str, *_: Any) -> None:
+    for name, value in module.teacher.state_dict().items():
+        state_dict[f"{prefix}teacher.{name}"] = value.clone()  # averages are taken in place

@@ -1,0 +1,1 @@
+"""The Haar transform, distance and masks as Triton kernels."""

@@ -1,0 +1,27 @@
+"""Distillation losses in pure torch, one file per method: function, module, card."""
+
+import pkgutil
+from functools import lru_cache
+from importlib import import_module
+from typing import Dict
+
+from .card import Card, Published
+
+__all__ = ["Card", "Published", "cards"]
+
+
+@lru_cache(maxsize=None)
+def cards() -> Dict[str, Card]:
+    """Every method of this package by name: the files that define ``CARD``.
+
+    >>> cards()["freekd"].type
+    'FreeKDLoss'
+    """
+    found = {}
+    for info in pkgutil.iter_modules(__path__):
+        card = getattr(import_module(f"{__name__}.{info.name}"), "CARD", None)
+        if card is not None:
+            if card.name != info.name:
+                raise ImportError(f"losses/{info.name}.py: its card is named {card.name!r}")
+            found[card.name] = card
+    return found

@@ -1,0 +1,1 @@
+"""Prompts: their spec, masks, files, and the release's files."""

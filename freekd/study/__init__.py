@@ -1,0 +1,1 @@
+"""Runs side by side: the quickstart, its table and its pictures."""

@@ -1,0 +1,1 @@
+"""Stock configs by name, their files and their weights."""

@@ -1,0 +1,583 @@
+"""``pair`` and ``prompt``, spelled out. Oracle: the algorithm written by hand; stock mmdet."""
+
+import subprocess
+import sys
+from pathlib import Path
+from urllib.error import URLError
+
+import mmcv
+import pytest
+import torch
+
+from freekd.config import fields, load, pair
+from freekd.config import print as print_config
+from freekd.config.errors import ConfigError
+from freekd.engine import build, check_data
+from freekd.zoo import download
+
+ROOT = Path(__file__).resolve().parents[2]
+TEACHER = "mmdet::faster_rcnn/faster_rcnn_r101_fpn_2x_coco.py"
+STUDENT = "mmdet::faster_rcnn/faster_rcnn_r50_fpn_2x_coco.py"
+PAIR = dict(
+    teacher=TEACHER, student=STUDENT, teacher_checkpoint="t.pth", freekd=dict(loss_weight=2)
+)
+
+
+def load_pair(tmp_path, options=None, **keys):
+    path = tmp_path / "config.py"
+    path.write_text("\n".join(f"{name} = {value!r}" for name, value in keys.items()) + "\n")
+    return load.load_config(str(path), options)
+
+
+def test_a_pair_is_what_one_would_write_by_hand(tmp_path):
+    pair = dict(
+        PAIR, prompts="p.pth", mse=dict(loss_weight=3),
+        regression=[
+            dict(student="roi_head.bbox_head.fc_reg", teacher="roi_head.bbox_head.0.fc_reg"),
+            dict(module="rpn_head.rpn_reg", beta=0.1, loss_weight=0.5),
+        ],
+        inherit=["neck"],
+    )  # fmt: skip
+    maps = dict(student_channels=256, teacher_channels=256, num_levels=5)
+    expected = dict(
+        type="FreeKDDistill",
+        architecture=dict(type="MMDetArchitecture", model=STUDENT),
+        inherit=["neck"],
+        distiller=dict(
+            type="FreeKDDistiller", teacher=TEACHER, teacher_checkpoint="t.pth", min_share=0.95,
+            teacher_autocast=None, class_map=None,
+            components=[
+                dict(
+                    student_module="neck", teacher_module="neck", resize=False,
+                    losses=[
+                        dict(type="FreeKDLoss", name="loss_freekd", prompts="p.pth",
+                             loss_weight=2, **maps),
+                        dict(type="FeatureMSELoss", name="loss_mse", loss_weight=3, **maps),
+                    ],
+                ),
+                dict(
+                    student_module="roi_head.bbox_head.fc_reg",
+                    teacher_module="roi_head.bbox_head.0.fc_reg",
+                    losses=[dict(type="mmdet.SmoothL1Loss", name="loss_regression")],
+                ),
+                dict(
+                    student_module="rpn_head.rpn_reg", teacher_module="rpn_head.rpn_reg",
+                    losses=[dict(type="mmdet.SmoothL1Loss", name="loss_regression_1", beta=0.1,
+                                 loss_weight=0.5)],
+                ),
+            ],
+        ),
+    )  # fmt: skip
+    assert load_pair(tmp_path, pair=pair).algorithm == expected
+
+
+def test_a_prompt_is_what_one_would_write_by_hand(tmp_path):
+    seg = "mmseg::pspnet/pspnet_r101-d8_512x1024_40k_cityscapes.py"
+    cfg = load_pair(
+        tmp_path, prompt=dict(teacher=seg, module="decode_head.conv_seg", num_prompts=6)
+    )
+    assert cfg.algorithm == dict(
+        type="FrequencyPromptFinetune",
+        architecture=dict(
+            type="FrequencyPromptTeacher", model=seg, checkpoint=None, channels=19, num_levels=1,
+            module="decode_head.conv_seg", num_prompts=6, wavelet="haar", dwt_levels=3,
+            dwt_mode="zero", granularity="band", gate="position", min_share=0.95,
+            without_losses=(),
+        ),
+        dissimilarity="jaccard", dissimilarity_weight=1.0, class_map=None,
+    )  # fmt: skip
+
+
+def test_segmentors_get_their_architecture(tmp_path):
+    seg = "mmseg::pspnet/pspnet_r18-d8_512x1024_80k_cityscapes.py"
+    pair = dict(PAIR, teacher=seg, student=seg, module="decode_head.conv_seg")
+    algorithm = load_pair(tmp_path, pair=pair).algorithm
+    assert algorithm.architecture.type == "MMSegArchitecture"
+    assert algorithm.distiller.components[0].losses[0].teacher_channels == 19
+
+
+# one value of another kind for each key; what else may be typed is in test_fuzz_config.py
+WRONG = dict(
+    teacher=3, student=[STUDENT], teacher_checkpoint=True, module=["neck"], prompts={},
+    freekd=1.0, mse=[dict(loss_weight=1)], regression=dict(module="a"), inherit="neck",
+    components=[3], channels=2.5, student_channels=[256, "256"], num_levels=0, resize=1,
+    min_share=1.5, teacher_autocast=16, class_map=1,
+)  # fmt: skip
+WRONG_PROMPT = dict(
+    teacher={}, teacher_checkpoint="", module=dict(student="a", teacher="b"), num_prompts=2.0,
+    wavelet=None, dwt_levels=True, dwt_mode=0, granularity=None, gate=False, dissimilarity=1,
+    dissimilarity_weight=-0.1, channels=0, num_levels=65, min_share=float("inf"), class_map=[],
+    without_losses="mask_head",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "short, wrong, kind, checks",
+    [
+        ("pair", WRONG, pair.Pair, pair.PAIR_CHECKS),
+        ("prompt", WRONG_PROMPT, pair.Prompt, pair.PROMPT_CHECKS),
+    ],
+)
+def test_a_value_of_another_kind(tmp_path, short, wrong, kind, checks):
+    sound = PAIR if short == "pair" else dict(teacher=TEACHER)
+    assert set(wrong) == set(kind._fields) <= set(checks)
+    for name, value in wrong.items():
+        path = tmp_path / "config.py"
+        path.write_text(f"inf = float('inf')\n{short} = {dict(sound, **{name: value})!r}\n")
+        with pytest.raises(ConfigError) as error:
+            load.load_config(str(path))
+        words = [f"{short}.{name}", "expected", "" if "[" in str(error.value) else repr(value)]
+        assert all(word in str(error.value) for word in words), str(error.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["it's.pth", "a\\nb.pth", "a\nb.pth", "\ud800", int, len, {"class": 1}, {1.5: 1}, 2**63],
+)
+def test_what_a_run_could_not_write_down(value):
+    """mmcv puts a text between quotation marks as it is, a key of a dict before a ``=``."""
+    with pytest.raises(ConfigError, match=r"^pair.student.backbone.x: expected"):
+        fields.plain(dict(config=STUDENT, backbone=dict(x=value)), "pair.student")
+
+
+def test_what_a_run_can_write_down(tmp_path):
+    values = ["a b", 'say "x"', "C:/d\\d", 1.5, True, None, (1, 2), [dict(a=1), {0: 2}], {"a b": 1}]
+    fields.plain(values, "x")
+    (tmp_path / "a.py").write_text(mmcv.Config(dict(x=dict(enumerate(values)))).pretty_text)
+    assert list(mmcv.Config.fromfile(str(tmp_path / "a.py")).x.values()) == values
+
+
+@pytest.mark.parametrize(
+    "keys, words",
+    [
+        (dict(freekd=dict(name="x")), ["pair.freekd.name", "'loss'", "'x'"]),
+        (dict(freekd=dict(name="loss.x")), ["pair.freekd.name", "no '.'"]),
+        (dict(freekd=dict(type="FreKDLoss")), ["pair.freekd.type", "nearest: FreeKDLoss"]),
+        (dict(mse=dict(type="mmdet.SmothL1Loss")), ["nearest: mmdet.SmoothL1Loss"]),
+        (dict(mse=dict(type="L1Loss")), ["pair.mse.type='L1Loss'", "nearest: mmdet.L1Loss"]),
+        (dict(mse=dict(type="mmdet.L1Loss", beta=1)), ["mmdet.L1Loss has unknown keys ['beta']"]),
+        (dict(freekd=dict(loss_weight=-1)), ["pair.freekd.loss_weight", "at least 0", "-1"]),
+        (dict(freekd=dict(loss_weight=True)), ["pair.freekd.loss_weight", "number", "True"]),
+        (dict(freekd=dict(loss_weight="3")), ["pair.freekd.loss_weight", "number", "'3'"]),
+        (dict(freekd=dict(wavelet=3)), ["pair.freekd.wavelet", "string"]),
+        (
+            dict(regression=[dict(module="a", loss_weight=[1])]),
+            ["pair.regression[0].loss_weight", "number"],
+        ),
+        (dict(regression=[dict(module="a", reduction=1)]), ["regression[0].reduction", "'mean'"]),
+        (dict(regression=[dict(module="a", beta=0)]), ["regression[0].beta", "more than 0"]),
+        (dict(regression=[dict(module=3)]), ["pair.regression[0].module", "module path"]),
+        (
+            dict(components=[dict(student_module=["a"], teacher_module="b")]),
+            ["pair.components[0].student_module"],
+        ),
+        (
+            dict(components=[dict(losses=[dict(type="L1", name="loss")])]),
+            ["pair.components[0].losses[0].type", "nearest"],
+        ),
+    ],
+)
+def test_losses_that_cannot_be(tmp_path, keys, words):
+    with pytest.raises(ConfigError) as error:
+        load_pair(tmp_path, pair={**PAIR, **keys})
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_another_loss_takes_its_own_arguments(tmp_path):
+    """``type`` replaces the class; what follows from the models goes in as far as it has names."""
+    cwd = dict(type="ChannelWiseDivergence", name="loss_cwd", tau=2.0)
+    pair = dict(PAIR, freekd=cwd, mse=dict(type="FreeKDLoss", loss_weight=3, bands="low"))
+    losses = load_pair(tmp_path, pair=pair).algorithm.distiller.components[0].losses
+    maps = dict(student_channels=256, teacher_channels=256, num_levels=5)
+    assert losses[0] == cwd
+    assert losses[1] == dict(type="FreeKDLoss", name="loss_mse", loss_weight=3, bands="low", **maps)
+
+
+def test_a_loss_that_needs_no_channels_gets_along_without(tmp_path):
+    cwd = dict(type="ChannelWiseDivergence")
+    pair = dict(PAIR, module="roi_head.bbox_head.fc_reg", freekd=cwd)
+    losses = load_pair(tmp_path, pair=pair).algorithm.distiller.components[0].losses
+    assert losses == [dict(cwd, name="loss_freekd")]
+
+
+def test_channels_are_seen_where_the_text_is_silent(tmp_path):
+    """Faster R-CNN R101's backbone: 256 to 2048 channels in four levels."""
+    pair = dict(PAIR, module="backbone", freekd=dict(gate=None))
+    loss = load_pair(tmp_path, pair=pair).algorithm.distiller.components[0].losses[0]
+    assert loss.teacher_channels == loss.student_channels == [256, 512, 1024, 2048]
+    assert loss.num_levels == 4
+
+
+# --------------------------------------------------------------------------- entries of lists
+CASCADE = "mmdet::cascade_rcnn/cascade_rcnn_r50_fpn_1x_coco.py"
+HEADS = "roi_head.bbox_head"
+
+
+def heads(cfg):
+    model = print_config.resolved(cfg).algorithm.distiller.teacher
+    return [head.num_classes for head in model.roi_head.bbox_head]
+
+
+def cascade(change):
+    return dict(config=CASCADE, roi_head=dict(bbox_head=change))
+
+
+@pytest.mark.parametrize(
+    "teacher, options, expected",
+    [
+        (cascade({1: dict(num_classes=2)}), {}, [80, 2, 80]),
+        (cascade({"1": dict(num_classes=2)}), {}, [80, 2, 80]),
+        (cascade([dict(num_classes=n) for n in (1, 2, 3)]), {}, [1, 2, 3]),
+        (CASCADE, {f"{HEADS}.1.num_classes": 2}, [80, 2, 80]),
+        (cascade({1: dict(num_classes=2)}), {f"{HEADS}.1.num_classes": 5}, [80, 5, 80]),
+        (cascade({1: dict(num_classes=2)}), {f"{HEADS}.0.num_classes": 5}, [5, 2, 80]),
+        (cascade({"1": dict(num_classes=2)}), {f"{HEADS}.1.num_classes": 5}, [80, 5, 80]),
+        (cascade([dict(num_classes=2)] * 3), {f"{HEADS}.2.num_classes": 5}, [2, 2, 5]),
+    ],
+)
+def test_one_entry_of_a_list(tmp_path, teacher, options, expected):
+    pair = dict(PAIR, teacher=teacher)
+    cfg = load_pair(tmp_path, {f"pair.teacher.{k}": v for k, v in options.items()}, pair=pair)
+    (tmp_path / "dumped.py").write_text(cfg.pretty_text)
+    cfg.dump(str(tmp_path / "dumped.json"))
+    assert heads(load.load_config(str(tmp_path / "dumped.py"))) == expected
+    assert heads(load.load_config(str(tmp_path / "dumped.json"))) == expected
+    assert heads(cfg) == expected
+
+
+@pytest.mark.parametrize("form", ["prompt", "model", "algorithm"])
+def test_one_entry_of_a_list_in_every_form(tmp_path, form):
+    change = cascade({0: dict(num_classes=2)})
+    forms = dict(
+        prompt=(
+            dict(prompt=dict(teacher=change)),
+            "prompt.teacher",
+            "algorithm.architecture.model",
+        ),
+        model=(dict(model=change), "model", "model"),
+        algorithm=(
+            dict(
+                algorithm=dict(type="X", architecture=dict(type="MMDetArchitecture", model=change))
+            ),
+            "algorithm.architecture.model",
+            "algorithm.architecture.model",
+        ),
+    )
+    keys, given, where = forms[form]
+    cfg = load_pair(tmp_path, {f"{given}.{HEADS}.2.num_classes": 7}, **keys)
+    model = print_config.select(print_config.resolved(cfg), where)
+    assert [head.num_classes for head in model.roi_head.bbox_head] == [2, 80, 7]
+
+
+def test_options_that_fit_no_list(tmp_path):
+    for key, words in {
+        f"{HEADS}.3.num_classes": ["list of 3", "0 to 2", "'3'"],
+        f"{HEADS}.first.num_classes": ["list of 3", "'first'", "{0:"],
+        "backbone.depth.0": ["50", "a dict cannot change"],
+    }.items():
+        with pytest.raises(ConfigError) as error:
+            load_pair(tmp_path, {f"pair.teacher.{key}": 2}, pair=dict(PAIR, teacher=CASCADE))
+        assert all(w in str(error.value) for w in [*words, "pair.teacher", CASCADE]), error.value
+
+
+def test_parts_of_the_short_form_may_have_integer_keys(tmp_path, capsys):
+    pair = dict(PAIR, teacher=cascade({0: dict(num_classes=2)}))
+    load_pair(tmp_path, pair=pair)
+    key = f"algorithm.distiller.teacher.{HEADS}.0.num_classes"
+    config = str(tmp_path / "config.py")
+    assert print_config.main([config, "--short", "--key", key]) == 0
+    assert "num_classes = 2" in capsys.readouterr().out
+    assert print_config.main([config, "--short", "--key", key.replace(".0.", ".1.")]) == 1
+    assert "nearest: ['0']" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------- what a pair may not be
+@pytest.mark.parametrize(
+    "keys, words",
+    [
+        (dict(pair=dict(PAIR, techer=TEACHER)), ["'techer'", "techer -> teacher"]),
+        (dict(pair=dict(PAIR, teacher=None)), ["pair", "['teacher']", "missing"]),
+        (dict(pair=dict(PAIR, freekd=None)), ["no distillation term"]),
+        (dict(pair=dict(PAIR, freekd=dict(los_weight=3))), ["pair.freekd", "loss_weight?"]),
+        (dict(pair=dict(PAIR, mse=dict(wavelet="haar"))), ["pair.mse", "['wavelet']"]),
+        (
+            dict(pair=dict(PAIR, regression=[dict(module="neck", bta=1)])),
+            ["regression[0]", "beta?"],
+        ),
+        (dict(pair=dict(PAIR, regression=dict(module="a"))), ["pair.regression", "list"]),
+        (
+            dict(pair=dict(PAIR, regression=[dict(student="a")])),
+            ["pair.regression[0]", "'teacher'"],
+        ),
+        (dict(pair=dict(PAIR, module=dict(student="neck"))), ["pair.module"]),
+        (
+            dict(pair=dict(PAIR, module="roi_head.bbox_head.fc_reg")),
+            ["'roi_head.bbox_head.fc_reg'", "(1, 320)", "pair.channels", "pair.num_levels"],
+        ),
+        (dict(pair=dict(PAIR, module="nek")), ["pair.module (teacher)='nek'", "nearest: ['neck'"]),
+        (dict(pair=PAIR, prompt=dict(teacher=TEACHER)), ["['pair', 'prompt']"]),
+        (dict(pair=dict(PAIR, student="mmdet::faster_rcnn/r50.py")), ["pair.student", "nearest"]),
+        (dict(pair=dict(PAIR, student="nowhere.py")), ["pair.student='nowhere.py'", "mmdet::"]),
+    ],
+)
+def test_what_a_pair_must_not_say(tmp_path, keys, words):
+    with pytest.raises(ConfigError) as error:
+        load_pair(tmp_path, **keys)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_options_reach_into_a_stock_model_and_into_the_algorithm(tmp_path):
+    options = {
+        "pair.student.roi_head.bbox_head.num_classes": 10,
+        "pair.freekd.loss_weight": 7,
+        "algorithm.distiller.components.0.losses.0.num_prompts": 6,
+    }
+    cfg = load_pair(tmp_path, options, pair=PAIR)
+    loss = cfg.algorithm.distiller.components[0].losses[0]
+    assert (loss.loss_weight, loss.num_prompts) == (7, 6)
+    model = print_config.resolved(cfg).algorithm.architecture.model
+    assert (model.roi_head.bbox_head.num_classes, model.backbone.depth) == (10, 50)
+
+
+def test_a_whole_model_and_a_part_of_it_by_options(tmp_path):
+    options = {
+        "pair.student.bbox_head.num_classes": 10,
+        "pair.student": "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py",
+        "algorithm.distiller.teacher.backbone.depth": 50,
+    }
+    cfg = print_config.resolved(load_pair(tmp_path, options, pair=dict(PAIR, inherit=["neck"])))
+    student = cfg.algorithm.architecture.model
+    assert (student.type, student.backbone.depth) == ("mmdet.RetinaNet", 18)
+    assert student.bbox_head.num_classes == 10
+    assert cfg.algorithm.distiller.teacher.backbone.depth == 50
+
+
+def test_every_key_of_a_pair_arrives(tmp_path):
+    neck = dict(student_module="a", teacher_module="b", losses=[dict(name="loss_x", type="WSLD")])
+    pair = dict(
+        PAIR, module=dict(student="x", teacher="y"), channels=7, student_channels=[1, 2],
+        num_levels=2, resize=True, min_share=0.5, components=[neck],
+        teacher_autocast="bfloat16",
+    )  # fmt: skip
+    distiller = load_pair(tmp_path, pair=pair).algorithm.distiller
+    first, second = distiller.components
+    assert (first.student_module, first.teacher_module, first.resize) == ("x", "y", True)
+    loss = first.losses[0]
+    assert (loss.student_channels, loss.teacher_channels, loss.num_levels) == ([1, 2], 7, 2)
+    assert second == neck and distiller.min_share == 0.5
+    assert distiller.teacher_autocast == "bfloat16"
+
+
+def test_what_a_run_writes_down_can_be_read_again(tmp_path):
+    cfg = load_pair(tmp_path, {"algorithm.inherit": ["backbone"]}, pair=PAIR)
+    (tmp_path / "dumped.py").write_text(cfg.pretty_text)
+    again = load.load_config(str(tmp_path / "dumped.py"), {"algorithm.min_iters": 3})
+    assert again.algorithm.pop("min_iters") == 3
+    assert again.algorithm == cfg.algorithm
+
+
+def test_a_wrong_merge_over_a_base_is_told(tmp_path):
+    load_pair(tmp_path, pair=PAIR)
+    child = tmp_path / "child.py"
+    child.write_text(
+        "_base_ = ['config.py']\npair = dict(student=dict(config='a', backbone=dict(depth=18)))\n"
+    )
+    with pytest.raises(ConfigError, match="child.py.*_delete_=True"):
+        load.load_config(str(child))
+
+
+def test_print_config(tmp_path, capsys):
+    load_pair(tmp_path, pair=PAIR)
+    config = str(tmp_path / "config.py")
+    assert print_config.main([config]) == 0
+    (tmp_path / "printed.py").write_text(capsys.readouterr().out)
+    printed = mmcv.Config.fromfile(str(tmp_path / "printed.py"))
+    stock = load.load_config(STUDENT).model
+    stock.type = "mmdet.FasterRCNN"
+    assert printed.algorithm.architecture.model == stock
+    assert print_config.main([config, "--short", "--key", "algorithm.architecture.model"]) == 0
+    assert STUDENT in capsys.readouterr().out
+    assert print_config.main([config, "--key", "algorithm.distiler"]) == 1
+    assert "nearest: ['distiller']" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------- the baseline
+def test_the_student_alone(tmp_path):
+    cfg = load_pair(tmp_path, pair=PAIR, work_dir="work_dirs/a")
+    load.keep_student_only(cfg)
+    assert (cfg.model, cfg.algorithm) == (STUDENT, None)
+    assert cfg.work_dir == "work_dirs/a_student_only"
+    with pytest.raises(ConfigError, match="--student-only"):
+        load.keep_student_only(load_pair(tmp_path, prompt=dict(teacher=TEACHER)))
+
+
+def test_the_student_alone_starts_with_the_same_weights(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    states = []
+    for alone in (False, True):
+        options = {"pair.prompts": None, "pair.teacher_checkpoint": None}
+        cfg = load.load_config("configs/freekd/retinanet_r34_r18_digits.py", options)
+        if alone:
+            load.keep_student_only(cfg)
+        torch.manual_seed(3)
+        model = build.build_model(cfg, "det")
+        torch.manual_seed(3)
+        build.init_weights(model, cfg)
+        states.append((model if alone else model.architecture.model).state_dict())
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_class_counts(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    options = {"pair.prompts": None, "pair.teacher_checkpoint": None}
+    cfg = load.load_config("configs/freekd/retinanet_r34_r18_digits.py", options)
+    model = build.build_model(cfg, "det")
+
+    class Data:
+        CLASSES = tuple("0123456789")
+
+    check_data.check_classes(model, Data)
+    Data.CLASSES, Data.THING_CLASSES = tuple("0123456789ab"), tuple("0123456789")
+    check_data.check_classes(model, Data)  # the things of a panoptic dataset
+    del Data.THING_CLASSES
+    Data.CLASSES = ("car", "cat")
+    with pytest.raises(
+        ConfigError, match=r"bbox_head.num_classes: RetinaHead has 10.* 2 \(car, cat"
+    ):
+        check_data.check_classes(model, Data)
+
+
+def test_classes_that_the_annotations_do_not_know():
+    class Coco:
+        dataset = dict(categories=[dict(name="cat"), dict(name="dog")])
+
+    class Data(list):
+        coco, CLASSES = Coco, ("cat", "dog")
+
+    check_data.check_images(Data([0]))
+    with pytest.raises(ConfigError, match="found none that can be used"):
+        check_data.check_images(Data())
+    Data.CLASSES = ("Cat", "dog")
+    with pytest.raises(ConfigError, match=r"\['Cat'\].*which has cat, dog"):
+        check_data.check_images(Data([0]))
+
+
+@pytest.mark.parametrize(
+    "reference, dataset",
+    [
+        ("mmseg::stdc/stdc1_512x1024_80k_cityscapes.py", "CityscapesDataset"),
+        ("mmdet::htc/htc_r50_fpn_1x_coco.py", "CocoDataset"),
+        ("mmdet::panoptic_fpn/panoptic_fpn_r50_fpn_1x_coco.py", "CocoPanopticDataset"),
+    ],
+)
+def test_heads_with_classes_of_their_own(reference, dataset):
+    import mmdet.datasets
+    import mmseg.datasets
+
+    task = "seg" if reference.startswith("mmseg") else "det"
+    cfg = load.load_config(reference)
+    cfg.model.backbone.update(init_cfg=None)
+    package = mmseg.datasets if task == "seg" else mmdet.datasets
+    check_data.check_classes(build.build_model(cfg, task), getattr(package, dataset))
+
+
+# --------------------------------------------------------------------------- without a network
+URL = "https://example.org/zoo/a%2Bb-0123abcd.pth"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    return tmp_path / "checkpoints"
+
+
+def test_a_checkpoint_is_fetched_once_and_its_hash_checked(hub, monkeypatch):
+    calls = []
+
+    def fetch(url, dst, hash_prefix=None, progress=True):
+        calls.append((url, hash_prefix))
+        Path(dst).write_bytes(b"x")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    path = download.local_checkpoint(URL, "pair.teacher_checkpoint")
+    assert download.local_checkpoint(URL, "pair.teacher_checkpoint") == path
+    assert calls == [(URL, "0123abcd")]
+    assert Path(path).parent == hub
+    assert download.local_checkpoint("a/b.pth", "key") == "a/b.pth"
+
+
+def test_a_file_put_there_by_hand_is_taken(hub):
+    hub.mkdir()
+    (hub / "a+b-0123abcd.pth").write_bytes(b"x")
+    assert download.local_checkpoint(URL, "key") == str(hub / "a+b-0123abcd.pth")
+
+
+def test_offline_says_where_to_put_the_file(hub, monkeypatch):
+    def fetch(*args, **kwargs):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    with pytest.raises(download.DownloadError) as error:
+        download.local_checkpoint(URL, "algorithm.distiller.teacher_checkpoint")
+    for word in (
+        URL,
+        str(hub),
+        "--cfg-options algorithm.distiller.teacher_checkpoint=/path/to/a+b",
+    ):
+        assert word in str(error.value)
+    assert list(hub.iterdir()) == []
+
+
+def test_offline_names_the_backbones_file(hub, monkeypatch, tmp_path):
+    cfg = load_pair(tmp_path, pair=dict(PAIR, teacher_checkpoint="t.pth"))
+    lines = download.where_to_put(cfg.algorithm)
+    assert len(lines) == 1  # the teacher's backbone comes with its checkpoint
+    assert "resnet50" in lines[0] and str(hub) in lines[0]
+
+    class Offline(torch.nn.Module):
+        def init_weights(self):
+            raise URLError("Name or service not known")
+
+    with pytest.raises(ConfigError, match="resnet50.*pair.student.backbone.init_cfg=None"):
+        build.init_weights(Offline(), cfg)
+
+
+PROCESSES = """
+import sys, torch
+from pathlib import Path
+import freekd.distill
+from freekd.distill import download
+rank, here = int(sys.argv[1]), Path(sys.argv[2])
+torch.hub.get_dir = lambda: str(here / (str(rank) if sys.argv[3] == "own" else "shared"))
+def fetch(url, dst, **kwargs):
+    assert rank == 0
+    Path(dst).write_bytes(b"x")
+torch.hub.download_url_to_file = fetch
+torch.distributed.init_process_group(
+    "gloo", init_method=f"file://{here}/store", rank=rank, world_size=2)
+try:
+    print(download.local_checkpoint("https://example.org/a-0123abcd.pth", "key"))
+except download.DownloadError as error:
+    print(error)
+sys.stdout.flush()
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("cache", ["shared", "own"])
+def test_two_processes_agree_on_a_download(tmp_path, cache):
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESSES, str(rank), str(tmp_path), cache],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    out = [run.communicate(timeout=100) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], out
+    if cache == "shared":
+        assert all(text.strip().endswith("shared/checkpoints/a-0123abcd.pth") for text, _ in out)
+    else:
+        assert all("process 1 does not see the file" in text for text, _ in out)

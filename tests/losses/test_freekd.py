@@ -1,0 +1,178 @@
+"""The losses against hand arithmetic, the direct formulation, and degenerate cases."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from freekd.frequency import dwt2
+from freekd.frequency.groups import band_groups
+from freekd.losses.align import align_size, standardize
+from freekd.losses.freekd import freekd_loss
+from freekd.prompts.dissimilarity import dissimilarity
+from freekd.prompts.masks import mask_weight, prompt_masks
+
+
+def maps(size=(9, 12), channels=4, seed=0, dtype=torch.float64):
+    gen = torch.Generator().manual_seed(seed)
+    return torch.randn(2, channels, *size, generator=gen, dtype=dtype)
+
+
+def direct_loss(student, teacher, masks, omega, levels, granularity, bands, distance):
+    """Eq. 13 as it is written: T masked copies of each band of both maps."""
+    a_bands, b_bands = dwt2(teacher, levels=levels).flat(), dwt2(student, levels=levels).flat()
+    groups = list(enumerate(band_groups(levels, granularity)))
+    groups = {"all": groups, "high": groups[1:], "low": groups[:1]}[bands]
+    total = 0
+    for k, (_, members) in groups:
+        a = torch.stack([a_bands[i] for i in members], dim=2)  # (N, C, 1 or 3, h, w)
+        b = torch.stack([b_bands[i] for i in members], dim=2)
+        m = masks[k][:, :, None, None]  # (N, T, 1, 1, h, w)
+        difference = m * a[:, None] - m * b[:, None]
+        distances = difference.abs() if distance == "l1" else difference**2
+        total = total + (distances * omega[:, None, :, None, None, None]).mean()
+    return total
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 13), st.integers(1, 13)),
+    levels=st.integers(1, 3),
+    count=st.sampled_from([1, 2, 6]),
+    granularity=st.sampled_from(["band", "level"]),
+    bands=st.sampled_from(["all", "high", "low"]),
+    distance=st.sampled_from(["l1", "l2"]),
+)
+def test_equals_the_direct_formulation(size, levels, count, granularity, bands, distance):
+    student, teacher = maps(size, seed=1).requires_grad_(), maps(size, seed=2)
+    prompt = torch.randn(len(band_groups(levels, granularity)), count, 4, dtype=torch.float64)
+    omega = torch.rand(2, 4, dtype=torch.float64) * 2
+    masks = prompt_masks(prompt, dwt2(teacher, levels=levels), granularity)
+    want = direct_loss(student, teacher, masks, omega, levels, granularity, bands, distance)
+    got = freekd_loss(
+        student, teacher, masks, omega, dwt_levels=levels,
+        granularity=granularity, bands=bands, distance=distance,
+    )  # fmt: skip
+    torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+    grads = [torch.autograd.grad(loss, student)[0] for loss in (got, want)]
+    torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-12)
+
+
+def test_ones_as_masks_and_gate_are_no_masks_and_no_gate():
+    student, teacher = maps(seed=1), maps(seed=2)
+    ones = [torch.ones_like(band[:, :2]) for band in dwt2(teacher).flat()]
+    plain = freekd_loss(student, teacher)
+    assert torch.equal(freekd_loss(student, teacher, ones), plain)
+    assert torch.equal(freekd_loss(student, teacher, None, torch.ones(2, 4).double()), plain)
+    halves = [mask / 2 for mask in ones]
+    torch.testing.assert_close(freekd_loss(student, teacher, halves), plain / 2)
+
+
+def test_identical_features_give_zero():
+    feat = maps().requires_grad_()
+    loss = freekd_loss(feat, feat.detach().clone())
+    assert float(loss.detach()) == 0
+    loss.backward()
+    assert float(feat.grad.abs().max()) == 0
+
+
+def test_by_hand():
+    # one level of Haar of a 2x2 block [[1, 2], [3, 4]]: bands 5, -2, -1, 0; L1 to zero, each band
+    # the mean over its single coefficient: 5 + 2 + 1 + 0 = 8. Squared: 25 + 4 + 1 = 30.
+    teacher = torch.tensor([[1.0, 2.0], [3.0, 4.0]])[None, None]
+    zero = torch.zeros_like(teacher)
+    assert float(freekd_loss(zero, teacher, dwt_levels=1)) == 8
+    assert float(freekd_loss(zero, teacher, dwt_levels=1, distance="l2")) == 30
+    assert float(freekd_loss(zero, teacher, dwt_levels=1, bands="low")) == 5
+    assert float(freekd_loss(zero, teacher, dwt_levels=1, bands="high")) == 3
+    # granularity level: the mean over the three orientations, (2 + 1 + 0) / 3
+    assert float(freekd_loss(zero, teacher, dwt_levels=1, bands="high", granularity="level")) == 1
+
+
+def test_mask_weight_by_hand():
+    masks = torch.tensor([0.2, 0.8]).view(1, 2, 1, 1)
+    assert float(mask_weight(masks)) == pytest.approx(0.5)
+    assert float(mask_weight(masks, "l2")) == pytest.approx((0.04 + 0.64) / 2)
+
+
+def test_no_gradient_into_the_teacher_or_through_masks():
+    student, teacher = maps(seed=1).requires_grad_(), maps(seed=2).requires_grad_()
+    freekd_loss(student, teacher).backward()
+    assert student.grad is not None and teacher.grad is None
+
+
+def test_half_precision_computes_in_float32():
+    student, teacher = maps(seed=1, dtype=torch.float32), maps(seed=2, dtype=torch.float32)
+    want = freekd_loss(student.half().float(), teacher.half().float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = freekd_loss(student.half(), teacher.half())
+    assert got.dtype == torch.float32 and torch.equal(got, want)
+    large = torch.full((1, 1, 8, 8), 60000.0).half()  # LL would be 8 x 60000, beyond float16
+    # a constant map lives in LL_3 alone, 2^3 times its value
+    assert float(freekd_loss(torch.zeros_like(large), large)) == 8 * float(large[0, 0, 0, 0])
+
+
+def test_jaccard_by_hand():
+    # m = (1, 0), n = (1, 1): sum mn = 1, m.m = 1, n.n = 2 -> 1 / (1 + 2 - 1) = 1/2;
+    # over all pairs (1 + 1/2 + 1/2 + 1) / 4 = 3/4
+    masks = torch.tensor([[1.0, 0.0], [1.0, 1.0]]).view(1, 2, 1, 2)
+    assert float(dissimilarity(masks)) == pytest.approx(0.75)
+    # Dice: 2 / (1 + 2) = 2/3 for both pairs i != j
+    assert float(dissimilarity(masks, "dice")) == pytest.approx(2 / 3)
+
+
+def test_dissimilarity_bounds():
+    same = torch.rand(2, 1, 5, 5).expand(2, 3, 5, 5)
+    assert float(dissimilarity(same)) == pytest.approx(1)
+    disjoint = torch.eye(4).view(1, 4, 2, 2)  # four masks without a common pixel
+    assert float(dissimilarity(disjoint)) == pytest.approx(1 / 4)
+    assert float(dissimilarity(disjoint, "dice")) == pytest.approx(0)
+    assert float(dissimilarity(torch.rand(2, 1, 4, 4), "dice")) == 0  # T = 1: no pairs
+    assert torch.isfinite(dissimilarity(torch.zeros(1, 2, 4, 4)))
+
+
+def test_dissimilarity_is_a_mean_over_the_batch():
+    masks = torch.rand(3, 2, 4, 4)
+    each = torch.stack([dissimilarity(mask[None]) for mask in masks])
+    torch.testing.assert_close(dissimilarity(masks), each.mean())
+
+
+@pytest.mark.parametrize("kind", ["jaccard", "dice"])
+def test_dissimilarity_gradcheck(kind):
+    masks = (torch.rand(2, 3, 2, 2, dtype=torch.float64) + 0.1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda m: dissimilarity(m, kind), (masks,))
+
+
+def test_standardize():
+    feat = maps(size=(5, 7)) * 3 + 2
+    out = standardize(feat)
+    torch.testing.assert_close(out.mean(dim=(0, 2, 3)), torch.zeros(4).double(), rtol=0, atol=1e-9)
+    var = out.var(dim=(0, 2, 3), unbiased=False)
+    torch.testing.assert_close(var, torch.ones(4).double(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(standardize(feat * 7 - 3), out, rtol=0, atol=1e-5)  # scale-free
+    assert float(standardize(torch.full((1, 2, 1, 1), 5.0)).abs().max()) == 0  # 1x1: no NaN
+
+
+def test_align_size():
+    feat = maps(size=(4, 6))
+    assert align_size(feat, (4, 6)) is feat
+    constant = torch.full((1, 2, 3, 5), 2.5)
+    torch.testing.assert_close(align_size(constant, (6, 9)), torch.full((1, 2, 6, 9), 2.5))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda s, t: freekd_loss(s, t[:, :2]), ["(2, 4, 9, 12)", "(2, 2, 9, 12)"]),
+        (lambda s, t: freekd_loss(s, t, bands="hi"), ["bands='hi'", "'high'"]),
+        (lambda s, t: freekd_loss(s, t, granularity="bands"), ["granularity='bands'", "'level'"]),
+        (lambda s, t: freekd_loss(s, t, distance="l3"), ["distance='l3'", "'l2'"]),
+        (lambda s, t: freekd_loss(s, t, [t]), ["10 groups", "got 1"]),
+        (lambda s, t: dissimilarity(s, "iou"), ["'iou'", "'jaccard'"]),
+    ],
+)
+def test_errors_name_key_and_values(call, words):
+    with pytest.raises(ValueError) as error:
+        call(maps(seed=1), maps(seed=2))
+    for word in words:
+        assert word in str(error.value)
