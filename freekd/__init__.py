@@ -24,12 +24,18 @@ __all__ = ["__version__", *_REGISTERED]
 def __getattr__(name: str) -> Any:
     if name in _REGISTERED:
         return getattr(import_module(_REGISTERED[name]), name)
-    if not name.startswith("_"):  # a loss's class, by its card
-        for card in import_module("freekd.losses").cards().values():
-            if card.module is not None and card.module.__name__ == name:
-                return card.module
-    raise AttributeError(f"module 'freekd' has no attribute {name!r}; it offers {__all__}")
+    if not name[:1].isupper():  # a module that is about to be imported: nothing slow for it
+        raise AttributeError(f"module 'freekd' has no attribute {name!r}")
+    for card in import_module("freekd.losses").cards().values():  # a loss's class, by its card
+        if card.module is not None and card.module.__name__ == name:
+            return card.module
+    raise AttributeError(f"module 'freekd' has no attribute {name!r}; it offers {_offered()}")
+
+
+def _offered() -> List[str]:
+    losses = [card.module for card in import_module("freekd.losses").cards().values()]
+    return [*__all__, *(module.__name__ for module in losses if module is not None)]
 
 
 def __dir__() -> List[str]:
-    return sorted(set(globals()) | set(__all__))
+    return sorted(set(globals()) | set(_offered()))

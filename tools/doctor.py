@@ -8,7 +8,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from freekd.doctor import main  # noqa: E402
+from freekd import cli  # noqa: E402
 
 if __name__ == "__main__":
+    cli.doctor()  # before anything slow is imported: --help and wrong options end here
+    from freekd.doctor import main
+
     sys.exit(main())

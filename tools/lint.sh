@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Format, lint, types of the core, and syntax of Python 3.8. Runs all of them, then fails if any did.
+# Format, lint, types of the core, syntax of Python 3.8, and generated pages. Runs all of them, then
+# fails if any did.
 #   bash tools/lint.sh          # check
 #   bash tools/lint.sh --fix    # format and mend what ruff can mend, then check
 set -euo pipefail
@@ -45,6 +46,7 @@ check "format (ruff format)" "$python" -m ruff format --check --diff --quiet .
 check "lint (ruff check)" "$python" -m ruff check .
 check "types of the core (mypy --strict)" "$python" -m mypy
 check "syntax of Python 3.8" python38_syntax
+check "docs/methods.md is as the cards say" "$python" docs/write_methods.py --check
 
 if [ ${#failed[@]} -gt 0 ]; then
   printf '\nlint.sh: failed: %s\n' "$(printf '%s; ' "${failed[@]}" | sed 's/; $//')"

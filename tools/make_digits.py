@@ -1,4 +1,4 @@
-"""Make the bundled detection data set: ``python tools/make_digits.py --out data/digits``."""
+"""Make a bundled data set: ``python tools/make_digits.py [--task cls] [--out data/digits]``."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from freekd.datasets import make_digits  # noqa: E402
+from freekd.datasets import make_digit_images, make_digits  # noqa: E402
 
 
 def _show(done: int, total: int) -> None:
@@ -18,28 +18,32 @@ def _show(done: int, total: int) -> None:
 def main() -> None:
     """Read the command line and make the folder."""
     parser = argparse.ArgumentParser(
-        description="Make the bundled digits data set (COCO format, boxes and masks) from the "
-        "handwritten digits and photographs inside scikit-learn. No network is used.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Make a bundled digits data set from the handwritten digits and photographs "
+        "inside scikit-learn. No network is used.",
     )
-    parser.add_argument("--out", default="data/digits", help="folder to make")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--num-train", type=int, default=400, help="training pictures")
-    parser.add_argument("--num-val", type=int, default=100, help="validation pictures")
-    parser.add_argument("--size", type=int, default=128, help="side of a picture in pixels")
+    parser.add_argument(
+        "--task", choices=("det", "cls"), default="det",
+        help="det: boxes and masks in COCO's format; cls: a folder of pictures for each class "
+        "(default: det)",
+    )  # fmt: skip
+    parser.add_argument("--out", help="folder to make (default: data/digits, data/digits_cls)")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--num-train", type=int, help="training pictures (default: 400; cls: 1438)")
+    parser.add_argument("--num-val", type=int, help="validation pictures (default: 100; cls: 359)")
+    parser.add_argument("--size", type=int, help="side of a picture (default: 128; cls: 32 pixels)")
     parser.add_argument(
         "--force", action="store_true", help="replace a digits folder made with other parameters"
     )
     args = parser.parse_args()
     try:
-        out = make_digits(
-            args.out,
-            num_train=args.num_train,
-            num_val=args.num_val,
-            size=args.size,
+        make = make_digits if args.task == "det" else make_digit_images
+        given = dict(num_train=args.num_train, num_val=args.num_val, size=args.size)
+        out = make(
+            args.out or ("data/digits" if args.task == "det" else "data/digits_cls"),
             seed=args.seed,
             force=args.force,
             progress=_show,
+            **{name: value for name, value in given.items() if value is not None},
         )
     except (ValueError, FileExistsError, ModuleNotFoundError) as error:
         parser.exit(2, f"error: {error}\n")

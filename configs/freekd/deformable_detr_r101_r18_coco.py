@@ -1,15 +1,10 @@
 """Deformable DETR R101 -> R18: 36.4 -> 38.9 AP in the paper (12 epochs)."""
 
-_base_ = ["../_base_/coco_detr_12e.py"]
+_base_ = ["../_base_/pairs/deformable_detr_r101_r18_coco.py"]
 pair = dict(
-    teacher="configs/teacher/deformable_detr_r101_coco.py",
-    teacher_checkpoint="work_dirs/teacher/deformable_detr_r101_coco/latest.pth",
-    student=dict(
-        config="mmdet::deformable_detr/deformable_detr_r50_16x2_50e_coco.py",
-        backbone=dict(depth=18, init_cfg=dict(checkpoint="torchvision://resnet18")),
-        neck=dict(in_channels=[128, 256, 512]),
+    losses=dict(
+        freekd=dict(
+            prompts="work_dirs/prompt/deformable_detr_r101_coco/prompts.pth", loss_weight=1.0
+        ),
     ),
-    module="bbox_head.transformer.encoder",
-    prompts="work_dirs/prompt/deformable_detr_r101_coco/prompts.pth",
-    freekd=dict(loss_weight=1.0),
 )

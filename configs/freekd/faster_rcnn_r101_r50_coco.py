@@ -1,13 +1,11 @@
 """Faster R-CNN R101 -> R50: 38.4 -> 40.8 AP in the paper."""
 
-_base_ = ["../_base_/coco_2x.py"]
+_base_ = ["../_base_/pairs/faster_rcnn_r101_r50_coco.py"]
 pair = dict(
-    teacher="mmdet::faster_rcnn/faster_rcnn_r101_fpn_2x_coco.py",
-    teacher_checkpoint="https://download.openmmlab.com/mmdetection/v2.0/faster_rcnn/faster_rcnn_r101_fpn_2x_coco/faster_rcnn_r101_fpn_2x_coco_bbox_mAP-0.398_20200504_210455-1d2dac9c.pth",  # noqa: E501
-    student="mmdet::faster_rcnn/faster_rcnn_r50_fpn_2x_coco.py",
-    prompts="work_dirs/prompt/faster_rcnn_r101_coco/prompts.pth",
-    freekd=dict(loss_weight=0.8),
-    mse=dict(loss_weight=1.0),
-    regression=[dict(module="roi_head.bbox_head.fc_reg", loss_weight=1.0)],
+    losses=dict(
+        freekd=dict(prompts="work_dirs/prompt/faster_rcnn_r101_coco/prompts.pth", loss_weight=0.8),
+        mimic=dict(loss_weight=1.0),
+        regression=dict(module="roi_head.bbox_head.fc_reg", loss_weight=1.0),
+    ),
     inherit=["neck", "roi_head.bbox_head"],
 )

@@ -1,11 +1,8 @@
 """PSPNet R101 -> PSPNet R18: 69.85 -> 74.40 mIoU in the paper, on the predicted maps."""
 
-_base_ = ["../_base_/cityscapes_40k.py"]
+_base_ = ["../_base_/pairs/pspnet_r101_pspnet_r18_cityscapes.py"]
 pair = dict(
-    teacher="mmseg::pspnet/pspnet_r101-d8_512x1024_40k_cityscapes.py",
-    teacher_checkpoint="https://download.openmmlab.com/mmsegmentation/v0.5/pspnet/pspnet_r101-d8_512x1024_40k_cityscapes/pspnet_r101-d8_512x1024_40k_cityscapes_20200604_232751-467e7cf4.pth",  # noqa: E501
-    student="mmseg::pspnet/pspnet_r18-d8_512x1024_80k_cityscapes.py",
-    module="decode_head.conv_seg",
-    prompts="work_dirs/prompt/pspnet_r101_cityscapes/prompts.pth",
-    freekd=dict(loss_weight=1.0),
+    losses=dict(
+        freekd=dict(prompts="work_dirs/prompt/pspnet_r101_cityscapes/prompts.pth", loss_weight=1.0),
+    ),
 )

@@ -2,4 +2,3 @@
 
 _base_ = ["retinanet_r34_r18_digits.py"]
 pair = dict(inherit=["neck", "bbox_head"])
-work_dir = "work_dirs/digits/freekd_inherit"

@@ -4,5 +4,4 @@ A mask's mean square is a little under 1/2, so half the weight gives a term of a
 """
 
 _base_ = ["retinanet_r34_r18_digits.py"]
-pair = dict(prompts=None, freekd=dict(loss_weight=1.0))
-work_dir = "work_dirs/digits/no_prompts"
+pair = dict(losses=dict(freekd=dict(prompts=None, loss_weight=1.0)))

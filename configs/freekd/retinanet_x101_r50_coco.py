@@ -1,14 +1,11 @@
 """RetinaNet X101-64x4d -> R50: 37.4 -> 41.0 AP in the paper."""
 
-_base_ = ["../_base_/coco_2x.py"]
+_base_ = ["../_base_/pairs/retinanet_x101_r50_coco.py"]
 pair = dict(
-    teacher="mmdet::retinanet/retinanet_x101_64x4d_fpn_2x_coco.py",
-    teacher_checkpoint="https://download.openmmlab.com/mmdetection/v2.0/retinanet/retinanet_x101_64x4d_fpn_2x_coco/retinanet_x101_64x4d_fpn_2x_coco_20200131-bca068ab.pth",  # noqa: E501
-    student="mmdet::retinanet/retinanet_r50_fpn_2x_coco.py",
-    prompts="work_dirs/prompt/retinanet_x101_coco/prompts.pth",
-    freekd=dict(loss_weight=1.0),
-    mse=dict(loss_weight=5.0),
-    regression=[dict(module="bbox_head.retina_reg", loss_weight=1.0)],
+    losses=dict(
+        freekd=dict(prompts="work_dirs/prompt/retinanet_x101_coco/prompts.pth", loss_weight=1.0),
+        mimic=dict(loss_weight=5.0),
+        regression=dict(module="bbox_head.retina_reg", loss_weight=1.0),
+    ),
     inherit=["neck", "bbox_head"],
 )
-optimizer_config = dict(_delete_=True, grad_clip=dict(max_norm=35, norm_type=2))

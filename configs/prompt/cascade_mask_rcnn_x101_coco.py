@@ -5,4 +5,3 @@ prompt = dict(
     teacher="mmdet::cascade_rcnn/cascade_mask_rcnn_x101_64x4d_fpn_20e_coco.py",
     teacher_checkpoint="https://download.openmmlab.com/mmdetection/v2.0/cascade_rcnn/cascade_mask_rcnn_x101_64x4d_fpn_20e_coco/cascade_mask_rcnn_x101_64x4d_fpn_20e_coco_20200512_161033-bdb5126a.pth",  # noqa: E501
 )
-work_dir = "work_dirs/prompt/cascade_mask_rcnn_x101_coco"

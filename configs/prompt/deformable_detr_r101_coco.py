@@ -6,4 +6,3 @@ prompt = dict(
     teacher_checkpoint="work_dirs/teacher/deformable_detr_r101_coco/latest.pth",
     module="bbox_head.transformer.encoder",
 )
-work_dir = "work_dirs/prompt/deformable_detr_r101_coco"

@@ -5,4 +5,3 @@ prompt = dict(
     teacher="mmdet::fcos/fcos_r101_caffe_fpn_gn-head_mstrain_640-800_2x_coco.py",
     teacher_checkpoint="https://download.openmmlab.com/mmdetection/v2.0/fcos/fcos_r101_caffe_fpn_gn-head_mstrain_640-800_2x_coco/fcos_r101_caffe_fpn_gn-head_mstrain_640-800_2x_coco-511424d6.pth",  # noqa: E501
 )
-work_dir = "work_dirs/prompt/fcos_r101_coco"

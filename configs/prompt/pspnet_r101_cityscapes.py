@@ -6,4 +6,3 @@ prompt = dict(
     teacher_checkpoint="https://download.openmmlab.com/mmsegmentation/v0.5/pspnet/pspnet_r101-d8_512x1024_40k_cityscapes/pspnet_r101-d8_512x1024_40k_cityscapes_20200604_232751-467e7cf4.pth",  # noqa: E501
     module="decode_head.conv_seg",
 )
-work_dir = "work_dirs/prompt/pspnet_r101_cityscapes"

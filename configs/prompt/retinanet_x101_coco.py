@@ -5,4 +5,3 @@ prompt = dict(
     teacher="mmdet::retinanet/retinanet_x101_64x4d_fpn_2x_coco.py",
     teacher_checkpoint="https://download.openmmlab.com/mmdetection/v2.0/retinanet/retinanet_x101_64x4d_fpn_2x_coco/retinanet_x101_64x4d_fpn_2x_coco_20200131-bca068ab.pth",  # noqa: E501
 )
-work_dir = "work_dirs/prompt/retinanet_x101_coco"

@@ -9,4 +9,3 @@ model = dict(
     config="mmdet::deformable_detr/deformable_detr_r50_16x2_50e_coco.py",
     backbone=dict(depth=101, init_cfg=dict(checkpoint="torchvision://resnet101")),
 )
-work_dir = "work_dirs/teacher/deformable_detr_r101_coco"

@@ -5,21 +5,20 @@ Every error says which key, what was expected, what came, and what to do.
 
 import difflib
 import os
-from typing import Any, Iterator, List, Tuple
+from typing import Any, Tuple
 
+from freekd import tasks
 from freekd.config.errors import ConfigError
 from freekd.config.explain import building
 
-TASKS = ("det", "seg")
-
 
 def check_config(cfg: Any, splits: Tuple[str, ...] = ("train",)) -> str:
-    """Check that ``cfg`` can be run and return its task, ``'det'`` or ``'seg'``."""
+    """Check that ``cfg`` can be run and return the name of its task."""
     given = [key for key in ("model", "algorithm") if cfg.get(key) is not None]
     if len(given) != 1:
         came = "both" if given else "neither"
         raise ConfigError(
-            "Expected exactly one of the config keys 'model' (a plain mmdet or mmseg model) and "
+            "Expected exactly one of the config keys 'model' (a plain model of a host) and "
             f"'algorithm' (mmrazor: prompts or distillation), found {came}. Remove one with "
             "model=None or add the missing one."
         )
@@ -29,12 +28,16 @@ def check_config(cfg: Any, splits: Tuple[str, ...] = ("train",)) -> str:
             "configs/_base_/datasets to the config's _base_."
         )
     task = decide_task(cfg)
+    try:
+        tasks.get(task).check_config(cfg)
+    except tasks.TaskError as error:
+        raise ConfigError(str(error)) from error
     for split in splits:
         if cfg.data.get(split) is None:
             raise ConfigError(
                 f"Expected the config key data.{split} with a dataset, found none. Add it."
             )
-        _check_files(cfg, cfg.data[split], f"data.{split}")
+        _check_files(cfg, tasks.get(task), cfg.data[split], f"data.{split}")
     return task
 
 
@@ -96,79 +99,61 @@ def _check_policy(schedule: Any, key: str, suffix: str) -> None:
         )
 
 
-def _check_files(cfg: Any, dataset: Any, key: str) -> None:
+def _check_files(cfg: Any, task: tasks.Task, dataset: Any, key: str) -> None:
     """Every file and folder that a dataset config names must exist."""
     if isinstance(dataset, (list, tuple)):
         for number, one in enumerate(dataset):
-            _check_files(cfg, one, f"{key}.{number}")
+            _check_files(cfg, task, one, f"{key}.{number}")
         return
     if not isinstance(dataset, dict):
         return
     for inner in ("dataset", "datasets"):
         if inner in dataset:
-            _check_files(cfg, dataset[inner], f"{key}.{inner}")
-    root = dataset.get("data_root") or ""
-    for name in ("ann_file", "img_prefix", "img_dir", "ann_dir", "seg_prefix", "proposal_file"):
-        values = dataset.get(name)
-        for value in values if isinstance(values, (list, tuple)) else [values]:
-            if not isinstance(value, str) or not value or "://" in value:
-                continue
-            path = value if os.path.isabs(value) else os.path.join(root, value)
-            if not os.path.exists(path):
-                about = os.path.abspath(cfg.get("data_root") or os.sep)  # what data_help speaks of
-                ours = os.path.abspath(path).startswith(about)
-                remedy = (ours and cfg.get("data_help")) or (
-                    f"Prepare the dataset, or give its place with --cfg-options {key}.{name}=PATH"
-                )
-                raise ConfigError(
-                    f"{key}.{name}: expected a file or folder at {os.path.abspath(path)}, "
-                    f"found nothing. {remedy}."
-                )
-
-
-def _typed(cfg: Any) -> Iterator[str]:
-    """The ``type`` of a config and of the configs inside it, outermost first."""
-    queue: List[Any] = [cfg]
-    while queue:
-        node = queue.pop(0)
-        if isinstance(node, dict):
-            if isinstance(node.get("type"), str):
-                yield node["type"].split(".")[-1]
-            queue.extend(node.values())
-        elif isinstance(node, (list, tuple)):
-            queue.extend(node)
+            _check_files(cfg, task, dataset[inner], f"{key}.{inner}")
+    for name, path in task.files(dataset):
+        if not os.path.exists(path):
+            about = os.path.abspath(cfg.get("data_root") or os.sep)  # what data_help speaks of
+            ours = os.path.abspath(path).startswith(about)
+            remedy = (ours and cfg.get("data_help")) or (
+                f"Prepare the dataset, or give its place with --cfg-options {key}.{name}=PATH"
+            )
+            raise ConfigError(
+                f"{key}.{name}: expected a file or folder at {os.path.abspath(path)}, "
+                f"found nothing. {remedy}."
+            )
 
 
 def decide_task(cfg: Any) -> str:
-    """``cfg.task`` if given, else by the registry that holds the (student) model's type."""
-    task = cfg.get("task")
-    if task is not None:
-        if task not in TASKS:
-            raise ConfigError(f"task: expected one of {TASKS}, got {task!r}. Correct the key.")
-        return str(task)
-    from mmdet.models import DETECTORS
-    from mmseg.models import SEGMENTORS
+    """``cfg.task`` if given, else the task whose host has the (student) model's type.
 
+    Raises:
+        ConfigError: no such task, or no host knows the type.
+    """
+    name = cfg.get("task")
+    if name is not None:
+        try:
+            return tasks.get(name).name
+        except tasks.TaskError as error:
+            raise ConfigError(str(error)) from error
     from freekd.zoo.stock import read_model
 
     key, model = "model", cfg.get("model")
     if model is None:
         model = cfg.algorithm.get("architecture", cfg.algorithm)
-        if "model" in model and model.get("type") not in ("MMDetArchitecture", "MMSegArchitecture"):
+        if "model" in model and model.get("type") not in [t.architecture for t in tasks.every()]:
             key, model = "algorithm.architecture.model", model.model
     if isinstance(model, str) or "config" in model:
         with building(key):
             model = read_model(model, key)
-    own = {"det": DETECTORS.module_dict, "seg": SEGMENTORS.module_dict}
-    wrapper = {"det": "MMDetArchitecture", "seg": "MMSegArchitecture"}
-    types = list(_typed(model))
-    for name in types:
-        hits = [task for task in TASKS if name == wrapper[task] or name in own[task]]
-        if len(hits) == 1:
-            return hits[0]
+    found = tasks.of_model(model)
+    if found is not None:
+        return found.name
+    kind = model.get("type") if isinstance(model, dict) else None
+    nouns = ", ".join(task.model_noun for task in tasks.every())
+    hosts = ", ".join(task.package for task in tasks.every())
+    keys = " or ".join(f"task={name!r}" for name in tasks.names())
     raise ConfigError(
-        f"Cannot tell detection from segmentation: type {types[0] if types else None!r} is in "
-        "neither of mmdet's and mmseg's registries. Expected a detector or segmentor, or the "
-        "config key task='det' or task='seg'. Correct the type, or add the key (and "
-        "custom_imports for classes of your own)."
+        f"Cannot tell the task: type {kind!r} is in none of the registries of {hosts}. Expected a "
+        f"model of one of them ({nouns}), or the config key {keys}. Correct the type, or add the "
+        "key (and custom_imports for classes of your own)."
     )

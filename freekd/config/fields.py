@@ -8,11 +8,12 @@ import inspect
 import keyword
 import math
 import warnings
-from typing import Any, Callable, Mapping, Optional, get_args
+from typing import Any, Callable, Mapping, Optional, Tuple, Union, get_args
 
 from freekd.config.errors import ConfigError
 
 Check = Callable[[Any, str], None]
+Model = Union[str, Mapping[str, Any]]  # of a config: a reference, or a dict
 MOST_CHANNELS = 2**15
 MOST_LEVELS = 64
 
@@ -103,13 +104,36 @@ def model(value: Any, key: str) -> None:
         raise refuse(key, "a config path, 'mmdet::...' or 'mmseg::...', or a model dict", value)
 
 
-def both(value: Any, key: str) -> None:
-    """A module path, or one each for student and teacher."""
-    if isinstance(value, Mapping) and set(value) == {"student", "teacher"}:
-        text(value["student"], f"{key}.student")
-        text(value["teacher"], f"{key}.teacher")
+def taps(value: Any, key: str) -> None:
+    """A module path, one each for student and teacher, or named ones, alike or for each."""
+    if isinstance(value, Mapping) and set(value) & {"student", "teacher"}:
+        if set(value) != {"student", "teacher"}:
+            raise refuse(key, "both 'student' and 'teacher', and nothing else", value)
+        for who in ("student", "teacher"):
+            _one_side(value[who], f"{key}.{who}")
+        names = [set(side) if isinstance(side, Mapping) else None for side in value.values()]
+        if names[0] != names[1]:
+            raise refuse(key, "the same named taps for student and teacher", value)
+    else:
+        _one_side(value, key)
+
+
+def _one_side(value: Any, key: str) -> None:
+    if isinstance(value, Mapping) and value:
+        for name, path in value.items():
+            if not isinstance(name, str) or not name.isidentifier():
+                raise refuse(key, "names of taps, such as dict(s3='backbone.layer3')", name)
+            text(path, f"{key}.{name}")
     elif not isinstance(value, str) or not value.strip():
-        raise refuse(key, "a module path, or a dict with 'student' and 'teacher'", value)
+        expected = "a module path, a dict with 'student' and 'teacher', or a dict of named taps"
+        raise refuse(key, expected, value)
+
+
+def sides(module: Any) -> Tuple[Any, Any]:
+    """What :func:`taps` takes as the student's and the teacher's path, or dict of paths."""
+    if isinstance(module, Mapping) and set(module) == {"student", "teacher"}:
+        return module["student"], module["teacher"]
+    return module, module
 
 
 def channels(value: Any, key: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Dict, Optional
 
 import mmcv
 
-from freekd.config import pair, stock_hooks, top_keys
+from freekd.config import short, stock_hooks, top_keys
 from freekd.config.errors import ConfigError
 from freekd.config.explain import building
 
@@ -28,7 +28,7 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
 
     Raises:
         ConfigError: The file is missing, an option names a key that no config has, or see
-            :func:`freekd.config.pair.expand`.
+            :func:`freekd.config.short.expand`.
     """
     from freekd.zoo.config_file import ConfigFileError, import_modules, read_config
     from freekd.zoo.stock import is_stock, stock_path
@@ -66,7 +66,7 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
         except ConfigFileError as error:
             raise ConfigError(str(error)) from error
     top_keys.check(cfg)
-    pair.expand(cfg)
+    short.expand(cfg)
     _merge(cfg, late)
     stock_hooks.take_along(cfg)
     return cfg
@@ -89,7 +89,7 @@ def _merge(cfg: Any, options: Dict[str, Any]) -> None:
         merge_options(cfg, whole)
     for key in _MODELS:
         if any(name.startswith(f"{key}.") for name in parts):
-            pair.open_reference(cfg, key)
+            short.open_reference(cfg, key)
     with building("--cfg-options"):
         merge_options(cfg, parts)
 
@@ -129,3 +129,16 @@ def keep_student_only(cfg: Any) -> None:
     cfg.model, cfg.algorithm = architecture.model, None
     if cfg.get("work_dir"):
         cfg.work_dir = cfg.work_dir.rstrip("/") + "_student_only"
+
+
+def default_work_dir(path: str) -> str:
+    """Where a run of the config at ``path`` goes unless it says so itself.
+
+    >>> default_work_dir("configs/freekd/retinanet_r34_r18_digits.py")
+    'work_dirs/freekd/retinanet_r34_r18_digits'
+    >>> default_work_dir("/home/me/my_config.py")
+    'work_dirs/my_config'
+    """
+    parts = list(Path(path).with_suffix("").parts)
+    inside = len(parts) - parts[::-1].index("configs") if "configs" in parts else len(parts) - 1
+    return str(Path("work_dirs", *parts[inside:]))

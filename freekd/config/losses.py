@@ -1,11 +1,25 @@
-"""The losses of a short config: their options against what the loss's class takes."""
+"""The entries of ``pair.losses``: each against its method's card and what its class takes."""
 
 import difflib
 import inspect
-from typing import Any, Dict, Mapping, Sequence
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
 
 from freekd.config import fields
 from freekd.config.errors import ConfigError
+from freekd.losses import Card, cards
+
+# what every entry may say, beside the options of its loss
+ROUTING: Dict[str, fields.Check] = dict(
+    type=fields.text,
+    module=fields.optional(fields.taps),
+    resize=fields.optional(fields.flag),
+    align_module=fields.optional(fields.mapping),
+)
+OF_MAPS: Dict[str, fields.Check] = dict(
+    channels=fields.optional(fields.channels),
+    student_channels=fields.optional(fields.channels),
+    num_levels=fields.optional(fields.integer(1, fields.MOST_LEVELS)),
+)
 
 
 def check_names(given: Mapping[Any, Any], known: Sequence[str], key: str, whose: str = "") -> None:
@@ -20,55 +34,139 @@ def check_names(given: Mapping[Any, Any], known: Sequence[str], key: str, whose:
         )
 
 
-def loss_config(
-    kind: str, name: str, options: Mapping[str, Any], told: Mapping[str, Any], key: str
-) -> Dict[str, Any]:
-    """A loss with options of the config; ``type`` among them replaces it.
+class Entry(NamedTuple):
+    """An entry of ``pair.losses``, read and checked; None: left to the pair or the models."""
+
+    key: str  # pair.losses.<label>
+    label: str
+    kind: str  # the registered name of the class
+    options: Dict[str, Any]  # arguments of the class
+    taken: Any  # the class
+    compares_maps: bool  # pair.module is its tap
+    default_module: Any
+    module: Any = None
+    resize: Optional[bool] = None
+    align_module: Optional[Mapping[str, Any]] = None
+    channels: Any = None
+    student_channels: Any = None
+    num_levels: Optional[int] = None
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The arguments of the class."""
+        return inspect.signature(self.taken).parameters
+
+    @property
+    def takes_maps(self) -> bool:
+        """Whether the loss wants to know channels and number of the maps."""
+        return "num_levels" in self.parameters
+
+    def loss(self, told: Mapping[str, Any]) -> Dict[str, Any]:
+        """The config of the loss, with what is ``told`` of the maps where it takes that.
+
+        Raises:
+            ConfigError: an argument is missing.
+        """
+        told = {k: v for k, v in told.items() if k in self.parameters}
+        unnamed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        lacking = [
+            name
+            for name, parameter in self.parameters.items()
+            if parameter.default is inspect.Parameter.empty
+            and parameter.kind not in unnamed
+            and name not in told
+            and name not in self.options
+        ]
+        if lacking:
+            raise ConfigError(f"{self.key}: the options {lacking} are missing. Add them.")
+        return {"type": self.kind, "name": f"loss_{self.label}", **told, **self.options}
+
+
+def read_entry(label: str, options: Any, key: str, task: Optional[str]) -> Entry:
+    """One entry of ``pair.losses``.
 
     Args:
-        kind, name: its type and name, unless ``options`` have others.
-        options: its arguments, as the config has them.
-        told: what follows from the models, as far as the loss takes arguments of these names.
-        key: the config key of ``options``.
+        label: the method's name, or, beside ``type``, a name of your own: the log and the doctor
+            call the term so.
+        options: of its loss, and beside them: ``type``, a method's name or a class registered with
+            MMRazor or, with the scope before it, with mmdet (``mmdet.SmoothL1Loss``); ``module``,
+            the tapped module: a path in both models, a dict with ``student`` and ``teacher``, or a
+            dict of named taps; ``resize``, see ``FreeKDDistiller``; ``align_module``, MMRazor's,
+            for classes of others; ``channels``, ``student_channels`` and ``num_levels`` of the
+            maps, where the models do not tell.
+        key: the config key of the entry.
+        task: of the student, None where it cannot be told.
 
     Raises:
-        ConfigError: no such class, an argument that it does not take or that is missing, or a value
-            of another kind than the argument's default.
+        ConfigError: no such method or class, an unknown option (the nearest is named), a value of
+            another kind, or a method that is not made for this task.
     """
-    fields.text(options.get("type", kind), f"{key}.type")
-    fields.loss_name(options.get("name", name), f"{key}.name")
-    parameters = _parameters(options.get("type", kind), key)
-    given = {k: v for k, v in options.items() if k not in ("type", "name")}
-    told = {k: v for k, v in told.items() if k in parameters}
+    if not isinstance(label, str) or not label.isidentifier():
+        raise fields.refuse("pair.losses", "labels that are names, such as 'freekd'", label)
+    fields.mapping(options, key)
+    for name, check in {**ROUTING, **OF_MAPS}.items():
+        if name in options:
+            check(options[name], f"{key}.{name}")
+    card = _card(label, options, key)
+    kind = card.type if card else options["type"]
+    taken = _registered(kind, key)
+    parameters = inspect.signature(taken).parameters
+    if card is not None and task is not None and task not in card.tasks:
+        raise ConfigError(
+            f"{key}: {card.title} is made for the tasks {', '.join(card.tasks)}; the student of "
+            f"this pair does {task}. Remove the entry ({key}=None)."
+        )
+    routing = [name for name in ROUTING if name in options]
+    routing += [name for name in OF_MAPS if name in options and "num_levels" in parameters]
+    own = {k: v for k, v in options.items() if k not in routing}
+    _check_arguments(own, taken, kind, key)
+    return Entry(
+        key=key,
+        label=label,
+        kind=kind,
+        options={**(card.defaults if card else {}), **own},
+        taken=taken,
+        compares_maps=card.maps if card else True,
+        default_module=card.taps.get(task or "") if card else None,
+        **{name: options[name] for name in routing if name != "type"},
+    )
+
+
+def _card(label: str, options: Mapping[str, Any], key: str) -> Optional[Card]:
+    """The method's card; None for a class of others."""
+    known, kind = cards(), options.get("type", label)
+    if kind in known:
+        return known[kind]
+    if "type" in options:
+        return None
+    near = difflib.get_close_matches(label, known, n=3, cutoff=0.4)
+    raise ConfigError(
+        f"{key}: there is no method {label!r}; nearest: {', '.join(near) or 'none'}; known are "
+        f"{', '.join(known)}. Correct the name, or give the type of a registered loss: "
+        f"{label}=dict(type='ChannelWiseDivergence', ...)."
+    )
+
+
+def _check_arguments(own: Mapping[str, Any], taken: Any, kind: str, key: str) -> None:
+    parameters = inspect.signature(taken).parameters
+    if hasattr(taken, "check_options"):  # what the class itself knows of them
+        try:
+            taken.check_options(own, key)
+        except (ValueError, ImportError) as error:
+            raise ConfigError(f"{error}. Correct it.") from error
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        known = [*parameters, "name", "type"]
-        check_names(given, known, key, f"{options.get('type', kind)} has ")
-    empty = inspect.Parameter.empty
-    for option, value in given.items():
+        known = [*parameters, *ROUTING]
+        check_names(own, known, key, f"{kind} has ")
+    for option, value in own.items():
         if option in parameters:
             fields.argument(parameters[option])(value, f"{key}.{option}")
-    named = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    lacking = [
-        name
-        for name, parameter in parameters.items()
-        if parameter.default is empty
-        and parameter.kind not in named
-        and name not in told
-        and name not in given
-    ]
-    if lacking:
-        raise ConfigError(f"{key}: the options {lacking} are missing. Add them.")
-    return {"type": kind, "name": name, **told, **options}
 
 
-def takes_maps(kind: str, options: Mapping[str, Any], key: str) -> bool:
-    """Whether a loss wants to know channels and number of the maps, as freekd's own do."""
-    fields.text(options.get("type", kind), f"{key}.type")
-    return "num_levels" in _parameters(options.get("type", kind), key)
+def _registered(kind: str, key: str) -> Any:
+    """The registered class."""
+    from freekd import compat
 
-
-def _parameters(kind: str, key: str) -> Mapping[str, inspect.Parameter]:
-    """The arguments of a registered class."""
+    compat.apply()
     from mmrazor.models.builder import LOSSES
 
     import freekd.distill  # noqa: F401  (registers the losses)
@@ -77,9 +175,11 @@ def _parameters(kind: str, key: str) -> Mapping[str, inspect.Parameter]:
     with building(f"{key}.type={kind!r}"):
         found = LOSSES.get(kind)
     if found is None:
-        near = ", ".join(nearest_types(LOSSES, kind)) or "none"
+        near = nearest_types(LOSSES, kind)
+        near += difflib.get_close_matches(kind, cards(), n=2)
         raise ConfigError(
-            f"{key}.type={kind!r}: no such class is registered; nearest: {near}. Correct it, or "
-            "name the module of a class of your own in custom_imports."
+            f"{key}.type={kind!r}: no such method, and no such class is registered; nearest: "
+            f"{', '.join(near) or 'none'}. Correct it, or name the module of a class of your own "
+            "in custom_imports."
         )
-    return inspect.signature(found).parameters
+    return found

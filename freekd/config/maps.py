@@ -5,7 +5,6 @@ pretrained weights, and one blank image goes as far as the module.
 """
 
 import contextlib
-import inspect
 import random
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from freekd import tasks
 from freekd.checks import FeatureError
 from freekd.config.errors import ConfigError
 
@@ -34,7 +34,7 @@ def tell_maps(model: Mapping[str, Any], module: str, key: str, reference: Any = 
     """Channels and number of the maps that ``module`` gives.
 
     Args:
-        model: the config of a detector or segmentor.
+        model: the config of a model.
         module: path of the tapped module.
         key: the config key of the module, for errors.
         reference: what ``model`` was read from; its data tell the images' size if 128 pixels do
@@ -49,21 +49,10 @@ def tell_maps(model: Mapping[str, Any], module: str, key: str, reference: Any = 
 
 # --------------------------------------------------------------------------- from the config
 def _from_text(model: Mapping[str, Any], module: str) -> Optional[Maps]:
-    """What the config says, where that is certain: FPNs and the last layer of a segmentor."""
-    if module == "neck" or module.endswith("transformer.encoder"):
-        neck = model.get("neck")  # an encoder: a level of the sequence per map of the neck
-        if isinstance(neck, Mapping):
-            channels, count = neck.get("out_channels"), neck.get("num_outs")
-            if _positive(channels) and _positive(count):
-                return Maps(channels, count)
-    if module == "decode_head.conv_seg":
-        head = model.get("decode_head")
-        if isinstance(head, Mapping):
-            channels = head.get("out_channels")
-            channels = head.get("num_classes") if channels is None else channels
-            if _positive(channels):
-                return Maps(channels, 1)
-    return None
+    """What the config says, where that is certain."""
+    task = tasks.of_model(model)
+    told = task.maps_from_text(model, module) if task is not None else None
+    return Maps(*told) if told is not None else None
 
 
 def _positive(value: Any) -> bool:
@@ -156,19 +145,8 @@ def _run(built: Any, module: str, img: Tensor) -> None:
         feats = run.features(img, metas)
         for stage in run.stages:
             run.roi_head(feats, img.new_tensor([[0.0, 0.0, 0.0, width / 2, height / 2]]), stage)
-    elif hasattr(built, "encode_decode"):
-        built.encode_decode(img, metas)
-        feats, root = built.extract_feat(img), module.split(".")[0]
-        heads = getattr(built, root)  # auxiliary heads, and hooks of a cascade's: training alone
-        before: Tuple[Any, ...] = ()
-        for head in heads if isinstance(heads, nn.ModuleList) else [heads]:
-            out = head(feats, *before)
-            before = (out,) if root == "decode_head" else ()
-    else:  # such as SOLO's mask head, or the head of semantic maps of a panoptic FPN
-        head = getattr(built, module.split(".")[0])
-        takes = inspect.signature(head.forward).parameters
-        feats = built.extract_feat(img)
-        head(feats, metas) if "img_metas" in takes else head(feats)
+    else:  # such as SOLO's mask head, the semantic head of a panoptic FPN, or a cascade's heads
+        tasks.of_built(built).reach(built, module, img, metas)
 
 
 def _image_channels(built: nn.Module, model: Mapping[str, Any]) -> Iterator[int]:
@@ -239,3 +217,45 @@ def _same_random_state() -> Iterator[None]:
     finally:
         random.setstate(states["python"])
         np.random.set_state(states["numpy"])
+
+
+# --------------------------------------------------------------------------- for short configs
+def read_model_at(reference: Any, key: str) -> Any:
+    """The model config that the config key ``key`` names.
+
+    Raises:
+        ConfigError: there is no such config.
+    """
+    from freekd.config.explain import building
+    from freekd.zoo.stock import read_model
+
+    with building(key):
+        return read_model(reference, key)
+
+
+class Given(NamedTuple):
+    """What the config says of the maps, and the key of their channels."""
+
+    channels: Any
+    num_levels: Optional[int]
+    name: str = "channels"
+
+
+def maps_of(short: str, who: str, reference: Any, module: str, given: Given) -> Tuple[Any, int]:
+    """Channels and number of the maps that ``module`` gives: as given, else as the model tells."""
+    model = read_model_at(reference, f"{short.split('.')[0]}.{who}")
+    channels, num_levels = given.channels, given.num_levels
+    if num_levels is None and isinstance(channels, (list, tuple)):
+        num_levels = len(channels)
+    if channels is None or num_levels is None:
+        try:
+            told = tell_maps(model, module, f"{short}.module ({who})", reference)
+        except ConfigError as error:
+            remedy = f" Or give {short}.{given.name} (a number, or one per level) and "
+            remedy += f"{short}.num_levels."
+            raise ConfigError(
+                f"{error}{remedy}" if "blank image" in str(error) else error
+            ) from None
+        channels = told.channels if channels is None else channels
+        num_levels = told.num_levels if num_levels is None else num_levels
+    return channels, num_levels

@@ -10,20 +10,21 @@ from contextlib import contextmanager
 from typing import Any, Collection, Dict, Iterator, List, Optional, Sequence, Union
 
 import torch
-from mmrazor.models.builder import DISTILLERS
+from mmrazor.models.builder import DISTILLERS, build_loss
 from mmrazor.models.distillers import SingleTeacherDistiller
 from torch import Tensor, nn
 
 from freekd.checks import FeatureError, check_choice
 from freekd.distill.annotations import check_annotations, left_out, missing
+from freekd.distill.apply import apply_loss, apply_named, check_calls
 from freekd.distill.class_maps import CLASS_MAPS, reorder
 from freekd.distill.class_taps import check_classes, class_orders
 from freekd.distill.components import (
-    apply_loss,
-    check_calls,
     check_components,
+    check_named,
     check_roi_head,
     check_same_images,
+    taps_of,
 )
 from freekd.distill.run.dry_run import dry_run
 from freekd.distill.run.partial import PartialRun, Proposals
@@ -38,6 +39,7 @@ from freekd.distill.weights import (
     without_pretrained,
 )
 from freekd.held import HoldsFrozen
+from freekd.losses.step import Step
 from freekd.prompts.file import MAKE_COMMAND, fingerprint
 
 
@@ -51,8 +53,11 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         teacher_checkpoint: the teacher's weights, path or address, loaded by ``init_weights``.
         components: as in MMRazor: ``student_module``, ``teacher_module``, ``losses`` (each with a
             ``name``), optionally ``align_module``, and ``resize`` (True: maps of another size are
-            meant). A loss that is not made for a tuple of pyramid levels (MMRazor's and mmdet's
-            own) is applied to each level, or each call of a head, and summed. Where
+            meant). Both modules may be dicts of named taps, for losses that take those
+            (``named_taps``). A loss whose ``forward`` has a third argument ``step`` gets a
+            :class:`freekd.losses.step.Step`; one with ``task_scale`` scales the student's own
+            losses by it. A loss that is not made for a tuple of pyramid levels (MMRazor's and
+            mmdet's own) is applied to each level, or each call of a head, and summed. Where
             ``teacher_module`` lies in the RoI head, that head sees the student's proposals.
         save_teacher: keep the teacher in checkpoints; by default they have the student's size.
         min_share: the least share of the teacher's weights that its checkpoint must fill.
@@ -85,14 +90,15 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         teacher = resolve_model(teacher, "distiller.teacher")
         if teacher_checkpoint is not None:
             teacher = without_pretrained(teacher)
-        super().__init__(teacher=teacher, components=check_components(components), **kwargs)
+        super().__init__(teacher=teacher, components=(), **kwargs)
+        self._build_components(check_components(components))
         self.teacher_checkpoint = teacher_checkpoint
         self.min_share = min_share
         self.teacher_autocast = teacher_autocast
         self.teacher_share: Optional[float] = None  # of the weights that the checkpoint filled
         self.teacher_classes: Optional[Sequence[str]] = None  # as its checkpoint names them
         self.class_map = class_map
-        self.class_orders: Dict[int, Tensor] = {}  # component -> the student's channels reordered
+        self.class_orders: Dict[int, Tensor] = {}  # tap -> the student's channels reordered
         self.handles: List[Any] = []
         self.recording = False
         self.save_teacher = save_teacher
@@ -101,6 +107,23 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         self.teacher.eval()
         if save_teacher:
             self._register_state_dict_hook(_put_teacher_in)
+
+    def _build_components(self, components: List[Any]) -> None:
+        """What MMRazor's constructor makes of them; a component may have several taps here."""
+        self.components = components
+        self.taps = taps_of(components)
+        for tap in self.taps:
+            self.student_outputs[tap.student_module] = []
+            self.teacher_outputs[tap.teacher_module] = []
+        for i, component in enumerate(components):
+            if component.get("align_module") is not None:
+                self.align_modules[f"component_{i}"] = self.build_align_module(
+                    component.align_module
+                )
+            for loss in component.losses:
+                options = {key: value for key, value in loss.items() if key != "name"}
+                self.losses[loss.name] = build_loss(options)
+                check_named(self.losses[loss.name], loss, component, i)
 
     def _load_from_state_dict(
         self, state_dict: Dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
@@ -135,14 +158,14 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             ValueError: names both and the command that makes prompts.
         """
         found = None
-        for component in self.components:
-            for loss in component.losses:
+        for tap in self.taps:
+            for loss in tap.losses:
                 info = getattr(self.losses[loss.name], "prompt_info", {})
                 module = info.get("teacher_module")
-                if module is not None and module != component.teacher_module:
+                if module is not None and module != tap.teacher_module:
                     raise ValueError(
                         f"{loss.name}: the prompts were made for teacher_module={module!r}, the "
-                        f"component taps {component.teacher_module!r}"
+                        f"component taps {tap.teacher_module!r}"
                     )
                 made_with = info.get("teacher_fingerprint")
                 if made_with is None:
@@ -171,7 +194,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         self.class_orders = class_orders(
             student,
             self.teacher_classes,
-            self.components,
+            self.taps,
             self.class_map,
             f"the teacher's checkpoint ({self.teacher_checkpoint})",
         )
@@ -189,14 +212,14 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         Raises:
             ValueError: no such module, with the nearest names; or class maps of other classes.
         """
-        self.teacher_run = TeacherRun(self.teacher, self.components, self.teacher_autocast)
+        self._models = (student.model, self.teacher)  # in a tuple: no submodule
+        self.teacher_run = TeacherRun(self.teacher, self.taps, self.teacher_autocast)
         self.partial_teacher = self.teacher_run.partial
-        for i, component in enumerate(self.components):
-            key = f"distiller.components[{i}]"
-            find_module(student.model, component.student_module, f"{key}.student_module")
-            find_module(self.teacher, component.teacher_module, f"{key}.teacher_module")
-            check_classes(student.model, self.teacher, component, key)
-            check_roi_head(self.teacher, self.partial_teacher, component, key)
+        for tap in self.taps:
+            find_module(student.model, tap.student_module, f"{tap.where}.student_module")
+            find_module(self.teacher, tap.teacher_module, f"{tap.where}.teacher_module")
+            check_classes(student.model, self.teacher, tap, tap.where)
+            check_roi_head(self.teacher, self.partial_teacher, tap, tap.where)
         self.teacher_run.check_precision()
         check_same_images(student.model, self.teacher)
         self.remove_hooks()
@@ -211,7 +234,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         self.handles += self._proposals.handles
 
     def _partial(self, student: nn.Module) -> PartialRun:
-        return PartialRun(student, [component.student_module for component in self.components])
+        return PartialRun(student, [tap.student_module for tap in self.taps])
 
     def _record(self, outputs: List[Any], name: str) -> Any:
         root = name.split(".")[0]
@@ -246,7 +269,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             self.forget()
         return self
 
-    # ----------------------------------------------------------------- the teacher's part of a step
+    # ----------------------------------------------------------------- a step
     def exec_teacher_forward(self, data: Dict[str, Any]) -> Any:
         """Run the teacher without gradient, and no further than the taps need.
 
@@ -268,29 +291,66 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         """
         self.teacher_run.roi_heads(self._proposals.rois)
         images = None if data is None else len(data["img"])
+        step = None if data is None else Step(data, *self._models)
         terms: Dict[str, Tensor] = {}
         for i, component in enumerate(self.components):
-            where = f"distiller.components[{i}]"
-            students = self.student_outputs[component.student_module]
-            teachers = self.teacher_outputs[component.teacher_module]
-            check_calls(students, teachers, component, where)
+            numbered = [(n, tap) for n, tap in enumerate(self.taps) if tap.component == i]
+            taps = [tap for _, tap in numbered]
+            outputs = [self._outputs(tap, self.class_orders.get(n)) for n, tap in numbered]
             name = f"component_{i}"
             align = self.align_modules[name] if name in self.align_modules else None
-            order = self.class_orders.get(i)
-            for call, (s_out, t_out) in enumerate(zip(students, teachers)):
-                if order is not None:
-                    s_out = reorder(s_out[0], order), s_out[1]
+            for call, each in enumerate(zip(*outputs)):
                 for loss in component.losses:
                     module = self.losses[loss.name]
                     module.current_data = data
-                    with _naming(loss.name, where):
-                        terms[f"{loss.name}.{call}"] = apply_loss(
-                            module, s_out, t_out, align, component, where, images
-                        )
+                    with _naming(loss.name, taps[0].where):
+                        if taps[0].tap:
+                            named = [
+                                {tap.tap: out[k] for tap, out in zip(taps, each)} for k in (0, 1)
+                            ]
+                            term = apply_named(module, named[0], named[1], step)
+                        else:
+                            (s_out, t_out), tap = each[0], taps[0]
+                            term = apply_loss(
+                                module, s_out, t_out, align, tap, tap.where, images, step
+                            )
+                    terms[f"{loss.name}.{call}"] = term
                     module.current_data = None
         self.teacher_run.forget()
         self._proposals.forget()
         return terms
+
+    def _outputs(self, tap: Any, order: Optional[Tensor]) -> List[Any]:
+        """What a tap gave on both sides, for each call; ``order`` is the teacher's of classes.
+
+        Raises:
+            RuntimeError: see :func:`freekd.distill.apply.check_calls`.
+        """
+        students = self.student_outputs[tap.student_module]
+        teachers = self.teacher_outputs[tap.teacher_module]
+        check_calls(students, teachers, tap, tap.where)
+        if order is not None:
+            students = [(reorder(out, order), sizes) for out, sizes in students]
+        return list(zip(students, teachers))
+
+    def exec_student_forward(self, student: nn.Module, data: Dict[str, Any]) -> Any:
+        """The student's own losses, scaled by the ``task_scale`` of losses that have one."""
+        losses = super().exec_student_forward(student, data)
+        scale = self.task_scale
+        if scale == 1 or not isinstance(losses, dict):
+            return losses
+        return {
+            name: _scaled(value, scale) if "loss" in name else value
+            for name, value in losses.items()
+        }
+
+    @property
+    def task_scale(self) -> float:
+        """By what the student's own losses are multiplied: 1, unless a loss says otherwise."""
+        scale = 1.0
+        for loss in self.losses.values():
+            scale *= getattr(loss, "task_scale", 1.0)
+        return scale
 
     def forget(self) -> None:
         """The taps let go of the last step's maps, which would outlive its backward pass."""
@@ -312,6 +372,11 @@ def _naming(loss: str, where: str) -> Iterator[None]:
             f"{where}: {loss} cannot compare what its taps give ({type(error).__name__}: {error}). "
             "Tap other modules, or take another loss"
         ) from error
+
+
+def _scaled(value: Any, scale: float) -> Any:
+    """A term of a host's losses: a tensor, or a list of them."""
+    return value * scale if torch.is_tensor(value) else [item * scale for item in value]
 
 
 def _put_teacher_in(module: Any, state_dict: Dict[str, Tensor], prefix: str, *_: Any) -> None:

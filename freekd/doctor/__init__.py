@@ -15,36 +15,9 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 import torch
 
 import freekd
-from freekd import compat
+from freekd import cli, compat
 from freekd.config.errors import ConfigError
 from freekd.doctor.report import Report
-
-
-def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
-    from mmcv import DictAction
-
-    parser = argparse.ArgumentParser(
-        description="Check a config before training it: shapes, weights, data, the sizes of the "
-        "losses, time and memory. Exit code 1 if something is wrong."
-    )
-    parser.add_argument("config", help="config file, of stage 1, stage 2 or a plain model")
-    parser.add_argument("--batches", type=int, default=1, help="how many to look at (default: 1)")
-    parser.add_argument(
-        "--target", type=float, default=1.0,
-        help="suggest weights that make each term this many times the task loss (default: 1)",
-    )  # fmt: skip
-    parser.add_argument("--json", help="write the report to this .json file too")
-    parser.add_argument("--seed", type=int, help="default: the config's, else 0")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="key=value, over the config's"
-    )
-    args = parser.parse_args(argv)
-    if args.batches < 1:
-        parser.error(f"--batches: expected 1 or more, got {args.batches}")
-    if not args.target > 0:
-        parser.error(f"--target: expected a positive number, got {args.target}")
-    return args
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -57,7 +30,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     from freekd.engine import launch
     from freekd.fileio import atomic_write_text
 
-    args = parse_args(argv)
+    args = cli.doctor(argv)
     launch.make_logger(level="WARNING")
     root = get_logger("root")
     level = root.level
@@ -66,7 +39,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     try:
         with launch.friendly_errors() as outcome:
             try:
-                cfg = load.load_config(args.config, args.cfg_options)
+                cfg = load.load_config(args.config, cli.cfg_options(args))
                 cfg.device = launch.choose_device(args.device or cfg.get("device"))
                 cfg.seed = args.seed if args.seed is not None else cfg.get("seed")
                 cfg.seed = 0 if cfg.seed is None else cfg.seed

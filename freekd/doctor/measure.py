@@ -84,8 +84,13 @@ def distill_step(algorithm: Any, data: Dict[str, Any]) -> Step:
     for name, term in terms.items():
         sums.setdefault(name.rsplit(".", 1)[0], []).append(term)
     ratios = []
-    for component in distiller.components:
-        maps = _tensors(distiller.student_outputs[component["student_module"]])
+    for i, component in enumerate(distiller.components):
+        maps = [
+            tensor
+            for tap in distiller.taps
+            if tap.component == i
+            for tensor in _tensors(distiller.student_outputs[tap.student_module])
+        ]
         of_task = _gradient_norm(loss, maps)
         for name in (loss_cfg["name"] for loss_cfg in component["losses"]):
             term = torch.stack(sums[name]).sum()
@@ -171,8 +176,7 @@ def _gradient_norm(loss: Tensor, at: Sequence[Tensor]) -> float:
 def _shapes(distiller: Any) -> List[Any]:
     """(student module, teacher module, [(shape, shape)]) of what the taps recorded."""
     found = []
-    for component in distiller.components:
-        names = component["student_module"], component["teacher_module"]
+    for names in dict.fromkeys((tap.student_module, tap.teacher_module) for tap in distiller.taps):
         sides = (
             _tensors(distiller.student_outputs[names[0]]),
             _tensors(distiller.teacher_outputs[names[1]]),

@@ -1,7 +1,6 @@
 """The doctor's report on the first batches: losses, ratios, the teacher's own loss, cost."""
 
 import math
-import re
 from typing import Any, Dict, List, Sequence
 
 import torch
@@ -10,6 +9,7 @@ from freekd import compat
 from freekd.doctor import checks, measure
 from freekd.doctor.report import Report, amount, duration, number, table
 from freekd.engine import check_data
+from freekd.losses import card_of
 
 # An unloaded teacher has .97 to 1.05 of the loss of random weights, one trained for an epoch half
 # of it (docs/loss_weights.md).
@@ -19,13 +19,6 @@ _RATIOS = (
     "learns.",
     "A term is linear in its weight, so each suggestion holds whatever the other terms are.",
 )
-# What normalize and distance of a FreeKDLoss are known to want, and the --target that gives it.
-_KNOWN = {
-    (None, "l1"): "raw features, L1: begin with a ratio of 0.1 to 1 (--target 0.3); none helped on "
-    "the bundled task, where standardised channels did",
-    ("channel", "l2"): "standardised channels, squared difference: best on the bundled task was a "
-    "ratio of about 20 at this point, 6 to 10 later (--target 20)",
-}
 
 
 # --------------------------------------------------------------------------- losses
@@ -129,9 +122,10 @@ def _ratios(subject: Any, report: Report, step: measure.Step, target: float) -> 
     if subject.kind == "stage 2":
         lines += _RATIOS
         for name, loss in subject.model.distiller.losses.items():
-            kind = getattr(loss, "normalize", ""), getattr(loss, "distance", "")
-            if kind in _KNOWN:
-                lines.append(f"{name}: {_KNOWN[kind]} (docs/loss_weights.md).")
+            card = card_of(loss)
+            hint = card.hint(loss) if card is not None and card.hint is not None else ""
+            if hint:
+                lines.append(f"{name}: {hint} (docs/loss_weights.md).")
     report.record["terms"] = record
 
 
@@ -141,15 +135,14 @@ def _weight_key(subject: Any, name: str) -> str:
     short = cfg.get("spelled_out")  # the config was written as pair or prompt
     if name == "dissimilarity":
         return f"{short or 'algorithm'}.dissimilarity_weight"
-    if short == "pair" and name in ("loss_freekd", "loss_mse"):
-        return f"pair.{name[len('loss_') :]}.loss_weight"
-    term = re.fullmatch(r"loss_regression(?:_(\d+))?", name) if short == "pair" else None
-    if term:
-        return f"pair.regression.{term.group(1) or 0}.loss_weight"
+    card = card_of(subject.model.distiller.losses[name])
+    weight = card.weight if card is not None else "loss_weight"
+    if short == "pair" and name.startswith("loss_"):
+        return f"pair.losses.{name[len('loss_') :]}.{weight}"
     for i, component in enumerate(cfg.algorithm.distiller.components):
         for j, loss in enumerate(component.losses):
             if loss.name == name:
-                return f"algorithm.distiller.components.{i}.losses.{j}.loss_weight"
+                return f"algorithm.distiller.components.{i}.losses.{j}.{weight}"
     return "-"
 
 

@@ -30,7 +30,7 @@ try:
 except ImportError:  # not on this system
     fcntl = None  # type: ignore[assignment]
 
-_HELPFUL = (
+HELPFUL = (
     ConfigError,
     FeatureError,
     CheckpointError,
@@ -38,7 +38,7 @@ _HELPFUL = (
     FileNotFoundError,
     DownloadError,
 )
-_LOST = re.compile(r"closed by peer|reset by peer|broken pipe|connection refused", re.IGNORECASE)
+LOST = re.compile(r"closed by peer|reset by peer|broken pipe|connection refused", re.IGNORECASE)
 LOCK_FILE = ".running"
 
 
@@ -53,7 +53,7 @@ def friendly_errors() -> Iterator[SimpleNamespace]:
     rank, world_size = _place()
     try:
         yield outcome
-    except _HELPFUL + (FloatingPointError,) as error:
+    except HELPFUL + (FloatingPointError,) as error:
         if os.environ.get("FREEKD_DEBUG"):
             raise
         _let_first_process_speak()
@@ -67,7 +67,7 @@ def friendly_errors() -> Iterator[SimpleNamespace]:
         if world_size == 1:
             raise
         outcome.code = 1
-        lost = _LOST.search(str(error)) and not os.environ.get("FREEKD_DEBUG")
+        lost = LOST.search(str(error)) and not os.environ.get("FREEKD_DEBUG")
         if not lost:
             _let_first_process_speak()
             traceback.print_exc()

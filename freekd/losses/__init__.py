@@ -3,11 +3,11 @@
 import pkgutil
 from functools import lru_cache
 from importlib import import_module
-from typing import Dict
+from typing import Any, Dict, Optional
 
-from .card import Card, Published
+from .card import Bundled, Card, Case, Outcome, Published
 
-__all__ = ["Card", "Published", "cards"]
+__all__ = ["Bundled", "Card", "Case", "Outcome", "Published", "card_of", "cards"]
 
 
 @lru_cache(maxsize=None)
@@ -25,3 +25,11 @@ def cards() -> Dict[str, Card]:
                 raise ImportError(f"losses/{info.name}.py: its card is named {card.name!r}")
             found[card.name] = card
     return found
+
+
+def card_of(loss: Any) -> Optional[Card]:
+    """The card of a built loss; None for a class that no method has."""
+    for card in cards().values():
+        if card.type.split(".")[-1] == type(loss).__name__:
+            return card
+    return None

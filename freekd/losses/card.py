@@ -1,8 +1,8 @@
 """A method's card: all that the rest of the house needs to know of it."""
 
-from typing import Any, Mapping, NamedTuple, Optional, Tuple, Type
+from typing import Any, Callable, Mapping, NamedTuple, Optional, Tuple, Type
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Published(NamedTuple):
@@ -13,6 +13,37 @@ class Published(NamedTuple):
     alone: float
     distilled: float
     source: str  # paper, table
+
+
+class Bundled(NamedTuple):
+    """A way to train the student of the bundled task: a row of the quickstart's table."""
+
+    config: str
+    label: str  # in the table
+    legend: str  # in the pictures
+
+
+class Case(NamedTuple):
+    """A file of reference numbers, its arrays as tensors of one precision.
+
+    ``inputs`` whose gradient the file has, and all ``parameters``, require a gradient.
+    """
+
+    inputs: Mapping[str, Tensor]  # in__...
+    parameters: Mapping[str, Tensor]  # param__...
+    draws: Mapping[str, Tensor]  # rand__..., what the reference drew
+    options: Mapping[str, Any]  # hp__..., plain values
+
+
+class Outcome(NamedTuple):
+    """What a method makes of a :class:`Case`.
+
+    ``outputs`` has at least ``loss``; ``parameters`` are those in which the gradients of the case's
+    arrives, by their name in the file, where they are not the case's own tensors.
+    """
+
+    outputs: Mapping[str, Any]
+    parameters: Mapping[str, Tensor] = {}
 
 
 class Card(NamedTuple):
@@ -34,12 +65,15 @@ class Card(NamedTuple):
         taps: task -> the default of ``module`` in its entry; a task that is not here needs one.
         defaults: options that differ from the class's own defaults.
         needs: what it needs beyond the taps, in words: ``prompts``, ``labels``.
+        maps: whether it compares feature maps, so that ``pair.module`` is its tap.
         weight: the option that scales the term; the doctor names it.
-        ratio: the least and the largest size of the weighted term, relative to the student's task
-            loss at the start, with which it is known to work; None: not known.
-        bundled: config of the bundled task -> (its row in the table, its short name); these are
-            the quickstart's and the study's rows.
+        hint: what the doctor says of a good size of the term beside the task loss, from the built
+            loss; None: nothing.
+        bundled: name -> how the method trains the student of the bundled task; these are the
+            quickstart's and the study's rows.
         published: results of the paper.
+        golden: the method on reference numbers, for ``tests/losses/test_golden.py``; every file
+            ``<name>_*.npz`` of the folder is taken.
     """
 
     name: str
@@ -52,10 +86,12 @@ class Card(NamedTuple):
     taps: Mapping[str, Any] = {}
     defaults: Mapping[str, Any] = {}
     needs: Tuple[str, ...] = ()
+    maps: bool = True
     weight: str = "loss_weight"
-    ratio: Optional[Tuple[float, float]] = None
-    bundled: Mapping[str, Tuple[str, str]] = {}
+    hint: Optional[Callable[[Any], str]] = None
+    bundled: Mapping[str, Bundled] = {}
     published: Tuple[Published, ...] = ()
+    golden: Optional[Callable[[Case], Outcome]] = None
 
     @property
     def type(self) -> str:

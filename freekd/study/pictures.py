@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from freekd import compat
-from freekd.study.quickstart import METHODS
+from freekd.study.rows import BASELINE, rows
 
 TEACHER_CONFIG = "configs/teacher/retinanet_r34_digits.py"
-STUDENT_CONFIG = METHODS["baseline"].config
+METHODS = rows()
+STUDENT_CONFIG = METHODS[BASELINE].config
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:

@@ -21,47 +21,12 @@ from freekd import compat
 from freekd.fileio import atomic_save, atomic_write_text, load_checkpoint_file
 from freekd.study import report
 from freekd.study.progress import Steps, read
+from freekd.study.rows import BASELINE, rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Method(NamedTuple):
-    """One way to train the student."""
-
-    config: str
-    label: str  # in the table
-    legend: str  # in the pictures
-
-
-METHODS = {
-    "baseline": Method(
-        "configs/baseline/retinanet_r18_digits.py", "student alone", "student alone"
-    ),
-    "freekd": Method(
-        "configs/freekd/retinanet_r34_r18_digits.py", "FreeKD, standardised, l2", "FreeKD"
-    ),
-    "inherit": Method(
-        "configs/freekd/retinanet_r34_r18_digits_inherit.py",
-        "FreeKD, neck and head inherited",
-        "FreeKD, inherited",
-    ),
-    "no_prompts": Method(
-        "configs/freekd/retinanet_r34_r18_digits_no_prompts.py",
-        "the same without prompts (Eq. 3)",
-        "without prompts",
-    ),
-    "paper": Method(
-        "configs/freekd/retinanet_r34_r18_digits_paper.py",
-        "FreeKD, raw, l1 (paper's loss)",
-        "FreeKD, raw l1",
-    ),
-    "cwd": Method(
-        "configs/peers/cwd_retinanet_r34_r18_digits.py", "ChannelWiseDivergence (MMRazor)", "CWD"
-    ),
-}
-
-
-PROMPTED = ("freekd", "inherit", "paper")  # the methods whose configs read the prompt file
+METHODS = rows()
 
 
 class Plan(NamedTuple):
@@ -114,7 +79,7 @@ class Quickstart:
     def __init__(self, args: argparse.Namespace) -> None:
         self.plan = Plan(*args.schedule) if args.schedule else FAST if args.fast else FULL
         self.seeds: List[int] = args.seeds if args.seeds is not None else [0]
-        default = list(METHODS) if args.seeds is not None else ["baseline", "freekd"]
+        default = list(METHODS) if args.seeds is not None else [BASELINE, "freekd"]
         self.methods: List[str] = [m for m in METHODS if m in (args.methods or default)]
         self.work = Path(args.work_dir or f"work_dirs/digits{'_fast' if args.fast else ''}")
         self.data = args.data
@@ -224,7 +189,7 @@ class Quickstart:
             "prompts", "prompts", "configs/prompt/retinanet_r34_digits.py",
             self.work / "prompts", 0,
             {
-                "algorithm.architecture.checkpoint": str(self.teacher_ckpt),
+                "prompt.teacher_checkpoint": str(self.teacher_ckpt),
                 "runner.max_iters": plan.prompt_iters,
                 "evaluation.interval": plan.prompt_iters,
             },
@@ -263,12 +228,11 @@ class Quickstart:
         config = METHODS[method].config
         options = epochs(self.plan.student_epochs)
         inputs: List[Path] = []
-        if method != "baseline":
-            options["algorithm.distiller.teacher_checkpoint"] = str(self.teacher_ckpt)
+        if method != BASELINE:
+            options["pair.teacher_checkpoint"] = str(self.teacher_ckpt)
             inputs.append(self.teacher_ckpt)
-        if method in PROMPTED:
-            where = "algorithm.distiller.components.0.losses.0.prompts"
-            options[where] = str(self.prompts)
+        for label in prompted(config):
+            options[f"pair.losses.{label}.prompts"] = str(self.prompts)
             inputs.append(self.prompts)
         out = self.work / f"seed{seed}" / method
         return self.train(
@@ -298,7 +262,7 @@ class Quickstart:
         out, scores = self.work / f"student_{method}.pth", folder / "exported.json"
         share = 1.0 / len(self.methods)
         source = (folder / "latest.pth").resolve()
-        if method == "baseline":  # a stock checkpoint already: weights and class names suffice
+        if method == BASELINE:  # a stock checkpoint already: weights and class names suffice
             content = load_checkpoint_file(source)
             meta = {"CLASSES": content["meta"]["CLASSES"]}
             atomic_save({"meta": meta, "state_dict": content["state_dict"]}, out)
@@ -309,7 +273,7 @@ class Quickstart:
             str(source), "--out-path", str(out), "--force",
         ]  # fmt: skip
         test = [
-            sys.executable, str(ROOT / "tools/test.py"), METHODS["baseline"].config, str(out),
+            sys.executable, str(ROOT / "tools/test.py"), METHODS[BASELINE].config, str(out),
             "--eval", "bbox", "--json", str(scores),
             *(["--device", self.device] if self.device else []),
             "--cfg-options", f"data.test.ann_file={self.data}/annotations/val.json",
@@ -341,6 +305,15 @@ def started(folder: Path) -> Optional[str]:
     """The key of the run that was begun in ``folder``, or None."""
     record = read(folder / "started.json")
     return record["key"] if record else None
+
+
+def prompted(config: str) -> List[str]:
+    """The entries of ``pair.losses`` in a config that read a prompt file."""
+    with compat.quiet_imports():
+        from mmcv import Config
+
+    losses = (Config.fromfile(config).get("pair") or {}).get("losses") or {}
+    return [name for name, options in losses.items() if (options or {}).get("prompts")]
 
 
 SPLITS = (("train", "train"), ("val", "val"), ("test", "val"))

@@ -9,17 +9,19 @@ import mmcv
 import pytest
 import torch
 
-from freekd.config import fields, load, pair
-from freekd.config import print as print_config
+from freekd.config import fields, load, pair, prompt
 from freekd.config.errors import ConfigError
-from freekd.engine import build, check_data
+from freekd.engine import build, check_data, print_config
 from freekd.zoo import download
 
 ROOT = Path(__file__).resolve().parents[2]
 TEACHER = "mmdet::faster_rcnn/faster_rcnn_r101_fpn_2x_coco.py"
 STUDENT = "mmdet::faster_rcnn/faster_rcnn_r50_fpn_2x_coco.py"
 PAIR = dict(
-    teacher=TEACHER, student=STUDENT, teacher_checkpoint="t.pth", freekd=dict(loss_weight=2)
+    teacher=TEACHER,
+    student=STUDENT,
+    teacher_checkpoint="t.pth",
+    losses=dict(freekd=dict(loss_weight=2)),
 )
 
 
@@ -29,15 +31,25 @@ def load_pair(tmp_path, options=None, **keys):
     return load.load_config(str(path), options)
 
 
+def with_losses(**losses):
+    return dict(PAIR, losses=losses)
+
+
 def test_a_pair_is_what_one_would_write_by_hand(tmp_path):
     pair = dict(
-        PAIR, prompts="p.pth", mse=dict(loss_weight=3),
-        regression=[
-            dict(student="roi_head.bbox_head.fc_reg", teacher="roi_head.bbox_head.0.fc_reg"),
-            dict(module="rpn_head.rpn_reg", beta=0.1, loss_weight=0.5),
-        ],
+        PAIR,
+        losses=dict(
+            freekd=dict(prompts="p.pth", loss_weight=2),
+            mimic=dict(loss_weight=3),
+            regression=dict(
+                module=dict(
+                    student="roi_head.bbox_head.fc_reg", teacher="roi_head.bbox_head.0.fc_reg"
+                )
+            ),
+            rpn=dict(type="regression", module="rpn_head.rpn_reg", beta=0.1, loss_weight=0.5),
+        ),
         inherit=["neck"],
-    )  # fmt: skip
+    )
     maps = dict(student_channels=256, teacher_channels=256, num_levels=5)
     expected = dict(
         type="FreeKDDistill",
@@ -49,11 +61,12 @@ def test_a_pair_is_what_one_would_write_by_hand(tmp_path):
             components=[
                 dict(
                     student_module="neck", teacher_module="neck", resize=False,
-                    losses=[
-                        dict(type="FreeKDLoss", name="loss_freekd", prompts="p.pth",
-                             loss_weight=2, **maps),
-                        dict(type="FeatureMSELoss", name="loss_mse", loss_weight=3, **maps),
-                    ],
+                    losses=[dict(type="FreeKDLoss", name="loss_freekd", prompts="p.pth",
+                                 loss_weight=2, **maps)],
+                ),
+                dict(
+                    student_module="neck", teacher_module="neck", resize=False,
+                    losses=[dict(type="FeatureMSELoss", name="loss_mimic", loss_weight=3, **maps)],
                 ),
                 dict(
                     student_module="roi_head.bbox_head.fc_reg",
@@ -62,7 +75,7 @@ def test_a_pair_is_what_one_would_write_by_hand(tmp_path):
                 ),
                 dict(
                     student_module="rpn_head.rpn_reg", teacher_module="rpn_head.rpn_reg",
-                    losses=[dict(type="mmdet.SmoothL1Loss", name="loss_regression_1", beta=0.1,
+                    losses=[dict(type="mmdet.SmoothL1Loss", name="loss_rpn", beta=0.1,
                                  loss_weight=0.5)],
                 ),
             ],
@@ -80,9 +93,8 @@ def test_a_prompt_is_what_one_would_write_by_hand(tmp_path):
         type="FrequencyPromptFinetune",
         architecture=dict(
             type="FrequencyPromptTeacher", model=seg, checkpoint=None, channels=19, num_levels=1,
-            module="decode_head.conv_seg", num_prompts=6, wavelet="haar", dwt_levels=3,
-            dwt_mode="zero", granularity="band", gate="position", min_share=0.95,
-            without_losses=(),
+            module="decode_head.conv_seg", num_prompts=6, transform="haar", granularity="band",
+            gate="position", min_share=0.95, without_losses=(),
         ),
         dissimilarity="jaccard", dissimilarity_weight=1.0, class_map=None,
     )  # fmt: skip
@@ -98,16 +110,14 @@ def test_segmentors_get_their_architecture(tmp_path):
 
 # one value of another kind for each key; what else may be typed is in test_fuzz_config.py
 WRONG = dict(
-    teacher=3, student=[STUDENT], teacher_checkpoint=True, module=["neck"], prompts={},
-    freekd=1.0, mse=[dict(loss_weight=1)], regression=dict(module="a"), inherit="neck",
-    components=[3], channels=2.5, student_channels=[256, "256"], num_levels=0, resize=1,
-    min_share=1.5, teacher_autocast=16, class_map=1,
+    teacher=3, student=[STUDENT], teacher_checkpoint=True, losses=[dict(loss_weight=1)],
+    module=["neck"], inherit="neck", channels=2.5, student_channels=[256, "256"], num_levels=0,
+    resize=1, min_share=1.5, teacher_autocast=16, class_map=1,
 )  # fmt: skip
 WRONG_PROMPT = dict(
     teacher={}, teacher_checkpoint="", module=dict(student="a", teacher="b"), num_prompts=2.0,
-    wavelet=None, dwt_levels=True, dwt_mode=0, granularity=None, gate=False, dissimilarity=1,
-    dissimilarity_weight=-0.1, channels=0, num_levels=65, min_share=float("inf"), class_map=[],
-    without_losses="mask_head",
+    transform=3, granularity=None, gate=False, dissimilarity=1, dissimilarity_weight=-0.1,
+    channels=0, num_levels=65, min_share=float("inf"), class_map=[], without_losses="mask_head",
 )  # fmt: skip
 
 
@@ -115,7 +125,7 @@ WRONG_PROMPT = dict(
     "short, wrong, kind, checks",
     [
         ("pair", WRONG, pair.Pair, pair.PAIR_CHECKS),
-        ("prompt", WRONG_PROMPT, pair.Prompt, pair.PROMPT_CHECKS),
+        ("prompt", WRONG_PROMPT, prompt.Prompt, prompt.PROMPT_CHECKS),
     ],
 )
 def test_a_value_of_another_kind(tmp_path, short, wrong, kind, checks):
@@ -126,7 +136,7 @@ def test_a_value_of_another_kind(tmp_path, short, wrong, kind, checks):
         path.write_text(f"inf = float('inf')\n{short} = {dict(sound, **{name: value})!r}\n")
         with pytest.raises(ConfigError) as error:
             load.load_config(str(path))
-        words = [f"{short}.{name}", "expected", "" if "[" in str(error.value) else repr(value)]
+        words = [f"{short}.{name}", "got", "" if "[" in str(error.value) else repr(value)]
         assert all(word in str(error.value) for word in words), str(error.value)
 
 
@@ -148,61 +158,164 @@ def test_what_a_run_can_write_down(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "keys, words",
+    "losses, words",
     [
-        (dict(freekd=dict(name="x")), ["pair.freekd.name", "'loss'", "'x'"]),
-        (dict(freekd=dict(name="loss.x")), ["pair.freekd.name", "no '.'"]),
-        (dict(freekd=dict(type="FreKDLoss")), ["pair.freekd.type", "nearest: FreeKDLoss"]),
-        (dict(mse=dict(type="mmdet.SmothL1Loss")), ["nearest: mmdet.SmoothL1Loss"]),
-        (dict(mse=dict(type="L1Loss")), ["pair.mse.type='L1Loss'", "nearest: mmdet.L1Loss"]),
-        (dict(mse=dict(type="mmdet.L1Loss", beta=1)), ["mmdet.L1Loss has unknown keys ['beta']"]),
-        (dict(freekd=dict(loss_weight=-1)), ["pair.freekd.loss_weight", "at least 0", "-1"]),
-        (dict(freekd=dict(loss_weight=True)), ["pair.freekd.loss_weight", "number", "True"]),
-        (dict(freekd=dict(loss_weight="3")), ["pair.freekd.loss_weight", "number", "'3'"]),
-        (dict(freekd=dict(wavelet=3)), ["pair.freekd.wavelet", "string"]),
+        (dict(freekd=3), ["pair.losses.freekd", "a dict", "3"]),
+        (dict(frekd={}), ["pair.losses.frekd", "no method 'frekd'", "nearest: freekd", "mimic"]),
+        (dict(x=dict(type="FreKDLoss")), ["pair.losses.x.type", "FreeKDLoss"]),
+        (dict(x=dict(type="frekd")), ["pair.losses.x.type", "freekd"]),
+        (dict(x=dict(type=3)), ["pair.losses.x.type", "string"]),
+        (dict(mimic=dict(type="mmdet.SmothL1Loss")), ["nearest: mmdet.SmoothL1Loss"]),
+        (dict(x=dict(type="L1Loss")), ["pair.losses.x.type='L1Loss'", "nearest: mmdet.L1Loss"]),
+        (dict(x=dict(type="mmdet.L1Loss", beta=1)), ["mmdet.L1Loss has unknown keys ['beta']"]),
+        (dict(freekd=dict(loss_weight=-1)), ["pair.losses.freekd.loss_weight", "at least 0"]),
+        (dict(freekd=dict(loss_weight=True)), ["pair.losses.freekd.loss_weight", "number", "True"]),
+        (dict(freekd=dict(loss_weight="3")), ["pair.losses.freekd.loss_weight", "number", "'3'"]),
+        (dict(freekd=dict(los_weight=3)), ["pair.losses.freekd", "los_weight -> loss_weight?"]),
+        (dict(freekd=dict(wavelet="db2")), ["transform=dict(type='db2', levels=3, mode='zero')"]),
         (
-            dict(regression=[dict(module="a", loss_weight=[1])]),
-            ["pair.regression[0].loss_weight", "number"],
+            dict(freekd=dict(transform=dict(type="haarr"))),
+            ["pair.losses.freekd.transform.type='haarr'", "nearest: 'haar'"],
         ),
-        (dict(regression=[dict(module="a", reduction=1)]), ["regression[0].reduction", "'mean'"]),
-        (dict(regression=[dict(module="a", beta=0)]), ["regression[0].beta", "more than 0"]),
-        (dict(regression=[dict(module=3)]), ["pair.regression[0].module", "module path"]),
+        (dict(mimic=dict(bands="all")), ["pair.losses.mimic", "['bands']"]),
+        (dict(freekd=dict(resize=1)), ["pair.losses.freekd.resize", "True or False"]),
+        (dict(freekd=dict(module=3)), ["pair.losses.freekd.module", "module path"]),
+        (dict(freekd=dict(module=dict(student="neck"))), ["both 'student' and 'teacher'"]),
         (
-            dict(components=[dict(student_module=["a"], teacher_module="b")]),
-            ["pair.components[0].student_module"],
+            dict(freekd=dict(module=dict(a="neck", b="backbone"))),
+            ["pair.losses.freekd.module", "compares what one module gives", "'backbone'"],
         ),
         (
-            dict(components=[dict(losses=[dict(type="L1", name="loss")])]),
-            ["pair.components[0].losses[0].type", "nearest"],
+            dict(freekd=dict(module=dict(student=dict(a="neck"), teacher=dict(b="neck")))),
+            ["the same named taps"],
         ),
+        (dict(freekd=dict(channels=0)), ["pair.losses.freekd.channels", "32768"]),
+        (dict(regression={}), ["pair.losses.regression.module", "Add it"]),
+        (dict(regression=dict(module="a", loss_weight=[1])), ["regression.loss_weight", "number"]),
+        (dict(regression=dict(module="a", reduction=1)), ["regression.reduction", "'mean'"]),
+        (dict(regression=dict(module="a", beta=0)), ["regression.beta", "more than 0"]),
+        (dict(kd=dict(alpha=0.5)), ["pair.losses.kd", "made for the tasks cls", "det"]),
+        (dict(freekd=None), ["pair.losses", "at least one entry", "The methods are"]),
+        ({}, ["pair.losses", "at least one entry"]),
     ],
 )
-def test_losses_that_cannot_be(tmp_path, keys, words):
+def test_losses_that_cannot_be(tmp_path, losses, words):
     with pytest.raises(ConfigError) as error:
-        load_pair(tmp_path, pair={**PAIR, **keys})
+        load_pair(tmp_path, pair=with_losses(**losses))
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        (dict(freekd=dict(loss_weight=2)), ["losses=dict(freekd=dict(loss_weight=2))"]),
+        (
+            dict(prompts="p.pth", freekd=dict(loss_weight=2), mse=dict(loss_weight=3)),
+            ["freekd=dict(prompts='p.pth', loss_weight=2), mimic=dict(loss_weight=3)"],
+        ),
+        (dict(prompts=None, freekd=None), ["losses=dict(freekd=None)"]),
+        (
+            dict(regression=[dict(module="a", beta=1), dict(student="b", teacher="c")]),
+            [
+                "regression=dict(module='a', beta=1)",
+                "regression_1=dict(type='regression', module=dict(student='b', teacher='c'))",
+            ],
+        ),
+        (
+            dict(
+                components=[
+                    dict(
+                        student_module="neck",
+                        teacher_module="neck",
+                        losses=[dict(type="ChannelWiseDivergence", name="loss_cwd", tau=1)],
+                    )
+                ]
+            ),
+            ["cwd=dict(type='ChannelWiseDivergence', module='neck', tau=1)"],
+        ),
+        (dict(regression=3, components="a"), ["['regression', 'components']", "version 0.1"]),
+    ],
+)
+def test_keys_of_version_01_say_their_new_spelling(tmp_path, old, new):
+    with pytest.raises(ConfigError) as error:
+        load_pair(tmp_path, pair={**PAIR, "losses": None, **old})
+    assert all(word in str(error.value) for word in new), str(error.value)
+
+
+def test_the_new_spelling_is_taken_as_it_is_printed(tmp_path):
+    old = dict(
+        prompts="p.pth", freekd=dict(loss_weight=2), mse=dict(loss_weight=3),
+        regression=[dict(module="rpn_head.rpn_reg", beta=0.5)],
+    )  # fmt: skip
+    with pytest.raises(ConfigError) as error:
+        load_pair(tmp_path, pair={**PAIR, "losses": None, **old})
+    losses = eval(str(error.value).split("losses=", 1)[1].rstrip(")") + ")" * 2)  # noqa: S307
+    components = load_pair(tmp_path, pair=with_losses(**losses)).algorithm.distiller.components
+    assert [c.losses[0].name for c in components] == [
+        "loss_freekd",
+        "loss_mimic",
+        "loss_regression",
+    ]
+
+
 def test_another_loss_takes_its_own_arguments(tmp_path):
-    """``type`` replaces the class; what follows from the models goes in as far as it has names."""
-    cwd = dict(type="ChannelWiseDivergence", name="loss_cwd", tau=2.0)
-    pair = dict(PAIR, freekd=cwd, mse=dict(type="FreeKDLoss", loss_weight=3, bands="low"))
-    losses = load_pair(tmp_path, pair=pair).algorithm.distiller.components[0].losses
+    """What follows from the models goes in as far as the class has names for it."""
+    losses = dict(
+        mine=dict(type="ChannelWiseDivergence", tau=2.0, module="neck"),
+        low=dict(type="freekd", loss_weight=3, bands="low"),
+        by_class=dict(type="FreeKDLoss", module="neck"),
+    )
+    components = load_pair(tmp_path, pair=with_losses(**losses)).algorithm.distiller.components
     maps = dict(student_channels=256, teacher_channels=256, num_levels=5)
-    assert losses[0] == cwd
-    assert losses[1] == dict(type="FreeKDLoss", name="loss_mse", loss_weight=3, bands="low", **maps)
+    assert [component.losses[0] for component in components] == [
+        dict(type="ChannelWiseDivergence", name="loss_mine", tau=2.0),
+        dict(type="FreeKDLoss", name="loss_low", loss_weight=3, bands="low", **maps),
+        dict(type="FreeKDLoss", name="loss_by_class", **maps),
+    ]
+    assert all(component.student_module == "neck" for component in components)
 
 
 def test_a_loss_that_needs_no_channels_gets_along_without(tmp_path):
-    cwd = dict(type="ChannelWiseDivergence")
-    pair = dict(PAIR, module="roi_head.bbox_head.fc_reg", freekd=cwd)
-    losses = load_pair(tmp_path, pair=pair).algorithm.distiller.components[0].losses
-    assert losses == [dict(cwd, name="loss_freekd")]
+    losses = dict(cwd=dict(module="roi_head.bbox_head.fc_reg"))
+    component = load_pair(tmp_path, pair=with_losses(**losses)).algorithm.distiller.components[0]
+    assert component.losses == [dict(type="ChannelWiseDivergence", name="loss_cwd")]
+
+
+def test_whose_module_counts(tmp_path):
+    """An entry's own, else the pair's for what compares maps, else the card's."""
+    losses = dict(freekd=dict(gate=None), mimic=dict(module="neck"))
+    pair = dict(PAIR, losses=losses, module="backbone")
+    first, second = load_pair(tmp_path, pair=pair).algorithm.distiller.components
+    assert (first.student_module, second.student_module) == ("backbone", "neck")
+    assert first.losses[0].teacher_channels == [256, 512, 1024, 2048]
+    assert second.losses[0].teacher_channels == 256
+    pair = dict(PAIR, losses=dict(freekd={}))
+    assert load_pair(tmp_path, pair=pair).algorithm.distiller.components[0].teacher_module == "neck"
+
+
+def test_an_entry_is_changed_and_removed_by_options(tmp_path):
+    pair = with_losses(freekd=dict(loss_weight=2), mimic=dict(loss_weight=3))
+    options = {"pair.losses.freekd.loss_weight": 7, "pair.losses.mimic": None}
+    (component,) = load_pair(tmp_path, options, pair=pair).algorithm.distiller.components
+    assert component.losses[0].loss_weight == 7 and component.losses[0].name == "loss_freekd"
+
+
+def test_a_child_config_changes_one_entry(tmp_path):
+    load_pair(tmp_path, pair=with_losses(freekd=dict(loss_weight=2), mimic=dict(loss_weight=3)))
+    child = tmp_path / "child.py"
+    child.write_text(
+        "_base_ = ['config.py']\n"
+        "pair = dict(losses=dict(mimic=None, freekd=dict(bands='low'), cwd=dict(tau=1.0)))\n"
+    )
+    components = load.load_config(str(child)).algorithm.distiller.components
+    first, second = (component.losses[0] for component in components)
+    assert (first.name, first.loss_weight, first.bands) == ("loss_freekd", 2, "low")
+    assert (second.name, second.tau) == ("loss_cwd", 1.0)
 
 
 def test_channels_are_seen_where_the_text_is_silent(tmp_path):
     """Faster R-CNN R101's backbone: 256 to 2048 channels in four levels."""
-    pair = dict(PAIR, module="backbone", freekd=dict(gate=None))
+    pair = dict(PAIR, module="backbone", losses=dict(freekd=dict(gate=None)))
     loss = load_pair(tmp_path, pair=pair).algorithm.distiller.components[0].losses[0]
     assert loss.teacher_channels == loss.student_channels == [256, 512, 1024, 2048]
     assert loss.num_levels == 4
@@ -297,18 +410,6 @@ def test_parts_of_the_short_form_may_have_integer_keys(tmp_path, capsys):
     [
         (dict(pair=dict(PAIR, techer=TEACHER)), ["'techer'", "techer -> teacher"]),
         (dict(pair=dict(PAIR, teacher=None)), ["pair", "['teacher']", "missing"]),
-        (dict(pair=dict(PAIR, freekd=None)), ["no distillation term"]),
-        (dict(pair=dict(PAIR, freekd=dict(los_weight=3))), ["pair.freekd", "loss_weight?"]),
-        (dict(pair=dict(PAIR, mse=dict(wavelet="haar"))), ["pair.mse", "['wavelet']"]),
-        (
-            dict(pair=dict(PAIR, regression=[dict(module="neck", bta=1)])),
-            ["regression[0]", "beta?"],
-        ),
-        (dict(pair=dict(PAIR, regression=dict(module="a"))), ["pair.regression", "list"]),
-        (
-            dict(pair=dict(PAIR, regression=[dict(student="a")])),
-            ["pair.regression[0]", "'teacher'"],
-        ),
         (dict(pair=dict(PAIR, module=dict(student="neck"))), ["pair.module"]),
         (
             dict(pair=dict(PAIR, module="roi_head.bbox_head.fc_reg")),
@@ -329,7 +430,7 @@ def test_what_a_pair_must_not_say(tmp_path, keys, words):
 def test_options_reach_into_a_stock_model_and_into_the_algorithm(tmp_path):
     options = {
         "pair.student.roi_head.bbox_head.num_classes": 10,
-        "pair.freekd.loss_weight": 7,
+        "pair.losses.freekd.loss_weight": 7,
         "algorithm.distiller.components.0.losses.0.num_prompts": 6,
     }
     cfg = load_pair(tmp_path, options, pair=PAIR)
@@ -353,19 +454,34 @@ def test_a_whole_model_and_a_part_of_it_by_options(tmp_path):
 
 
 def test_every_key_of_a_pair_arrives(tmp_path):
-    neck = dict(student_module="a", teacher_module="b", losses=[dict(name="loss_x", type="WSLD")])
     pair = dict(
         PAIR, module=dict(student="x", teacher="y"), channels=7, student_channels=[1, 2],
-        num_levels=2, resize=True, min_share=0.5, components=[neck],
-        teacher_autocast="bfloat16",
+        num_levels=2, resize=True, min_share=0.5, teacher_autocast="bfloat16",
+        class_map="by_name",
     )  # fmt: skip
     distiller = load_pair(tmp_path, pair=pair).algorithm.distiller
-    first, second = distiller.components
+    (first,) = distiller.components
     assert (first.student_module, first.teacher_module, first.resize) == ("x", "y", True)
     loss = first.losses[0]
     assert (loss.student_channels, loss.teacher_channels, loss.num_levels) == ([1, 2], 7, 2)
-    assert second == neck and distiller.min_share == 0.5
+    assert (distiller.min_share, distiller.class_map) == (0.5, "by_name")
     assert distiller.teacher_autocast == "bfloat16"
+
+
+def test_every_key_of_an_entry_arrives(tmp_path):
+    align = dict(type="conv2d", student_channels=7, teacher_channels=7)
+    losses = dict(
+        freekd=dict(
+            module=dict(student="x", teacher="y"), channels=7, student_channels=[1, 2],
+            num_levels=2, resize=True,
+        ),
+        cwd=dict(module="z", align_module=align),
+    )  # fmt: skip
+    first, second = load_pair(tmp_path, pair=with_losses(**losses)).algorithm.distiller.components
+    assert (first.student_module, first.teacher_module, first.resize) == ("x", "y", True)
+    loss = first.losses[0]
+    assert (loss.student_channels, loss.teacher_channels, loss.num_levels) == ([1, 2], 7, 2)
+    assert second.align_module == align and second.student_module == "z"
 
 
 def test_what_a_run_writes_down_can_be_read_again(tmp_path):
@@ -415,7 +531,7 @@ def test_the_student_alone_starts_with_the_same_weights(monkeypatch):
     monkeypatch.chdir(ROOT)
     states = []
     for alone in (False, True):
-        options = {"pair.prompts": None, "pair.teacher_checkpoint": None}
+        options = {"pair.losses.freekd.prompts": None, "pair.teacher_checkpoint": None}
         cfg = load.load_config("configs/freekd/retinanet_r34_r18_digits.py", options)
         if alone:
             load.keep_student_only(cfg)
@@ -430,7 +546,7 @@ def test_the_student_alone_starts_with_the_same_weights(monkeypatch):
 
 def test_class_counts(monkeypatch):
     monkeypatch.chdir(ROOT)
-    options = {"pair.prompts": None, "pair.teacher_checkpoint": None}
+    options = {"pair.losses.freekd.prompts": None, "pair.teacher_checkpoint": None}
     cfg = load.load_config("configs/freekd/retinanet_r34_r18_digits.py", options)
     model = build.build_model(cfg, "det")
 
@@ -547,7 +663,7 @@ PROCESSES = """
 import sys, torch
 from pathlib import Path
 import freekd.distill
-from freekd.distill import download
+from freekd.zoo import download
 rank, here = int(sys.argv[1]), Path(sys.argv[2])
 torch.hub.get_dir = lambda: str(here / (str(rank) if sys.argv[3] == "own" else "shared"))
 def fetch(url, dst, **kwargs):

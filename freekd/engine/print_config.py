@@ -1,11 +1,9 @@
 """What a config comes to: ``_base_`` merged, ``pair`` or ``prompt`` spelled out."""
 
-import argparse
 import difflib
-import sys
 from typing import Any, List, Optional
 
-from freekd import compat
+from freekd import cli, compat
 from freekd.config.errors import ConfigError
 
 
@@ -56,23 +54,14 @@ def select(cfg: Any, key: str) -> Any:
 def main(argv: Optional[List[str]] = None) -> int:
     """Entry of ``tools/print_config.py``; returns the exit code."""
     compat.apply()
-    from mmcv import Config, DictAction
+    from mmcv import Config
 
     from freekd.config import load
     from freekd.engine import launch
 
-    parser = argparse.ArgumentParser(description="Print what a config comes to.")
-    parser.add_argument("config", help="config file, or mmdet::... / mmseg::... for a stock one")
-    parser.add_argument("--key", help="a part only, such as algorithm.distiller.components.0")
-    parser.add_argument(
-        "--short", action="store_true", help="leave references to models as they are written"
-    )
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="key=value, over the config's"
-    )
-    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    args = cli.print_config(argv)
     with launch.friendly_errors() as outcome:
-        cfg = load.load_config(args.config, args.cfg_options)
+        cfg = load.load_config(args.config, cli.cfg_options(args))
         if not args.short:
             cfg = resolved(cfg)
         part = cfg if args.key is None else select(cfg, args.key)

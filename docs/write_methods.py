@@ -1,0 +1,153 @@
+"""Writes docs/methods.md, and the table of methods in the README, from the methods' cards.
+
+python docs/write_methods.py            # write
+python docs/write_methods.py --check    # fail where a file is not as it would be written
+"""
+
+import argparse
+import inspect
+import sys
+from pathlib import Path
+from typing import Dict, List
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from freekd.losses import Card, cards  # noqa: E402
+
+TASKS = {"det": "detection", "seg": "segmentation", "cls": "classification"}
+BEGIN, END = "<!-- methods: docs/write_methods.py -->", "<!-- end of methods -->"
+HEAD = """# Methods
+Each method is one entry of `pair.losses`, by its name. Entries combine; an entry that is `None` is
+left out:
+
+```python
+pair = dict(
+    losses=dict(
+        freekd=dict(prompts="prompts.pth", loss_weight=1.0),
+        mimic=dict(loss_weight=5.0),
+    )
+)
+```
+
+```bash
+python tools/train.py CONFIG --cfg-options pair.losses.freekd.loss_weight=2 pair.losses.mimic=None
+```
+
+Every entry may also have:
+
+* `module`, the tapped module: a path in both models, a dict with `student` and `teacher`, or a dict
+  of named taps;
+* `resize=True`: the student's maps are meant to be of another size than the teacher's;
+* `type`: then the key is a label of your own, and `type` is a method's name or a loss class that
+  MMRazor or mmdet registers, as in `mine=dict(type="mmdet.SmoothL1Loss",
+  module="bbox_head.retina_reg")`.
+
+Which weight: [loss_weights.md](loss_weights.md). A method of your own:
+[add_a_method.md](add_a_method.md).
+
+This page is written by `python docs/write_methods.py` from the cards in `freekd/losses/`.
+"""
+
+
+def table(found: Dict[str, Card], links: str) -> List[str]:
+    """Methods x tasks."""
+    lines = [
+        f"| method | entry | {' | '.join(TASKS.values())} | needs beside the taps |",
+        f"|---|---|{'---|' * len(TASKS)}---|",
+    ]
+    for card in found.values():
+        marks = " | ".join("yes" if task in card.tasks else "" for task in TASKS)
+        needs = ", ".join(card.needs)
+        lines.append(
+            f"| [{card.title}]({links}#{anchor(card)}) | `{card.name}` | {marks} | {needs} |"
+        )
+    return lines
+
+
+def anchor(card: Card) -> str:
+    """Where GitHub puts a heading."""
+    kept = [c for c in card.title.lower() if c.isalnum() or c in " -_"]
+    return "".join(kept).replace(" ", "-")
+
+
+def section(card: Card) -> List[str]:
+    """All that a card says."""
+    lines = [f"## {card.title}", card.summary]
+    if card.paper:
+        lines.append(f"Paper: {card.paper}")
+    lines.append("")
+    taps = ", ".join(f"`{path}` ({TASKS[task]})" for task, path in card.taps.items())
+    lines.append(
+        f"* Entry: `{card.name}=dict(...)`; class `{card.type}`; scaled by `{card.weight}`."
+    )
+    lines.append(f"* Tap unless `module` says otherwise: {taps or 'none, `module` must be given'}.")
+    options = _options(card)
+    if options:
+        lines.append(f"* Options: {options}.")
+    configs = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "configs" / card.name).glob("*.py"))
+    if configs:
+        lines.append("* Configs:")
+        lines += [f"  * `{path}`" for path in configs]
+    if card.published:
+        lines += ["", "Published, not measured here:", ""]
+        lines += [
+            "| teacher -> student | data | alone | distilled | source |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {r.pair} | {r.data} | {r.alone:g} | {r.distilled:g} | {r.source} |"
+            for r in card.published
+        ]
+    return [*lines, ""]
+
+
+def _options(card: Card) -> str:
+    if card.module is None:
+        return f"those of `{card.type}`"
+    told = ("student_channels", "teacher_channels", "num_levels")  # by the models
+    parameters = inspect.signature(card.module).parameters.values()
+    shown = []
+    for one in parameters:
+        if one.name not in told and one.kind is one.POSITIONAL_OR_KEYWORD:
+            value = card.defaults.get(one.name, one.default)
+            required = value is inspect.Parameter.empty
+            shown.append(f"`{one.name}`" if required else f"`{one.name}={value!r}`")
+    return ", ".join(shown)
+
+
+def pages() -> Dict[Path, str]:
+    """What each file should hold."""
+    found = cards()
+    lines = [HEAD, *table(found, ""), ""]
+    for card in found.values():
+        lines += section(card)
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    out = {ROOT / "docs" / "methods.md": "\n".join(lines).rstrip() + "\n"}
+    if BEGIN in text and END in text:
+        before, rest = text.split(BEGIN)
+        inner = "\n".join([BEGIN, *table(found, "docs/methods.md"), END])
+        out[readme] = before + inner + rest.split(END)[1]
+    return out
+
+
+def main() -> int:
+    """Write, or compare; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check = parser.parse_args().check
+    stale = 0
+    for path, text in pages().items():
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale += 1
+        if check:
+            print(f"{path.relative_to(ROOT)} is stale; write it: python docs/write_methods.py")
+        else:
+            path.write_text(text, encoding="utf-8")
+    return int(check and stale > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""``prompt = dict(...)``, the short form of stage 1, spelled out as an algorithm."""
+
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence
+
+from mmcv import ConfigDict
+
+from freekd.config import fields
+from freekd.config.errors import ConfigError
+from freekd.config.maps import Given, maps_of
+from freekd.frequency import build_transform
+from freekd.frequency.transform import TransformLike, refuse_old
+from freekd.gates import GATES
+from freekd.prompts.spec import MOST_PROMPTS, GateLike
+
+
+class Prompt(NamedTuple):
+    """Stage 1: the keys of ``prompt``; those not here are as in :class:`Pair`.
+
+    Args:
+        num_prompts, transform, granularity, gate: as in
+            :meth:`freekd.prompts.spec.PromptSpec.build`.
+        dissimilarity, dissimilarity_weight, class_map: as in ``FrequencyPromptFinetune``.
+        without_losses: heads whose loss is left out of the teacher's own, see
+            ``FrequencyPromptTeacher``.
+    """
+
+    teacher: fields.Model
+    teacher_checkpoint: Optional[str] = None
+    module: str = "neck"
+    num_prompts: int = 2
+    transform: TransformLike = "haar"
+    granularity: str = "band"
+    gate: GateLike = "position"
+    dissimilarity: str = "jaccard"
+    dissimilarity_weight: float = 1.0
+    channels: Any = None
+    num_levels: Optional[int] = None
+    min_share: float = 0.95
+    class_map: Optional[str] = None
+    without_losses: Sequence[str] = ()
+
+
+def component(read: Callable[[Any, str], Any]) -> fields.Check:
+    """What a registry reads: the config form of a transform or a gate."""
+
+    def check(value: Any, key: str) -> None:
+        try:
+            read(value, key)
+        except (ValueError, ImportError) as error:
+            raise ConfigError(f"{error}. Correct it.") from error
+
+    return check
+
+
+# what each key may be
+PROMPT_CHECKS: Dict[str, fields.Check] = dict(
+    teacher=fields.model,
+    teacher_checkpoint=fields.optional(fields.text),
+    channels=fields.optional(fields.channels),
+    num_levels=fields.optional(fields.integer(1, fields.MOST_LEVELS)),
+    min_share=fields.number(0, 1),
+    class_map=fields.optional(fields.text),
+    module=fields.text,
+    num_prompts=fields.integer(1, MOST_PROMPTS),
+    transform=component(build_transform),
+    granularity=fields.text,
+    gate=fields.optional(component(GATES.config)),
+    dissimilarity=fields.text,
+    dissimilarity_weight=fields.number(0),
+    without_losses=fields.parts,
+)
+
+
+def finetune(prompt: Prompt) -> ConfigDict:
+    given = Given(prompt.channels, prompt.num_levels)
+    channels, num_levels = maps_of("prompt", "teacher", prompt.teacher, prompt.module, given)
+    names = "num_prompts transform granularity gate min_share module without_losses".split()
+    return ConfigDict(
+        type="FrequencyPromptFinetune",
+        architecture=dict(
+            type="FrequencyPromptTeacher",
+            model=prompt.teacher,
+            checkpoint=prompt.teacher_checkpoint,
+            channels=channels,
+            num_levels=num_levels,
+            **{name: getattr(prompt, name) for name in names},
+        ),
+        dissimilarity=prompt.dissimilarity,
+        dissimilarity_weight=prompt.dissimilarity_weight,
+        class_map=prompt.class_map,
+    )
+
+
+def refuse_old_keys(given: Mapping[str, Any]) -> None:
+    """Raise ConfigError, with the new spelling, where ``prompt`` has a key of version 0.1."""
+    try:
+        refuse_old(given, "prompt.")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -1,0 +1,66 @@
+"""Short configs: ``pair = dict(...)`` and ``prompt = dict(...)``, spelled out as algorithms.
+
+The keys are those of :class:`~freekd.config.pair.Pair` and :class:`~freekd.config.prompt.Prompt`;
+anything else is an error. ``tools/print_config.py`` shows what became of a short config.
+"""
+
+from typing import Any, Mapping
+
+from freekd.config import fields
+from freekd.config.errors import ConfigError
+from freekd.config.losses import check_names
+from freekd.config.old_keys import refuse_old_keys
+from freekd.config.pair import PAIR_CHECKS, Pair, distill
+from freekd.config.prompt import PROMPT_CHECKS, Prompt, finetune
+
+
+def expand(cfg: Any) -> None:
+    """Set ``cfg.algorithm`` from ``cfg.pair`` or ``cfg.prompt``, if it has one of them.
+
+    The short form is then gone, so that what a run writes down can be read again;
+    ``cfg.spelled_out`` says which it was.
+
+    Raises:
+        ConfigError: unknown or missing keys, no such config, or channels that cannot be told.
+    """
+    cfg.pop("spelled_out", None)
+    given = [key for key in ("pair", "prompt", "algorithm") if cfg.get(key) is not None]
+    if len(given) > 1:
+        raise ConfigError(
+            f"Expected one of the config keys pair, prompt and algorithm, found {given}. Remove "
+            f"one, with {given[-1]}=None if it comes from _base_."
+        )
+    if given == ["pair"]:
+        fields.mapping(cfg.pair, "pair")
+        refuse_old_keys(cfg.pair)
+        cfg.algorithm = distill(_read(Pair, PAIR_CHECKS, cfg.pair, "pair"))
+    elif given == ["prompt"]:
+        cfg.algorithm = finetune(_read(Prompt, PROMPT_CHECKS, cfg.prompt, "prompt"))
+    else:
+        return
+    cfg.pop(given[0])
+    cfg.spelled_out = given[0]
+
+
+def open_reference(cfg: Any, key: str) -> None:
+    """Make a model that is named by a string a dict, so that options can change parts of it."""
+    *holders, name = key.split(".")
+    node = cfg
+    for holder in holders:
+        node = node.get(holder) if isinstance(node.get(holder), Mapping) else {}
+    if isinstance(node.get(name), str):
+        node[name] = dict(config=node[name])
+
+
+def _read(kind: Any, checks: Mapping[str, fields.Check], given: Any, key: str) -> Any:
+    fields.mapping(given, key)
+    known = kind._fields
+    check_names(given, known, key)
+    needed = [name for name in known if name not in kind._field_defaults]
+    missing = [name for name in needed if given.get(name) is None]
+    if missing:
+        raise ConfigError(f"{key}: the keys {missing} are missing. Add them.")
+    for name, value in given.items():
+        checks[name](value, f"{key}.{name}")
+        fields.plain(value, f"{key}.{name}")
+    return kind(**given)
