@@ -41,9 +41,11 @@ case "$*" in
     tar -czf "$2/mmcv-full-1.7.2.tar.gz" -C "$2" mmcv; exit ;;
   *'-m pip'*) [ ! -f {fail} ] || {{ cat {fail}; exit 7; }}; exit ;;
   'setup.py bdist_wheel '*)
-    [ ! -f {slow} ] || {{ echo '[3/10] c++ three.cpp'; sleep 60; }}
+    [ -f "$FREEKD_PCH/torch.hpp" ] || exit 5
+    [ ! -f {slow} ] || {{ touch "$FREEKD_PCH/torch.hpp.gch"; echo '[3/10] c++ three.cpp'; }}
+    [ ! -f {slow} ] || sleep 60
     mkdir -p "$4" && echo wheel >"$4/mmcv_full-1.7.2-cp311-cp311-linux_x86_64.whl"; exit ;;
-  '- '*) cat >/dev/null; exit ;;
+  'tools/_env_check.py '*) exit ;;
 esac
 exec {real} "$@"
 """
@@ -407,6 +409,7 @@ def test_interrupted_compilation_stops_and_is_continued(
     left = subprocess.run(["ps", "-eo", "args"], stdout=subprocess.PIPE, text=True).stdout
     assert str(machine.venv / "bin" / "python") + " setup.py" not in left
     assert not list((machine.cache / "wheels").glob("*/*.whl"))
+    assert not list(machine.cache.glob("build/*/pch")), "400 MB of precompiled headers"
     assert not (machine.venv / ".freekd" / "stamp").exists()
 
     machine.slow.unlink()
@@ -444,3 +447,124 @@ def test_existing_environment_is_not_silently_replaced(machine: Machine) -> None
     result = machine.setup(FREEKD_VENV=str(moved))
     assert result.returncode == 1
     assert "a virtual environment cannot be moved" in result.stdout
+
+
+# --------------------------------------------------------------- pch_cxx.sh: the fast compiler
+
+
+class Compiler:
+    """tools/pch_cxx.sh over a c++ that notes its calls, and fails in the way a test asks for."""
+
+    SOURCE = '#include "header.h"\nint f(std::vector<int> v) { return SEVEN + v.at(0); }\n'
+
+    def __init__(self, tmp: Path) -> None:
+        self.tmp, self.pch, self.calls = tmp, tmp / "pch folder", tmp / "calls"
+        self.pch.mkdir()
+        (self.pch / "torch.hpp").write_text("#include <vector>\n")
+        (tmp / "header.h").write_text("#include <vector>\n#define SEVEN 7\n")
+        for name in "abc":
+            (tmp / f"{name}.cpp").write_text(self.SOURCE)
+        self.broken("")
+
+    def broken(self, how: str) -> None:
+        path = self.tmp / "c++"
+        real = shlex.quote(str(shutil.which("c++")))
+        path.write_text(f'#!/usr/bin/env bash\necho "$*" >>{self.calls}\n{how}\nexec {real} "$@"\n')
+        path.chmod(0o755)
+
+    def run(self, *args: str) -> "subprocess.CompletedProcess[str]":
+        env = {**os.environ, "FREEKD_CXX": f"{self.tmp}/c++ -DX=1", "FREEKD_PCH": str(self.pch)}
+        return subprocess.run(
+            [str(SETUP.with_name("pch_cxx.sh")), *args],
+            env=env,
+            cwd=self.tmp,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def compile(self, name: str) -> bytes:
+        """As torch's ninja file has it; gives the object file."""
+        object_file = self.tmp / f"{name}.o"
+        flags = "-DNDEBUG -g -O3 -Wall -fPIC -I. -c -c".split()
+        dependencies = ["-MMD", "-MF", f"{name}.o.d"]
+        result = self.run(
+            *dependencies, *flags, f"{name}.cpp", "-o", object_file.name, "-std=c++17"
+        )
+        assert result.returncode == 0, result.stdout
+        self.said = result.stdout
+        return object_file.read_bytes()
+
+    def called(self, pattern: str) -> int:
+        return len(re.findall(pattern, self.calls.read_text(), flags=re.MULTILINE))
+
+
+@pytest.fixture
+def compiler(tmp_path: Path) -> Compiler:
+    if shutil.which("c++") is None:
+        pytest.skip("no C++ compiler")
+    return Compiler(tmp_path)
+
+
+def _is_gcc() -> bool:
+    command = ["c++", "-v"]
+    return "gcc version" in subprocess.run(command, stderr=subprocess.PIPE, text=True).stderr
+
+
+def test_headers_are_precompiled_once_and_give_the_same_object(compiler: Compiler) -> None:
+    if not _is_gcc():
+        pytest.skip("precompiled headers are used with gcc only")
+    fast = [compiler.compile(name) for name in "abc"]
+    assert compiler.called("-x c\\+\\+-header") == 1
+    assert compiler.called(r"-include .*torch.hpp -Winvalid-pch$") == 3
+    assert "Winvalid-pch" not in compiler.said, "gcc passed over the header"
+    # ninja compiles anew what depends on a file that is gone
+    assert "torch.hpp" not in (compiler.tmp / "a.o.d").read_text()
+    assert "header.h" in (compiler.tmp / "a.o.d").read_text()
+
+    shutil.rmtree(compiler.pch)
+    assert [compiler.compile(name) for name in "abc"] == fast
+    assert compiler.called("-include") == 3 + 1  # and once to see that the header is used
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        'case "$*" in *c++-header*) exit 1;; esac',
+        'case "$*" in *c++-header*) touch "${@: -1}"; exit;; esac',
+    ],
+    ids=["fails", "makes nothing useful"],
+)
+def test_compiler_without_precompiled_headers(compiler: Compiler, how: str) -> None:
+    compiler.broken(how)
+    compiler.compile("a")
+    assert "makes no use of precompiled headers" in compiler.said
+    compiler.compile("b")
+    assert compiler.said == ""
+    assert compiler.called("-x c\\+\\+-header") == 1
+    assert compiler.called(" -c .*-include") == 0
+    assert not list(compiler.pch.glob("*.gch")), "400 MB for nothing"
+
+
+def test_precompiled_header_that_stops_working(compiler: Compiler) -> None:
+    compiler.compile("a")
+    compiler.broken("case \"$*\" in *' -include '*) echo 'had to relocate PCH' >&2; exit 1;; esac")
+    compiler.compile("b")
+    if _is_gcc():
+        assert "had to relocate PCH" in compiler.said
+
+
+def test_compilers_beside_the_one_that_makes_the_header_do_not_wait(compiler: Compiler) -> None:
+    (compiler.pch / "begun").mkdir()
+    compiler.compile("a")
+    assert compiler.called("c\\+\\+-header") == 0 and compiler.called("-include") == 0
+
+
+def test_compiler_is_asked_and_links_as_it_is(compiler: Compiler) -> None:
+    compiler.compile("a")
+    compiler.calls.write_text("")
+    assert compiler.run("-dumpversion").stdout.strip()
+    assert compiler.run("-shared", "a.o", "-o", "liba.so").returncode == 0
+    assert compiler.calls.read_text() == "-DX=1 -dumpversion\n-DX=1 -shared a.o -o liba.so\n"
+    (compiler.tmp / "a.cpp").write_text("int f() { return missing; }\n")
+    assert compiler.run("-c", "a.cpp", "-o", "a.o").returncode == 1
