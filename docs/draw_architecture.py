@@ -8,21 +8,24 @@ BOX = {
     "maths": ("#eef3ea", "#5d8a4a"),
     "file": ("#f3eef8", "#7a5aa6"),
     "loss": ("#fde0e0", "#b63a3a"),
+    "room": ("#f4f4f4", "#777777"),
 }
 parts = []
 
 
-def box(x, y, w, h, kind, *lines):
+def box(x, y, w, h, kind, *lines, plain=False):
+    """A box with a title, a line of text and the room that holds it; ``plain``: names alone."""
     fill, edge = BOX[kind]
     parts.append(
         f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="7" fill="{fill}" stroke="{edge}"/>'
     )
     for i, line in enumerate(lines):
-        size, weight = (13, "600") if i == 0 else (11, "400")
-        top = y + h / 2 + 4.5 + (i - (len(lines) - 1) / 2) * 15
+        size, weight = (13, "600") if i == 0 and not plain else (11 + plain, "400")
+        style = ' font-style="italic" fill="#666"' if i == 2 and not plain else ""
+        top = y + h / 2 + 4.5 + (i - (len(lines) - 1) / 2) * 16
         parts.append(
             f'<text x="{x + w / 2}" y="{top}" text-anchor="middle" font-size="{size}" '
-            f'font-weight="{weight}">{line}</text>'
+            f'font-weight="{weight}"{style}>{line}</text>'
         )
 
 
@@ -47,46 +50,58 @@ def text(x, y, content, size=15, weight="700"):
 
 
 text(20, 30, "Stage 1: prompts learn inside the frozen teacher (configs/prompt)")
-box(20, 60, 120, 50, "frozen", "teacher", "backbone, neck")
-box(190, 60, 110, 50, "maths", "DWT", "10 bands per level")
-box(350, 60, 170, 50, "learns", "masks = sigmoid(P R)", "prompts P (B, T, C)")
-box(570, 60, 120, 50, "maths", "mask and IDWT", "sum over T, crop")
-box(740, 60, 120, 50, "frozen", "teacher", "head")
-box(350, 150, 170, 44, "learns", "gate: channel weights", "G(softmax(next F^T))")
-box(740, 150, 120, 44, "loss", "L_finetune", "the task's own loss")
-box(568, 150, 124, 44, "loss", "L_dis", "Jaccard of T masks")
-box(350, 225, 170, 40, "file", "prompts.pth", "prompts, gate, what for")
+box(20, 56, 120, 58, "frozen", "teacher", "backbone, neck", "zoo/")
+box(190, 56, 110, 58, "maths", "DWT", "10 bands per level", "frequency/")
+box(350, 56, 170, 58, "learns", "masks = sigmoid(P R)", "prompts P (B, T, C)", "prompts/")
+box(570, 56, 120, 58, "maths", "mask and IDWT", "sum over T, crop", "prompts/")
+box(740, 56, 120, 58, "frozen", "teacher", "head", "zoo/")
+box(350, 148, 170, 56, "learns", "gate: channel weights", "G(softmax(next F^T))", "gates/")
+box(740, 148, 120, 56, "loss", "L_finetune", "the task's own loss", "tasks/")
+box(568, 148, 124, 56, "loss", "L_dis", "Jaccard of T masks", "prompts/")
+box(350, 232, 170, 46, "file", "prompts.pth", "prompts, gate, what for")
 arrow([(140, 85), (190, 85)], "F")
 arrow([(300, 85), (350, 85)], "R")
 arrow([(520, 85), (570, 85)])
 arrow([(690, 85), (740, 85)], "F'")
-arrow([(800, 110), (800, 150)])
-arrow([(165, 85), (165, 172), (350, 172)])
-arrow([(520, 165), (545, 165), (545, 100), (570, 100)])
-arrow([(535, 85), (535, 185), (570, 185)])
-arrow([(435, 194), (435, 225)])
+arrow([(800, 114), (800, 148)])
+arrow([(165, 85), (165, 176), (350, 176)])
+arrow([(520, 169), (545, 169), (545, 100), (570, 100)])
+arrow([(535, 85), (535, 189), (568, 189)])
+arrow([(435, 204), (435, 232)])
 
 text(
-    20, 312, "Stage 2: the student learns the teacher's bands where the masks look (configs/freekd)"
+    20, 318, "Stage 2: the student learns the teacher's bands where the masks look (configs/freekd)"
 )
-box(20, 335, 120, 50, "frozen", "teacher", "no prompts, no head")
-box(20, 455, 120, 50, "learns", "student", "backbone, neck")
-box(20, 560, 120, 44, "learns", "student's head")
-box(190, 455, 110, 50, "learns", "align phi", "1x1 conv, resize")
-box(350, 335, 170, 50, "maths", "masks and gate", "frozen, no gradient")
-box(350, 455, 170, 50, "maths", "DWT(F_t - F_s)", "one transform, linear")
-box(570, 395, 290, 50, "loss", "L_FreeKD", "sum over bands: mean( gate mask |difference| )")
-box(570, 560, 290, 44, "loss", "L_task + mu L_FreeKD", "log: ratio.freekd = mu L_FreeKD / L_task")
-arrow([(140, 360), (350, 360)], "F_t")
-arrow([(435, 265), (435, 335)], "", dashed=True)
-arrow([(140, 480), (190, 480)], "F_s")
-arrow([(300, 480), (350, 480)])
-arrow([(325, 360), (325, 468), (350, 468)])
-arrow([(520, 360), (545, 360), (545, 412), (570, 412)])
-arrow([(520, 480), (545, 480), (545, 428), (570, 428)])
-arrow([(80, 505), (80, 560)])
-arrow([(140, 582), (570, 582)], "task loss", at=(355, 575))
-arrow([(715, 445), (715, 560)])
+box(20, 341, 120, 58, "frozen", "teacher", "no prompts, no head", "distill/run/")
+box(20, 461, 120, 58, "learns", "student", "backbone, neck", "zoo/")
+box(20, 566, 120, 44, "learns", "student's head")
+box(190, 461, 110, 58, "learns", "align phi", "1x1 conv, resize", "losses/align.py")
+box(350, 341, 170, 58, "maths", "masks and gate", "frozen, no gradient", "prompts/, gates/")
+box(350, 461, 170, 58, "maths", "DWT(F_t - F_s)", "one transform, linear", "frequency/")
+box(570, 401, 290, 58, "loss", "L_FreeKD", "sum over bands: mean( gate mask |difference| )",
+    "losses/freekd.py; another method: another file")  # fmt: skip
+box(570, 566, 290, 58, "loss", "L_task + mu L_FreeKD",
+    "log: ratio.freekd = mu L_FreeKD / L_task", "distill/")  # fmt: skip
+arrow([(140, 370), (350, 370)], "F_t")
+arrow([(435, 278), (435, 341)], "", dashed=True)
+arrow([(140, 490), (190, 490)], "F_s")
+arrow([(300, 490), (350, 490)])
+arrow([(325, 370), (325, 477), (350, 477)])
+arrow([(520, 370), (545, 370), (545, 420), (570, 420)])
+arrow([(520, 490), (545, 490), (545, 440), (570, 440)])
+arrow([(80, 519), (80, 566)])
+arrow([(140, 588), (570, 588)], "task loss", at=(355, 581))
+arrow([(715, 459), (715, 566)])
+
+text(20, 668, "The rooms of freekd/: each uses those to its left, never those to its right")
+ROOMS = (
+    ("frequency",), ("gates", "prompts"), ("losses",), ("compat", "tasks", "zoo"), ("distill",),
+    ("config", "datasets"), ("engine",), ("convert", "doctor", "study"), ("tools/",),
+)  # fmt: skip
+for i, names in enumerate(ROOMS):
+    box(20 + 95 * i, 686, 80, 60, "room", *names, plain=True)
+    if i:
+        arrow([(20 + 95 * i, 716), (20 + 95 * i - 15, 716)])
 
 for i, (kind, label) in enumerate(
     (("frozen", "frozen"), ("learns", "learns"), ("maths", "computed"), ("file", "file"),
@@ -95,15 +110,15 @@ for i, (kind, label) in enumerate(
     fill, edge = BOX[kind]
     x = 20 + 105 * i
     parts.append(
-        f'<rect x="{x}" y="632" width="16" height="16" rx="3" fill="{fill}" stroke="{edge}"/>'
-        f'<text x="{x + 22}" y="645" font-size="12">{label}</text>'
+        f'<rect x="{x}" y="768" width="16" height="16" rx="3" fill="{fill}" stroke="{edge}"/>'
+        f'<text x="{x + 22}" y="781" font-size="12">{label}</text>'
     )
 
 svg = (
-    '<svg xmlns="http://www.w3.org/2000/svg" width="880" height="665" viewBox="0 0 880 665" '
+    '<svg xmlns="http://www.w3.org/2000/svg" width="880" height="800" viewBox="0 0 880 800" '
     'font-family="Helvetica, Arial, sans-serif">'
     '<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" '
     'markerHeight="7" orient="auto"><path d="M0,0 L10,5 L0,10 z" fill="#444"/></marker></defs>'
-    '<rect width="880" height="665" fill="white"/>' + "".join(parts) + "</svg>\n"
+    '<rect width="880" height="800" fill="white"/>' + "".join(parts) + "</svg>\n"
 )
 Path(__file__).with_name("architecture.svg").write_text(svg)

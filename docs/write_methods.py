@@ -13,9 +13,10 @@ from typing import Dict, List
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from freekd import tasks  # noqa: E402
 from freekd.losses import Card, cards  # noqa: E402
 
-TASKS = {"det": "detection", "seg": "segmentation", "cls": "classification"}
+TASKS = {task.name: task.noun for task in tasks.every()}
 BEGIN, END = "<!-- methods: docs/write_methods.py -->", "<!-- end of methods -->"
 HEAD = """# Methods
 Each method is one entry of `pair.losses`, by its name. Entries combine; an entry that is `None` is

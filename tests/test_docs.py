@@ -4,6 +4,8 @@ import argparse
 import functools
 import re
 import runpy
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 IDS = [page.name for page in PAGES]
-INVENTED = re.compile(r"pets|my_|gfl|<|X\.py|CONFIG|\.\.\.|\*")  # a reader's own files in examples
+INVENTED = re.compile(
+    r"pets|my_|gfl|attention|<|/X/|X\.py|X_|CONFIG|\.\.\.|\*"
+)  # a reader's own files in examples
 
 
 def blocks(text, language):
@@ -117,7 +121,7 @@ def configs_in_pages():
 @pytest.mark.parametrize("page, name, block", configs_in_pages())
 def test_configs_in_pages_can_be_read(page, name, block, tmp_path, monkeypatch):
     from freekd.config.load import load_config
-    from freekd.config.print import resolved
+    from freekd.engine.print_config import resolved
 
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "_base_").symlink_to(ROOT / "configs" / "_base_")
@@ -132,3 +136,71 @@ def test_configs_in_pages_can_be_read(page, name, block, tmp_path, monkeypatch):
     assert "data" in cfg
     if "pair = " in block:
         assert cfg.algorithm.architecture.model.type and cfg.algorithm.distiller.teacher.type
+
+
+# --------------------------------------------------------------------------- what pages keep to
+def test_every_page_is_in_the_readmes_list():
+    text = (ROOT / "README.md").read_text()
+    assert [page.name for page in PAGES[1:] if f"]({page.relative_to(ROOT)}" not in text] == []
+
+
+WIDE = {"methods.md", "supported.md", "performance.md"}  # the first two are written by scripts
+PROSE = [*(page for page in PAGES if page.name not in WIDE), ROOT / "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=[page.name for page in PROSE])
+def test_prose_is_narrow(page):
+    """Diffs of prose can be read; tables, addresses and what programs print may be wide."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    wide = [x for x in prose.splitlines() if len(x) > 120 and not x.startswith("|")]
+    assert [line for line in wide if "://" not in line] == []
+
+
+def test_the_citation_is_of_this_version():
+    import yaml
+
+    import freekd
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert str(citation["cff-version"]) == "1.2.0"
+    assert citation["version"] == freekd.__version__
+    assert {"message", "title", "authors"} <= set(citation)
+    paper = citation["preferred-citation"]
+    assert {"type", "title", "authors"} <= set(paper)
+    assert f"## {freekd.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+# --------------------------------------------------------------------------- a method of one's own
+def test_the_example_of_a_method_works(tmp_path):
+    """docs/add_a_method.md in a copy of the project: its files, its golden numbers, its classes."""
+    text = (ROOT / "docs" / "add_a_method.md").read_text()
+    shutil.copytree(ROOT / "freekd", tmp_path / "freekd", ignore=shutil.ignore_patterns("*.pyc"))
+    shutil.copytree(ROOT / "configs" / "_base_", tmp_path / "configs" / "_base_")
+    (tmp_path / "tests" / "losses").mkdir(parents=True)
+    (tmp_path / "tests" / "golden").mkdir()
+    for name in ("pyproject.toml", "tests/losses/test_golden.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    scripts = []
+    for block in blocks(text, "python"):
+        before = text[: text.index(block)].rsplit("```", 1)[0][-200:]
+        named = re.findall(r"`((?:freekd|configs|tests)/[\w/]+\.py|my_\w+\.py)`", before)
+        path = tmp_path / (named[-1] if named else f"part_{len(scripts)}.py")
+        if not before.rstrip().endswith(":"):  # no file of its own
+            path = tmp_path / f"part_{len(scripts)}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block)
+        if path.name.startswith("part_"):
+            scripts.append(path)
+    for script in scripts:
+        run([script.name], tmp_path)
+    config = next((tmp_path / "configs" / "attention").glob("*.py"))
+    read = "from freekd.config.load import load_config; print(load_config('{}').algorithm)"
+    run(["-c", read.format(config.relative_to(tmp_path))], tmp_path)
+    run(["-m", "pytest", "-q", "--doctest-modules", "-k", "attention", "freekd/losses/attention.py",
+         "tests/losses/test_attention.py", "tests/losses/test_golden.py"], tmp_path)  # fmt: skip
+
+
+def run(arguments, folder):
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=str(folder), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
