@@ -86,12 +86,9 @@ def build(case: Case, device: str) -> Tuple[Dict[str, Any], List[Tensor], Any]:
             channels,
             channels,
             len(case.sizes),
-            case.num_prompts,
-            granularity=case.granularity,
-            gate=case.gate,
+            prompts=path,
             normalize=case.normalize,
             distance=case.distance,
-            prompts=path,
         ).to(device)
     frozen = prompts.requires_grad_(False).to(device)
     mlps = None if frozen.gate is None else frozen.gate.mlps

@@ -119,6 +119,7 @@ def machine(device: str, packages: Sequence[str] = ()) -> Dict[str, Any]:
     found: Dict[str, Any] = {
         "device": device,
         "processor": _processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),  # what torch's kernels use
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "versions": versions,
@@ -158,7 +159,7 @@ def _commit() -> Optional[str]:
 def describe(found: Dict[str, Any]) -> str:
     """:func:`machine` in two lines."""
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    where = found.get("gpu") or found["processor"]
+    where = found.get("gpu") or f"{found['processor']} ({found['cpu_capability']})"
     return (
         f"{found['device']}: {where}, {found['cores']} cores, {found['threads']} threads, "
         f"{found['date']}, commit {found['commit']}\n{versions}"

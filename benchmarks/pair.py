@@ -182,9 +182,9 @@ class DirectLoss(nn.Module):
 
     def __init__(self, ours: Any) -> None:
         super().__init__()
-        spec = ours.spec
+        xi = ours.transform
         self.ours = [ours]  # its parameters stay its own
-        self.xfm = transform(spec.wavelet, spec.dwt_levels, spec.dwt_mode)
+        self.xfm = transform(xi.wavelet, xi.levels, xi.mode)
 
     def forward(self, student_feats: Any, teacher_feats: Any) -> Tensor:
         """As ``FreeKDLoss``."""
@@ -201,7 +201,7 @@ class DirectLoss(nn.Module):
                 None if frozen is None else list(frozen.prompts),
                 gate,
                 self.xfm,
-                ours.spec.granularity,
+                ours.granularity,
                 ours.distance,
                 ours.bands,
             )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 STUDENT_PREFIX = "architecture.model."
 PROMPT_PREFIX = "architecture.prompts."
+MIN_SHARE = 0.95  # of a teacher's weights, by values, that its checkpoint must fill
 
 
 def state_dict_of(content: Any) -> Mapping[str, Any]:

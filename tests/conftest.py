@@ -245,7 +245,6 @@ def _make_teacher(config: str, folder: Path) -> None:
     from freekd.config import load
     from freekd.engine import build
 
-    sys.path.insert(0, str(Path(__file__).parent))  # for launch_probe.py
     cfg = load.load_config(config)
     torch.manual_seed(1)
     algorithm = build.build_model(cfg, "det")

@@ -27,9 +27,9 @@ def run(tmp_path, *options, config=PAIR):
 
 
 def test_the_parts_of_a_step(tmp_path):
-    found, text = run(tmp_path, "--cfg-options", "pair.mse.loss_weight=1.0")
+    found, text = run(tmp_path, "--cfg-options", "pair.losses.mimic.loss_weight=1.0")
     rows = {row["variant"]: row for row in found["rows"]}
-    terms = ["+ loss_freekd", "+ loss_mse", "+ loss_cwd"]
+    terms = ["+ loss_freekd", "+ loss_mimic", "+ loss_cwd"]
     expected = ["student", "student + teacher", *terms, "all terms of the config"]
     assert [name for name in rows if name != "+ loss_direct"] == expected
     assert list(found["size"]) == [64, 64] and found["batch"] == found["steps"] == 2
@@ -58,7 +58,7 @@ def test_the_teacher_part_by_part(tmp_path):
     config = tmp_path / "pair.py"
     lines = [
         f"_base_ = [{str(ROOT / PAIR)!r}]",
-        "pair = dict(regression=[dict(module='bbox_head.retina_reg')])",
+        "pair = dict(losses=dict(regression=dict(module='bbox_head.retina_reg')))",
     ]
     config.write_text("\n".join(lines))
     found, text = run(tmp_path, "--teacher", config=str(config))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from freekd.datasets import make_digits
+from freekd.datasets import make_digit_images, make_digits
 from freekd.fileio import load_checkpoint_file
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,9 +26,10 @@ CONFIGS = sorted(
 # --------------------------------------------------------------------------- data
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory):
-    """Digits; four COCO images with boxes and masks of 80 classes; Cityscapes crops."""
+    """Digits of two tasks; four COCO images, boxes and masks of 80 classes; Cityscapes crops."""
     root = tmp_path_factory.mktemp("data")
     make_digits(root / "digits", num_train=8, num_val=2)
+    make_digit_images(root / "digits_cls", num_train=32, num_val=10)
     rng = np.random.default_rng(0)
     from mmdet.datasets import CocoDataset
 
@@ -59,7 +60,9 @@ def point_to(cfg, name, root):
     """The config's own data settings with the small data's files and sizes."""
     for split in ("train", "val"):
         data = cfg.data[split]
-        if "digits" in name:
+        if "digits_cls" in name:
+            data.data_prefix = f"{root}/digits_cls/{split}"
+        elif "digits" in name:
             data.ann_file = f"{root}/digits/annotations/{split}.json"
             data.img_prefix = f"{root}/digits/{split}/"
         elif "cityscapes" in name:
@@ -152,17 +155,24 @@ def test_every_file_is_tried():
 
 def test_every_prompt_file_has_its_first_stage():
     """What the pairs read is what the configs of stage 1 write, all of it."""
-    from freekd.config.load import load_config
+    from freekd.config.load import default_work_dir, load_config
 
-    made, read = set(), set()
+    made, read, teachers, taught_by = set(), set(), set(), set()
     for name in CONFIGS:
         cfg = load_config(str(ROOT / name))
-        algorithm = cfg.get("algorithm") or {}
-        if "prompt" in Path(name).parts:
-            made.add(os.path.normpath(os.path.join(cfg.work_dir, "prompts.pth")))
-        for component in (algorithm.get("distiller") or {}).get("components", ()):
+        algorithm, kind = cfg.get("algorithm") or {}, Path(name).parts[1]
+        work_dir = cfg.get("work_dir") or default_work_dir(name)
+        if kind == "prompt":
+            made.add(os.path.normpath(os.path.join(work_dir, "prompts.pth")))
+            taught_by.add(algorithm.architecture.checkpoint)
+        if kind == "teacher":
+            teachers.add(os.path.normpath(os.path.join(work_dir, "latest.pth")))
+        distiller = algorithm.get("distiller") or {}
+        taught_by.add(distiller.get("teacher_checkpoint"))
+        for component in distiller.get("components", ()):
             read |= {os.path.normpath(x.prompts) for x in component.losses if x.get("prompts")}
     assert made == read != set()
+    assert teachers == {path for path in taught_by if path and not path.startswith("https://")}
 
 
 @pytest.mark.parametrize("config", [name for name in CONFIGS if "cityscapes" in name])
@@ -177,7 +187,7 @@ def test_segmentors_keep_no_label_maps(config):
 def test_a_pair_is_short(config):
     text = (ROOT / config).read_text()
     if "pair = dict(" in text or "prompt = dict(" in text:
-        assert len(text.splitlines()) <= (30 if "peers" in config else 15)
+        assert len(text.splitlines()) <= 15
         assert "model = dict(" not in text
 
 

@@ -14,9 +14,11 @@ class Block:
             raise ImportError(name + ' is blocked')
 sys.meta_path.insert(0, Block())
 import torch
-import freekd, freekd.frequency, freekd.functional, freekd.gates.position, freekd.prompt
+import freekd, freekd.frequency, freekd.losses, freekd.gates.position
 import freekd.prompts.file, freekd.prompts.release, freekd.state_dict
-from freekd.prompt import FrequencyPrompts, PromptSpec
+from freekd.prompts.prompts import FrequencyPrompts
+from freekd.prompts.spec import PromptSpec
+assert freekd.FreeKDLoss is freekd.losses.cards()['freekd'].module
 feats = [torch.randn(1, 4, 8, 8), torch.randn(1, 4, 4, 4)]
 outs, masks = FrequencyPrompts(PromptSpec.build(4, 2))(feats)
 assert outs[0].shape == feats[0].shape
@@ -25,7 +27,7 @@ try:
 except ImportError as error:
     print(error)
 try:
-    freekd.FreeKDLoss
+    freekd.FreeKDDistiller
 except ImportError as error:
     print('blocked', error)
 """

@@ -144,7 +144,7 @@ def test_every_page_is_in_the_readmes_list():
     assert [page.name for page in PAGES[1:] if f"]({page.relative_to(ROOT)}" not in text] == []
 
 
-WIDE = {"methods.md", "supported.md", "performance.md"}  # the first two are written by scripts
+WIDE = {"methods.md", "supported.md"}  # the first two are written by scripts
 PROSE = [*(page for page in PAGES if page.name not in WIDE), ROOT / "CHANGELOG.md"]
 
 

@@ -12,10 +12,32 @@ from freekd.losses import cards
 
 ROOT = Path(__file__).resolve().parents[1]
 # Lowest first: a room uses those before it, and itself.
-ROOMS = (
-    "checks cli registry widen fileio state_dict held frequency gates prompts losses compat tasks zoo "
-    "distill models config datasets engine convert doctor visualization study"
-).split()
+ROOMS = [
+    "checks",
+    "cli",
+    "registry",
+    "widen",
+    "fileio",
+    "state_dict",
+    "words",
+    "held",
+    "frequency",
+    "gates",
+    "prompts",
+    "losses",
+    "compat",
+    "tasks",
+    "zoo",
+    "distill",
+    "models",
+    "config",
+    "datasets",
+    "engine",
+    "convert",
+    "doctor",
+    "visualization",
+    "study",
+]
 
 
 def module_of(path):

@@ -26,7 +26,7 @@ def use_low_precision(dtype: torch.dtype, device: str) -> None:
     """Let mmcv's ``auto_fp16``, ``force_fp32`` and Fp16OptimizerHook compute in ``dtype``.
 
     mmcv 1.x knows float16 on CUDA alone: elsewhere its autocast does nothing, and the layers end
-    in a Half/Float mismatch (stack 18). Only what its decorators look up by name is replaced.
+    in a Half/Float mismatch. Only what its decorators look up by name is replaced.
     mmcv's compiled ops have no bfloat16 kernels: they run in float32 then.
     """
     from mmcv.runner import fp16_utils

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from freekd import fileio
-from freekd.compat.precision import (  # noqa: F401 (mixed precision, stack 18)
+from freekd.compat.precision import (  # noqa: F401 (mixed precision)
     autocast_of,
     run_ops_in_float32,
     to_float32,
@@ -65,7 +65,7 @@ def apply() -> None:
 
 
 def apply_in_worker() -> None:
-    """What loading data needs, in a worker that was spawned and not forked (stack 6)."""
+    """What loading data needs, in a worker that was spawned and not forked."""
     _add_numpy_aliases()
     _stub_pkg_resources()
 
@@ -96,7 +96,7 @@ def _require(module: str, package: str) -> None:
 
 # --------------------------------------------------------------------------- import time
 def _add_numpy_aliases() -> None:
-    """numpy >= 1.24 removed np.int & co.; mmdet 2.x and mmcv 1.x still use them (stack 5)."""
+    """numpy >= 1.24 removed np.int & co.; mmdet 2.x and mmcv 1.x still use them."""
     for name, kind in (("int", int), ("float", float), ("bool", bool), ("object", object)):
         if name not in vars(np):
             setattr(np, name, kind)
@@ -105,7 +105,7 @@ def _add_numpy_aliases() -> None:
 def _stub_pkg_resources() -> None:
     """setuptools >= 82 has no pkg_resources; pytorch_wavelets 1.3 reads its filters with it.
 
-    Only ``resource_stream`` is offered, which is all that is used (stack 4).
+    Only ``resource_stream`` is offered, which is all that is used.
     """
     try:
         with warnings.catch_warnings():
@@ -123,7 +123,7 @@ def _stub_pkg_resources() -> None:
 
 
 def _import_mmrazor() -> None:
-    """mmrazor 0.3.1 asserts mmcv <= 1.5.0; the later 0.x branch allows 1.8.0 unchanged (stack 1).
+    """mmrazor 0.3.1 asserts mmcv <= 1.5.0; the later 0.x branch allows 1.8.0 unchanged.
 
     Only when that assertion fails, mmcv reports 1.5.0 for the time of the import.
     """
@@ -149,7 +149,7 @@ def _import_mmrazor() -> None:
 
 # --------------------------------------------------------------------------- mmcv.parallel
 def _fix_scatter_stream() -> None:
-    """torch >= 2.1: ``_get_stream`` wants a torch.device, mmcv 1.x gives it an int (stack 9).
+    """torch >= 2.1: ``_get_stream`` wants a torch.device, mmcv 1.x gives it an int.
 
     Without this every step on a GPU ends in "'int' object has no attribute 'type'".
     """
@@ -173,7 +173,7 @@ def _fix_scatter_stream() -> None:
 
 
 def _fix_ddp() -> None:
-    """MMDistributedDataParallel on torch >= 2.1, and on CPU (stack 14, 15).
+    """MMDistributedDataParallel on torch >= 2.1, and on CPU.
 
     ``_run_ddp_forward`` reads attributes that torch removed, so distributed evaluation fails; and
     without device ids nothing unpacks the DataContainers ('DataContainer' is not subscriptable).
@@ -217,7 +217,7 @@ def cpu_data_parallel(model: torch.nn.Module) -> torch.nn.Module:
 
 # --------------------------------------------------------------------------- checkpoints
 def _fix_checkpoint_loading() -> None:
-    """Read checkpoint files weights-only, on every torch and from URLs too (stack 2).
+    """Read checkpoint files weights-only, on every torch and from URLs too.
 
     torch >= 2.6 does so by default for files; older ones, and ``load_url`` of all versions, do not.
     Errors of the local reader say what came and what to do.
@@ -253,7 +253,7 @@ def _fix_checkpoint_writing() -> None:
 
 
 def _fix_iter_runner_resume() -> None:
-    """IterBasedRunner.resume needs a GPU and repeats one iteration (stack 3).
+    """IterBasedRunner.resume needs a GPU and repeats one iteration.
 
     mmcv 1.x writes iter_10.pth with ``meta['iter'] == 9``, so resuming runs iteration 10 twice;
     the correction is made on reading, so that checkpoints written before profit too.
@@ -300,7 +300,7 @@ def rename_old_offsets(model: torch.nn.Module, state: Dict[str, Any]) -> None:
 
 # --------------------------------------------------------------------------- distributed
 def _fix_init_dist() -> None:
-    """mmcv's ``init_dist`` divides by the number of GPUs: gloo where there are none (stack 10)."""
+    """mmcv's ``init_dist`` divides by the number of GPUs: gloo where there are none."""
     from mmcv.runner import dist_utils
 
     def on_cpu(original: Callable[..., None]) -> Callable[..., None]:
@@ -338,7 +338,7 @@ def _slurm_environment(port: Optional[int] = None) -> None:
 
 
 def _fix_seed_device() -> None:
-    """The helpers that share a seed broadcast on 'cuda' by default: use the CPU (stack 12)."""
+    """The helpers that share a seed broadcast on 'cuda' by default: use the CPU."""
     if torch.cuda.is_available():
         return
     places = ("mmdet.apis.train", "mmseg.apis.train", "mmrazor.apis.utils")
@@ -352,7 +352,7 @@ def _fix_seed_device() -> None:
 
 
 def _fix_collect_results() -> None:
-    """Gathering results without a tmpdir allocates on 'cuda': share a folder's name (stack 16)."""
+    """Gathering results without a tmpdir allocates on 'cuda': share a folder's name."""
 
     def on_cpu(original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -373,7 +373,7 @@ def _fix_collect_results() -> None:
 
 # --------------------------------------------------------------------------- CPU
 def _fix_reppoints_device() -> None:
-    """RepPointsHead lets mmdet's default device 'cuda' through: use the features' (stack 7)."""
+    """RepPointsHead lets mmdet's default device 'cuda' through: use the features'."""
     from mmdet.models.dense_heads import RepPointsHead
 
     original = RepPointsHead.get_points
@@ -409,7 +409,7 @@ def usable_optimizer(cfg: Dict[str, Any], device: str) -> Dict[str, Any]:
 
 
 def plain_batch_norm(model: torch.nn.Module) -> int:
-    """Let SyncBN, which only works on GPUs, run as ordinary BN (stack 19); returns how many.
+    """Let SyncBN, which only works on GPUs, run as ordinary BN; returns how many.
 
     The layers stay the objects they are, with their hooks: mmcv's ``revert_sync_batchnorm`` puts
     new ones in their place, and a tap on the old one would never run. Teachers are included.

@@ -7,6 +7,7 @@ from typing import Any, Iterator, List, Optional, Tuple
 
 from mmcv.utils import Registry
 
+from freekd import tasks
 from freekd.config.errors import ConfigError
 
 # of these the text alone says little: the place says more
@@ -32,9 +33,10 @@ def explained(error: Exception) -> str:
     first, builders = _origin(error)
     text = ": ".join([*builders, _text(first)])
     if isinstance(first, AttributeError) and "'parent'" in str(first):  # mmcv's registry
+        hosts = ", ".join(task.package for task in tasks.every())
         return (
             ": ".join([*builders, "the name before the dot of a type is no package of OpenMMLab's"])
-            + " that is imported here; expected mmdet, mmseg, mmcls, mmrazor, or no name at all"
+            + f" that is imported here; expected {hosts}, mmrazor, or no name at all"
         )
     unknown = _unknown_type(first)
     if unknown is not None:

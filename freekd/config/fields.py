@@ -8,7 +8,8 @@ import inspect
 import keyword
 import math
 import warnings
-from typing import Any, Callable, Mapping, Optional, Tuple, Union, get_args
+from collections import abc
+from typing import Any, Callable, Mapping, Optional, Tuple, Union, get_args, get_origin
 
 from freekd.config.errors import ConfigError
 
@@ -180,7 +181,10 @@ def argument(parameter: inspect.Parameter) -> Check:
         check = reduction
     elif isinstance(default, str):
         check = text
-    may_be_none = default is None or type(None) in get_args(parameter.annotation)
+    kinds = get_args(parameter.annotation)
+    if any(get_origin(kind) is abc.Mapping for kind in kinds):  # a component: its class checks it
+        check = lambda value, key: None  # noqa: E731
+    may_be_none = default is None or type(None) in kinds
     return optional(check) if may_be_none else check
 
 

@@ -2,13 +2,16 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 import mmcv
 
 from freekd.config import short, stock_hooks, top_keys
 from freekd.config.errors import ConfigError
 from freekd.config.explain import building
+from freekd.zoo.config_file import ConfigFileError, import_modules, read_config
+from freekd.zoo.merge import merge_options
+from freekd.zoo.stock import is_stock, stock_path
 
 # Keys that --cfg-options may add to a config that does not have them.
 _OPTIONAL_KEYS = (
@@ -30,9 +33,29 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
         ConfigError: The file is missing, an option names a key that no config has, or see
             :func:`freekd.config.short.expand`.
     """
-    from freekd.zoo.config_file import ConfigFileError, import_modules, read_config
-    from freekd.zoo.stock import is_stock, stock_path
+    cfg, late = read(path, options)
+    try:
+        import_modules(cfg.get("custom_imports"), path)
+    except ConfigFileError as error:
+        raise ConfigError(str(error)) from error
+    short.expand(cfg)
+    _merge(cfg, late)
+    stock_hooks.take_along(cfg)
+    return cfg
 
+
+def read(path: str, options: Optional[Dict[str, Any]] = None) -> Tuple[Any, Dict[str, Any]]:
+    """The config with the options in it, checked as far as its own text goes.
+
+    Nothing slow is imported for it: mmcv and torch alone, no model and no module of
+    ``custom_imports``.
+
+    Returns:
+        The config, and those options that are for the algorithm which the short form makes.
+
+    Raises:
+        ConfigError: as :func:`load_config`, for a wrong key or value of the config itself.
+    """
     if is_stock(path):
         with building("config"):
             path = stock_path(path)
@@ -44,7 +67,7 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
         hint = f"; the nearest names in {folder} are {', '.join(near)}" if near else ""
         raise ConfigError(f"Expected a config file at {path}, found none{hint}. Correct the path.")
     try:
-        cfg = read_config(path)
+        cfg = read_config(path, imports=False)
     except ConfigFileError as error:
         raise ConfigError(str(error)) from error
     for key in options or {}:
@@ -60,16 +83,9 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
     if cfg.get("pair") is not None or cfg.get("prompt") is not None:  # these make the algorithm
         late = {k: v for k, v in (options or {}).items() if k.startswith("algorithm.")}
     _merge(cfg, {k: v for k, v in (options or {}).items() if k not in late})
-    if any(key.split(".")[0] == "custom_imports" for key in options or {}):
-        try:
-            import_modules(cfg.get("custom_imports"), path)
-        except ConfigFileError as error:
-            raise ConfigError(str(error)) from error
     top_keys.check(cfg)
-    short.expand(cfg)
-    _merge(cfg, late)
-    stock_hooks.take_along(cfg)
-    return cfg
+    short.check(cfg)
+    return cfg, late
 
 
 # where a config may name a model by a string, whose parts --cfg-options may change all the same
@@ -81,8 +97,6 @@ _MODELS = (
 
 def _merge(cfg: Any, options: Dict[str, Any]) -> None:
     """Merge options: whole values first, then parts of models that are named by a string."""
-    from freekd.zoo.merge import merge_options
-
     whole = {k: v for k, v in options.items() if k in _MODELS}
     parts = {k: v for k, v in options.items() if k not in whole}
     with building("--cfg-options"):

@@ -101,13 +101,7 @@ def read_entry(label: str, options: Any, key: str, task: Optional[str]) -> Entry
         ConfigError: no such method or class, an unknown option (the nearest is named), a value of
             another kind, or a method that is not made for this task.
     """
-    if not isinstance(label, str) or not label.isidentifier():
-        raise fields.refuse("pair.losses", "labels that are names, such as 'freekd'", label)
-    fields.mapping(options, key)
-    for name, check in {**ROUTING, **OF_MAPS}.items():
-        if name in options:
-            check(options[name], f"{key}.{name}")
-    card = _card(label, options, key)
+    card = card_of_entry(label, options, key)
     kind = card.type if card else options["type"]
     taken = _registered(kind, key)
     parameters = inspect.signature(taken).parameters
@@ -132,8 +126,18 @@ def read_entry(label: str, options: Any, key: str, task: Optional[str]) -> Entry
     )
 
 
-def _card(label: str, options: Mapping[str, Any], key: str) -> Optional[Card]:
-    """The method's card; None for a class of others."""
+def card_of_entry(label: str, options: Any, key: str) -> Optional[Card]:
+    """The method's card; None for a class of others.
+
+    Raises:
+        ConfigError: what stands for the entry is none, or there is no such method.
+    """
+    if not isinstance(label, str) or not label.isidentifier():
+        raise fields.refuse("pair.losses", "labels that are names, such as 'freekd'", label)
+    fields.mapping(options, key)
+    for name, check in {**ROUTING, **OF_MAPS}.items():
+        if name in options:
+            check(options[name], f"{key}.{name}")
     known, kind = cards(), options.get("type", label)
     if kind in known:
         return known[kind]

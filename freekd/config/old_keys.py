@@ -4,6 +4,7 @@ from typing import Any, Dict, Mapping, Sequence
 
 from freekd.config import fields
 from freekd.config.errors import ConfigError
+from freekd.frequency.transform import OLD_KEYS, from_old
 
 _OLD = ("freekd", "mse", "prompts", "regression", "components")
 
@@ -21,7 +22,7 @@ def refuse_old_keys(given: Mapping[str, Any]) -> None:
     for label, new in (("freekd", "freekd"), ("mse", "mimic")):
         if label in given:
             options = given[label]
-            entries[new] = dict(options) if isinstance(options, Mapping) else options
+            entries[new] = _renewed(options) if isinstance(options, Mapping) else options
     if "prompts" in given:
         entries.setdefault("freekd", {})
         if isinstance(entries["freekd"], dict):
@@ -37,6 +38,14 @@ def refuse_old_keys(given: Mapping[str, Any]) -> None:
         f"pair: the keys {old} are those of version 0.1. Write instead: "
         f"pair = dict(..., losses=dict({written}))"
     )
+
+
+def _renewed(options: Mapping[str, Any]) -> Dict[str, Any]:
+    """The loss's own options, with the transform as one of them."""
+    found = {name: value for name, value in options.items() if name not in OLD_KEYS}
+    if len(found) < len(options):
+        found["transform"] = from_old(options)
+    return found
 
 
 def _regression(term: Mapping[str, Any], index: int) -> Dict[str, Any]:

@@ -5,15 +5,17 @@ entry for each term, by the name of a method or of a registered loss. Everything
 the two models.
 """
 
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 from mmcv import ConfigDict
 
+from freekd import tasks
 from freekd.config import fields
 from freekd.config.errors import ConfigError
 from freekd.config.losses import Entry, read_entry
 from freekd.config.maps import Given, maps_of, read_model_at
 from freekd.losses import cards
+from freekd.state_dict import MIN_SHARE
 
 
 class Pair(NamedTuple):
@@ -46,7 +48,7 @@ class Pair(NamedTuple):
     student_channels: Any = None
     num_levels: Optional[int] = None
     resize: bool = False
-    min_share: float = 0.95
+    min_share: float = MIN_SHARE
     teacher_autocast: Optional[str] = None
     class_map: Optional[str] = None
 
@@ -77,9 +79,9 @@ def distill(pair: Pair) -> ConfigDict:
     """
     read_model_at(pair.teacher, "pair.teacher")
     student = read_model_at(pair.student, "pair.student")
-    task, architecture = _task_of(student)
+    task = tasks.of_model(student)
     entries = [
-        read_entry(label, options, f"pair.losses.{label}", task)
+        read_entry(label, options, f"pair.losses.{label}", task.name if task else None)
         for label, options in (pair.losses or {}).items()
         if options is not None
     ]
@@ -90,7 +92,7 @@ def distill(pair: Pair) -> ConfigDict:
         )
     return ConfigDict(
         type="FreeKDDistill",
-        architecture=dict(type=architecture, model=pair.student),
+        architecture=dict(type=(task or tasks.every()[0]).architecture, model=pair.student),
         inherit=pair.inherit or (),
         distiller=dict(
             type="FreeKDDistiller",
@@ -101,13 +103,6 @@ def distill(pair: Pair) -> ConfigDict:
             teacher_autocast=pair.teacher_autocast,
             class_map=pair.class_map,
         ),
-    )
-
-
-def _task_of(student: Mapping[str, Any]) -> Tuple[str, str]:
-    scope = str(student.get("type")).split(".")[0]
-    return {"mmseg": ("seg", "MMSegArchitecture"), "mmcls": ("cls", "MMClsArchitecture")}.get(
-        scope, ("det", "MMDetArchitecture")
     )
 
 

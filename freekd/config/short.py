@@ -8,10 +8,33 @@ from typing import Any, Mapping
 
 from freekd.config import fields
 from freekd.config.errors import ConfigError
-from freekd.config.losses import check_names
+from freekd.config.losses import card_of_entry, check_names
 from freekd.config.old_keys import refuse_old_keys
 from freekd.config.pair import PAIR_CHECKS, Pair, distill
 from freekd.config.prompt import PROMPT_CHECKS, Prompt, finetune
+from freekd.config.prompt import refuse_old_keys as refuse_old_prompt_keys
+
+
+def check(cfg: Any) -> None:
+    """What ``cfg.pair`` or ``cfg.prompt`` says, as far as it can be told without a model.
+
+    Raises:
+        ConfigError: both of them, unknown or missing keys, a value of another kind, or an entry of
+            ``pair.losses`` that names no method.
+    """
+    given = [key for key in ("pair", "prompt", "algorithm") if cfg.get(key) is not None]
+    if len(given) > 1:
+        raise ConfigError(
+            f"Expected one of the config keys pair, prompt and algorithm, found {given}. Remove "
+            f"one, with {given[-1]}=None if it comes from _base_."
+        )
+    if given == ["pair"]:
+        pair = _pair(cfg)
+        for label, options in (pair.losses or {}).items():
+            if options is not None:
+                card_of_entry(label, options, f"pair.losses.{label}")
+    elif given == ["prompt"]:
+        _prompt(cfg)
 
 
 def expand(cfg: Any) -> None:
@@ -21,25 +44,30 @@ def expand(cfg: Any) -> None:
     ``cfg.spelled_out`` says which it was.
 
     Raises:
-        ConfigError: unknown or missing keys, no such config, or channels that cannot be told.
+        ConfigError: as :func:`check`; no such config or loss, or channels that cannot be told.
     """
     cfg.pop("spelled_out", None)
-    given = [key for key in ("pair", "prompt", "algorithm") if cfg.get(key) is not None]
-    if len(given) > 1:
-        raise ConfigError(
-            f"Expected one of the config keys pair, prompt and algorithm, found {given}. Remove "
-            f"one, with {given[-1]}=None if it comes from _base_."
-        )
-    if given == ["pair"]:
-        fields.mapping(cfg.pair, "pair")
-        refuse_old_keys(cfg.pair)
-        cfg.algorithm = distill(_read(Pair, PAIR_CHECKS, cfg.pair, "pair"))
-    elif given == ["prompt"]:
-        cfg.algorithm = finetune(_read(Prompt, PROMPT_CHECKS, cfg.prompt, "prompt"))
-    else:
-        return
-    cfg.pop(given[0])
-    cfg.spelled_out = given[0]
+    check(cfg)
+    for key in ("pair", "prompt"):
+        if cfg.get(key) is not None:
+            cfg.algorithm = distill(_pair(cfg)) if key == "pair" else finetune(_prompt(cfg))
+            cfg.pop(key)
+            cfg.spelled_out = key
+            return
+
+
+def _pair(cfg: Any) -> Pair:
+    fields.mapping(cfg.pair, "pair")
+    refuse_old_keys(cfg.pair)
+    pair: Pair = _read(Pair, PAIR_CHECKS, cfg.pair, "pair")
+    return pair
+
+
+def _prompt(cfg: Any) -> Prompt:
+    fields.mapping(cfg.prompt, "prompt")
+    refuse_old_prompt_keys(cfg.prompt)
+    prompt: Prompt = _read(Prompt, PROMPT_CHECKS, cfg.prompt, "prompt")
+    return prompt
 
 
 def open_reference(cfg: Any, key: str) -> None:

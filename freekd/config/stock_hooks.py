@@ -130,7 +130,7 @@ _REFUSED = {
     "PreciseBNHook": "it loads batches of a fixed size by itself, beside those of the run, which "
     "could not be resumed exactly",
     "RFSearchHook": "it rebuilds the layers of a model before training, which a run here does not "
-    "do: train such a model with mmdet itself"
+    "do: train such a model with mmdet itself",
 }
 
 

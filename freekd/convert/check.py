@@ -9,7 +9,7 @@ def student_config(reference: str, key: str = "--check") -> Any:
     """The model config that ``reference`` names.
 
     Args:
-        reference: a config with a ``model``, by path or as ``mmdet::...`` or ``mmseg::...``; or a
+        reference: a config with a ``model``, by path or as ``mmdet::...``; or a
             distillation's config, whose student is taken.
         key: of the command line, for errors.
 

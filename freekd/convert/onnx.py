@@ -1,4 +1,4 @@
-"""ONNX export of a student by the stock tool of mmdet or mmseg, and the comparison with torch.
+"""ONNX export of a student by its host's own tool, and the comparison with torch.
 
 The stock tool does the work, within :func:`freekd.compat.onnx.stock_export`; its own ``--verify``
 needs a GPU and a display, so the comparison is made here. See docs/converting.md for what works.
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
-import torch
 
+from freekd import tasks
 from freekd.convert.onnx_compare import Agreement, compare_with_torch
 from freekd.convert.student import (
     ConversionError,
@@ -33,10 +33,6 @@ from freekd.state_dict import state_dict_of, strip_module
 
 # constrained, as onnx alone would replace numpy by a newer one than the stack is pinned to
 INSTALL = "python -m pip install -c requirements/pinned.txt onnx onnxruntime"
-STOCK_TOOLS = {
-    "det": ("mmdet", ".mim/tools/deployment/pytorch2onnx.py"),
-    "seg": ("mmseg", ".mim/tools/pytorch2onnx.py"),
-}
 MIN_AGREEMENT = 0.95  # the exported models choose the candidates of the NMS a little differently
 
 
@@ -45,7 +41,7 @@ def _first_image(cfg: Any) -> Optional[str]:
     """An image of ``data.test``, if its folder is there."""
     test = (cfg.get("data") or {}).get("test") or {}
     folder = Path(test.get("data_root") or "") / (
-        test.get("img_prefix") or test.get("img_dir") or ""
+        test.get("img_prefix") or test.get("img_dir") or test.get("data_prefix") or ""
     )
     if not folder.parts or not folder.is_dir():
         return None
@@ -55,20 +51,10 @@ def _first_image(cfg: Any) -> Optional[str]:
 
 def _normalize_cfg(cfg: Any) -> Any:
     for step in cfg.data.test.pipeline:
-        for inner in step.get("transforms", []):
+        for inner in [step, *step.get("transforms", [])]:
             if inner["type"] == "Normalize":
                 return inner
     raise ConversionError("CONFIG: expected a Normalize step in data.test.pipeline, found none.")
-
-
-def _example(cfg: Any, image: str, shape: Sequence[int]) -> Tuple[torch.Tensor, Any]:
-    from mmdet.core.export import preprocess_example_input
-
-    example, meta = preprocess_example_input(
-        dict(input_shape=(1, 3, *shape), input_path=image, normalize_cfg=_normalize_cfg(cfg))
-    )
-    meta["scale_factor"] = np.ones(4, dtype=np.float32)
-    return example.detach().contiguous(), meta
 
 
 # --------------------------------------------------------------------------- export
@@ -95,11 +81,11 @@ def _quiet() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _run_stock_tool(task: str, arguments: List[str]) -> None:
+def _run_stock_tool(task: tasks.Task, arguments: List[str]) -> None:
     from freekd.compat.onnx import stock_export
 
-    package, inner = STOCK_TOOLS[task]
-    tool = Path(str(importlib.import_module(package).__file__)).parent / inner
+    package = task.package
+    tool = Path(str(importlib.import_module(package).__file__)).parent / task.onnx_tool
     if not tool.is_file():
         raise ConversionError(
             f"{package} is installed without its tools: expected {tool}. Install its wheel: "
@@ -147,7 +133,7 @@ def export_onnx(
 
     Args:
         config: The student's config, with ``model`` and ``data.test``: a path, or a stock config
-            as ``mmdet::...`` or ``mmseg::...``.
+            as ``mmdet::...``.
         checkpoint: Its weights: a student-only or plain checkpoint.
         out_path: The .onnx file; written whole, and only if the results agree.
         shape: Height and width of the input.
@@ -192,7 +178,7 @@ def export_onnx(
     content = load_checkpoint_file(checkpoint)
     with _quiet():
         check_student(strip_module(state_dict_of(content)), config, checkpoint, "CONFIG")
-    task = decide_task(cfg)
+    task = tasks.get(decide_task(cfg))
     size = tuple(int(value) for value in shape)
     names = ((content.get("meta") or {}) if isinstance(content, dict) else {}).get("CLASSES", ())
     results: List[Tuple[Tuple[int, ...], Agreement]] = []
@@ -206,16 +192,15 @@ def export_onnx(
             raise ConversionError(f"--input-img {picture}: expected a picture, found no file.")
         path = os.path.join(folder, "config.py")
         cfg.dump(path)
-        arguments = [path, *(["--checkpoint"] if task == "seg" else []), checkpoint]
+        arguments = [path, *task.onnx_arguments(checkpoint, picture)]
         arguments += ["--shape", *map(str, size), "--output-file", str(temp)]
-        arguments += ["--input-img", picture] if task == "det" else []
         arguments += ["--dynamic-export"] if dynamic else []
         larger = tuple(int(value * 1.5) // 32 * 32 for value in size)
         with _quiet():
             _run_stock_tool(task, arguments)
-            model = _build(cfg, task, checkpoint, names)
+            model = _build(cfg, task.name, checkpoint, names)
             for compared in [size, larger] if dynamic else [size]:
-                example, meta = _example(cfg, picture, compared)
+                example, meta = task.onnx_example(_normalize_cfg(cfg), picture, compared)
                 found = compare_with_torch(model, task, str(temp), example, meta)
                 results.append((compared, found))
         for compared, found in results:
@@ -230,7 +215,7 @@ def export_onnx(
 def main(argv: Optional[List[str]] = None) -> int:
     """Entry of ``tools/model_converters/export_onnx.py``."""
     parser = argparse.ArgumentParser(description="A student as ONNX, by the stock export tool.")
-    parser.add_argument("config", help="the student's config: a path, mmdet::... or mmseg::...")
+    parser.add_argument("config", help="the student's config: a path, or as mmdet::...")
     parser.add_argument("checkpoint", help="a student-only or plain checkpoint")
     add_output_arguments(parser)
     parser.add_argument("--shape", type=int, nargs=2, default=(800, 1216), metavar=("H", "W"))

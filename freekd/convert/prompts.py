@@ -20,6 +20,7 @@ from freekd.prompts.file import MAKE_COMMAND, PromptFile, is_ours, load_prompts,
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.release import release_content
 from freekd.prompts.spec import PromptSpec
+from freekd.registry import written
 from freekd.state_dict import (
     PROMPT_PREFIX,
     STUDENT_PREFIX,
@@ -179,10 +180,10 @@ def convert_release(path: str, out_path: str, to: Optional[str] = None, force: b
 
 def _words(found: PromptFile) -> str:
     spec = found.prompts.spec
-    gate = "no gate" if spec.gate is None else f"gate {spec.gate!r}"
+    gate = "no gate" if spec.gate is None else f"gate {written(spec.gate)}"
     return (
         f"T = {spec.num_prompts}, {spec.num_levels} pyramid levels of {spec.channels[0]} channels, "
-        f"granularity {spec.granularity!r}, {gate}"
+        f"transform {written(spec.transform.to_dict())}, granularity {spec.granularity!r}, {gate}"
     )
 
 

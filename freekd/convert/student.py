@@ -1,4 +1,4 @@
-"""The student alone, out of a distillation checkpoint: for stock mmdet/mmseg, without freekd.
+"""The student alone, out of a distillation checkpoint: for its stock host, without freekd.
 
 Pure torch, but for ``--check`` (:mod:`freekd.convert.check`), which builds the stock model.
 """
@@ -191,7 +191,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument(
         "--check",
         metavar="CONFIG",
-        help="write only if the stock model of this config (a path, mmdet::... or mmseg::..., or "
+        help="write only if the stock model of this config (a path, mmdet::..., or "
         "the distillation's own config) takes exactly these weights",
     )
     args = parser.parse_args(argv)

@@ -1,5 +1,6 @@
 """Data sets that come with the project. Importing this needs numpy alone."""
 
+from freekd.datasets.digit_images import make_digit_images
 from freekd.datasets.digits import DIGIT_CLASSES, make_digits
 
-__all__ = ["DIGIT_CLASSES", "make_digits"]
+__all__ = ["DIGIT_CLASSES", "make_digit_images", "make_digits"]

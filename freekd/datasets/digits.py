@@ -50,6 +50,8 @@ SOURCES: List[Dict[str, str]] = [
 """Where the pixels come from and under which terms; copied into every annotation file."""
 
 _TRAIN_PART = 0.8  # of the source digits of each class
+_NEEDS = "making the digits data set needs scikit-learn and pycocotools"
+_INSTALL = "install them with: pip install 'freekd[data]'"
 
 
 def make_digits(
@@ -107,7 +109,11 @@ def make_digits(
     files["annotations/*.json"] = len(counts)
     if is_complete(out, parameters, files, force):
         return out
-    cells, labels, photos = _load_sources()
+    try:
+        import pycocotools.mask  # noqa: F401
+    except ImportError as error:
+        raise ModuleNotFoundError(f"{_NEEDS} ({error}); {_INSTALL}") from error
+    cells, labels, photos = load_sources()
     pools = split_digits(labels, parameters["seed"])
     digest = hashlib.sha256()
     done = 0
@@ -121,7 +127,7 @@ def make_digits(
                 picture, digits = draw_scene(
                     rng, cells, labels, pools[split], photos, int(size), (low, high), max_digits
                 )
-                _save_png(picture, draft / split / _file_name(index))
+                save_png(picture, draft / split / _file_name(index))
                 digest.update(picture.tobytes())
                 scenes.append(digits)
                 done += 1
@@ -178,16 +184,12 @@ def _check_parameters(parameters: Dict[str, Any]) -> None:
         )
 
 
-def _load_sources() -> Tuple[NDArray[Any], NDArray[Any], Sequence[NDArray[Any]]]:
+def load_sources() -> Tuple[NDArray[Any], NDArray[Any], Sequence[NDArray[Any]]]:
     """Digits (1797, 8, 8) with labels (1797,), and the two photographs (427, 640, 3) uint8."""
     try:
-        import pycocotools.mask  # noqa: F401
         from sklearn.datasets import load_digits, load_sample_images
     except ImportError as error:
-        raise ModuleNotFoundError(
-            f"making the digits data set needs scikit-learn and pycocotools ({error}); "
-            "install them with: pip install 'freekd[data]'"
-        ) from error
+        raise ModuleNotFoundError(f"{_NEEDS} ({error}); {_INSTALL}") from error
     digits = load_digits()
     return digits.images, digits.target, load_sample_images().images
 
@@ -196,7 +198,7 @@ def _file_name(index: int) -> str:
     return f"{index:06d}.png"
 
 
-def _save_png(picture: NDArray[Any], path: Path) -> None:
+def save_png(picture: NDArray[Any], path: Path) -> None:
     """Write an (H, W, 3) uint8 RGB picture without loss."""
     from PIL import Image
 

@@ -1,6 +1,6 @@
 """Which annotations a model's own loss needs, and leaving a head's loss out where data lacks them.
 
-mmdet's heads find a missing ``gt_masks`` only deep in their loss, as a ``NoneType``.
+Heads find a missing ``gt_masks`` only deep in their loss, as a ``NoneType``.
 """
 
 import inspect
@@ -10,22 +10,7 @@ from typing import Any, Collection, Iterator, List, NamedTuple, Sequence
 import torch
 from torch import nn
 
-_LOADED_BY = {
-    "gt_masks": "LoadAnnotations(with_mask=True)",
-    "gt_semantic_seg": "LoadAnnotations(with_seg=True)",
-    "gt_bboxes": "LoadAnnotations(with_bbox=True)",
-    "gt_labels": "LoadAnnotations(with_bbox=True)",
-    "proposals": "LoadProposals",
-}
-# head -> what its loss needs, and whether the rest of the model's losses do without it
-_HEADS = {
-    "roi_head.mask_head": (("gt_masks",), True),
-    "roi_head.semantic_head": (("gt_semantic_seg",), True),
-    "semantic_head": (("gt_semantic_seg",), True),
-    "mask_head": (("gt_masks",), False),
-    "segm_head": (("gt_masks",), False),
-    "panoptic_head": (("gt_masks", "gt_semantic_seg"), False),
-}
+from freekd import tasks
 
 
 class Need(NamedTuple):
@@ -37,9 +22,10 @@ class Need(NamedTuple):
 
 
 def needs(model: nn.Module) -> List[Need]:
-    """What the loss of a detector or segmentor needs of the data, beside image and its meta."""
+    """What a model's loss needs of the data, beside image and its meta."""
+    task = tasks.of_built(model)
     found = []
-    for path, (annotations, optional) in _HEADS.items():
+    for path, (annotations, optional) in task.head_needs.items():
         head = _part(model, path)
         if head is None:
             continue
@@ -51,7 +37,7 @@ def needs(model: nn.Module) -> List[Need]:
     forward = getattr(model, "forward_train", None)
     parameters = inspect.signature(forward).parameters if callable(forward) else {}
     for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and name in _LOADED_BY:
+        if parameter.default is parameter.empty and name in task.loaded_by:
             if name not in [need.annotation for need in found]:
                 found.append(Need(name, type(model).__name__, False))
     no_rpn = "proposals" in parameters and getattr(model, "rpn_head", None) is None
@@ -95,7 +81,8 @@ def check_annotations(
     if not lacking:
         return
     annotation, head, optional = lacking[0]
-    load = f"Load it ({_LOADED_BY[annotation]} in data.train.pipeline, and {annotation!r} in the "
+    loader = tasks.of_built(model).loaded_by[annotation]
+    load = f"Load it ({loader} in data.train.pipeline, and {annotation!r} in the "
     load += "keys of its Collect)"
     if not optional:
         leave = f"take a {who} without {head}"
@@ -117,7 +104,8 @@ def check_without(model: nn.Module, without: Any, key: str) -> None:
     Raises:
         ValueError: names the heads of the model that can.
     """
-    can = [path for path, (_, optional) in _HEADS.items() if optional and _part(model, path)]
+    needs_of = tasks.of_built(model).head_needs.items()
+    can = [path for path, (_, optional) in needs_of if optional and _part(model, path)]
     if isinstance(without, str) or not isinstance(without, (list, tuple)):
         raise ValueError(f"{key}={without!r}: expected a list, such as ['roi_head.mask_head']")
     wrong = [path for path in without if path not in can]

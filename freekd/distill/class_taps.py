@@ -106,7 +106,7 @@ def class_orders(
     Args:
         student: the bare student; its ``CLASSES`` are the data's.
         theirs: the teacher's classes as its checkpoint names them; None if it does not.
-        components: of the distiller.
+        components: the distiller's taps.
         class_map: see ``FreeKDDistiller``.
         source: what should name them, for errors.
 
@@ -116,7 +116,7 @@ def class_orders(
     ours = getattr(student, "CLASSES", None)
     found = {}
     for i, component in enumerate(components):
-        where = f"distiller.components[{i}]"
+        where = component.get("where") or f"distiller.components[{i}]"
         if ours and theirs:
             order = class_order(student, component, (ours, theirs), class_map, where)
             if order is not None:

@@ -41,6 +41,7 @@ from freekd.distill.weights import (
 from freekd.held import HoldsFrozen
 from freekd.losses.step import Step
 from freekd.prompts.file import MAKE_COMMAND, fingerprint
+from freekd.state_dict import MIN_SHARE
 
 
 @DISTILLERS.register_module()
@@ -78,7 +79,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         components: Sequence[Dict[str, Any]],
         teacher_checkpoint: Optional[str] = None,
         save_teacher: bool = False,
-        min_share: float = 0.95,
+        min_share: float = MIN_SHARE,
         teacher_autocast: Optional[str] = None,
         class_map: Optional[str] = None,
         **kwargs: Any,

@@ -17,9 +17,10 @@ from freekd.distill.weights import (
     warn_untrained,
     without_pretrained,
 )
+from freekd.frequency.transform import TransformLike, refuses_old
 from freekd.prompts.file import fingerprint
 from freekd.prompts.prompts import FrequencyPrompts
-from freekd.prompts.spec import PromptSpec
+from freekd.prompts.spec import GateLike, PromptSpec
 
 _TRAINED = 10**6  # an epoch after any warm-up: TOOD's first ones assign boxes in another way
 
@@ -29,7 +30,7 @@ class FrequencyPromptTeacher(BaseArchitecture):
     """A detector or segmentor whose tapped maps are replaced by their masked reconstruction.
 
     When prompted (the default), a forward hook on ``module`` sends each of its maps through the
-    wavelet transform, masks the bands by the prompts, weights the channels by the gate, transforms
+    transform, masks the bands by the prompts, weights the channels by the gate, transforms
     back and cuts to size. When not, the model is the bare one, bitwise. Only prompts and gate
     learn: the model has ``requires_grad=False`` and stays in evaluation mode, norm statistics
     included.
@@ -42,16 +43,18 @@ class FrequencyPromptTeacher(BaseArchitecture):
         module: path of the tapped module, such as ``neck``.
         channels: channels of its maps, one number or one per level.
         num_levels: how many maps it gives.
-        num_prompts, wavelet, dwt_levels, dwt_mode, granularity, gate: see
-            :class:`freekd.prompts.spec.PromptSpec`.
+        num_prompts, transform, granularity, gate: see
+            :meth:`freekd.prompts.spec.PromptSpec.build`.
         min_share: the least share of the teacher's weights that ``checkpoint`` must fill.
         without_losses: heads whose loss is left out of the teacher's own, where the data lacks what
             they need: ``roi_head.mask_head``, ``roi_head.semantic_head``, ``semantic_head``.
 
     Raises:
-        ValueError: an option out of range, or no such module (the nearest names are given).
+        ValueError: an option out of range, a key of version 0.1, or no such module (the nearest
+            names are given).
     """
 
+    @refuses_old
     def __init__(
         self,
         model: Union[str, Dict[str, Any]],
@@ -60,18 +63,14 @@ class FrequencyPromptTeacher(BaseArchitecture):
         module: str = "neck",
         checkpoint: Optional[str] = None,
         num_prompts: int = 2,
-        wavelet: str = "haar",
-        dwt_levels: int = 3,
-        dwt_mode: str = "zero",
+        transform: TransformLike = "haar",
         granularity: str = "band",
-        gate: Optional[str] = "position",
+        gate: GateLike = "position",
         min_share: float = 0.95,
         without_losses: Sequence[str] = (),
         init_cfg: Optional[Dict[str, Any]] = None,
     ) -> None:
-        spec = PromptSpec.build(
-            channels, num_levels, num_prompts, wavelet, dwt_levels, dwt_mode, granularity, gate
-        )
+        spec = PromptSpec.build(channels, num_levels, num_prompts, transform, granularity, gate)
         model = resolve_model(model, "architecture.model")
         if checkpoint is not None:
             model = without_pretrained(model)

@@ -11,7 +11,14 @@ from torch import nn
 
 from freekd import compat
 from freekd.fileio import load_checkpoint_file
-from freekd.state_dict import STUDENT_PREFIX, has_prefix, state_dict_of, strip_module, strip_prefix
+from freekd.state_dict import (
+    MIN_SHARE,
+    STUDENT_PREFIX,
+    has_prefix,
+    state_dict_of,
+    strip_module,
+    strip_prefix,
+)
 from freekd.zoo.download import local_checkpoint
 from freekd.zoo.stock import read_model as resolve_model
 
@@ -118,7 +125,7 @@ class Loaded(NamedTuple):
 
 
 def load_teacher_weights(
-    teacher: nn.Module, checkpoint: str, key: str, min_share: float = 0.95
+    teacher: nn.Module, checkpoint: str, key: str, min_share: float = MIN_SHARE
 ) -> Loaded:
     """Load a teacher's checkpoint and report the share of its weights that were found.
 

@@ -4,7 +4,6 @@ It builds what ``tools/train.py`` would build, with the same seeds, and sends th
 batches through teacher and student. Nothing is updated and nothing is written (but ``--json``).
 """
 
-import argparse
 import contextlib
 import io
 import logging

@@ -187,7 +187,7 @@ def heads_without_annotations(model: Any, data: Mapping[str, Any]) -> List[str]:
 
 @torch.no_grad()
 def own_loss(model: Any, data: Dict[str, Any], seed: int) -> float:
-    """The task loss of a frozen detector or segmentor on a batch, heads as in training."""
+    """The task loss of a frozen model on a batch, heads as in training."""
     set_frozen_mode(model, True)
     seed_iteration(seed, 0)  # the same proposals are sampled for all
     with left_out(model, heads_without_annotations(model, data)):

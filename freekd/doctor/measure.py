@@ -11,7 +11,9 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
+from freekd.distill.components import taps_of
 from freekd.engine import hooks
+from freekd.losses import card_of
 
 _ENOUGH_SECONDS = 10.0
 _NOTHING = 1e-4  # a ratio per unit of weight of which no ratio worth having can be made
@@ -87,7 +89,7 @@ def distill_step(algorithm: Any, data: Dict[str, Any]) -> Step:
     for i, component in enumerate(distiller.components):
         maps = [
             tensor
-            for tap in distiller.taps
+            for tap in taps_of(distiller.components)
             if tap.component == i
             for tensor in _tensors(distiller.student_outputs[tap.student_module])
         ]
@@ -96,7 +98,8 @@ def distill_step(algorithm: Any, data: Dict[str, Any]) -> Step:
             term = torch.stack(sums[name]).sum()
             value = sum(float(part.detach()) for part in sums[name])
             own = _gradient_norm(term, maps)
-            weight = getattr(distiller.losses[name], "loss_weight", None)
+            card = card_of(distiller.losses[name])
+            weight = getattr(distiller.losses[name], card.weight if card else "loss_weight", None)
             ratios.append(
                 Ratio(
                     name,
@@ -150,7 +153,9 @@ def average(steps: Sequence[Step]) -> Step:
 
 
 def _losses(log: Dict[str, float]) -> Dict[str, float]:
-    return {name: value for name, value in log.items() if "loss" in name and name != "loss"}
+    """The parts of the sum ``loss``; a classifier's only loss has that very name."""
+    found = {name: value for name, value in log.items() if "loss" in name and name != "loss"}
+    return found or {name: value for name, value in log.items() if name == "loss"}
 
 
 def _tensors(value: Any) -> List[Tensor]:
@@ -176,7 +181,8 @@ def _gradient_norm(loss: Tensor, at: Sequence[Tensor]) -> float:
 def _shapes(distiller: Any) -> List[Any]:
     """(student module, teacher module, [(shape, shape)]) of what the taps recorded."""
     found = []
-    for names in dict.fromkeys((tap.student_module, tap.teacher_module) for tap in distiller.taps):
+    taps = taps_of(distiller.components)
+    for names in dict.fromkeys((tap.student_module, tap.teacher_module) for tap in taps):
         sides = (
             _tensors(distiller.student_outputs[names[0]]),
             _tensors(distiller.teacher_outputs[names[1]]),

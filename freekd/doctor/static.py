@@ -5,31 +5,30 @@ from typing import Any, Dict, List, Sequence
 
 import torch
 
+from freekd import tasks
 from freekd.config import stock_hooks
 from freekd.distill.annotations import check_annotations
 from freekd.doctor import checks
 from freekd.doctor.report import Report
 from freekd.engine import check_data
 from freekd.prompts.file import fingerprint
+from freekd.registry import written
+from freekd.state_dict import MIN_SHARE
 
 
 # --------------------------------------------------------------------------- data
 def data(subject: Any, report: Report, batch: Dict[str, Any]) -> None:
     """What a batch holds, and whether its pixels are those that the teacher knows."""
     cfg, lines = subject.cfg, report.section("Data")
-    images = batch["img"]
-    boxes = [len(b) for b in batch.get("gt_bboxes", [])]
-    found = f"{sum(boxes)} boxes" if "gt_bboxes" in batch else "maps of labels"
+    images, task = batch["img"], tasks.get(subject.task)
     lines.append(
-        f"{len(subject.dataset)} images; a batch: {tuple(images.shape)}, {found}, "
+        f"{len(subject.dataset)} images; a batch: {tuple(images.shape)}, {task.told(batch)}, "
         f"{len(getattr(subject.dataset, 'CLASSES', None) or ())} classes"
     )
     report.record["data"] = dict(images=len(subject.dataset), batch=list(images.shape))
-    if "gt_bboxes" in batch and not sum(boxes):
-        report.problem(
-            "No image of the batch has a box.",
-            "Compare the dataset's classes with the names of its annotations' categories.",
-        )
+    empty = task.why_empty(batch)
+    if empty is not None:
+        report.problem(*empty)
     ours = checks.pixels_of(cfg.data.train)
     lines.append(f"Normalize: {'; '.join(map(str, ours))}")
     splits = [split for split in ("val", "test") if cfg.data.get(split) is not None]
@@ -89,7 +88,7 @@ def weights(subject: Any, report: Report) -> None:
         record["teacher"] = share
         source = subject.teacher_checkpoint or "its config's own initial weights"
         lines.append(f"teacher {_size(subject.teacher)}: {share:.1%} from {source}")
-        if subject.teacher_checkpoint is None and share < 0.95:
+        if subject.teacher_checkpoint is None and share < MIN_SHARE:
             report.problem(
                 f"The teacher is not trained: {share:.0%} of its weights come from a file.",
                 f"Set {subject.teacher_key} to its checkpoint.",
@@ -107,9 +106,10 @@ def weights(subject: Any, report: Report) -> None:
             "this one" if made_with == fingerprint(subject.teacher) else f"another ({made_with})"
         )  # fmt: skip
         spec = loss.prompts.spec
+        gate = None if spec.gate is None else written(spec.gate)
         lines.append(
             f"prompts of {name}: all {sum(p.numel() for p in loss.prompts.parameters())} values "
-            f"from the file; {spec.granularity}, T = {spec.num_prompts}, gate {spec.gate}; made in "
+            f"from the file; {spec.granularity}, T = {spec.num_prompts}, gate {gate}; made in "
             f"{info.get('teacher_module', '?')} of a teacher: {fits}"
         )
         record[f"prompts of {name}"] = fits
@@ -191,10 +191,8 @@ def classes(subject: Any, report: Report, batch: Dict[str, Any]) -> bool:
         )
         if not other and subject.kind == "stage 2":
             report.notes.append(text + " What is indexed by class is compared as class_map says.")
-    labels = [int(label.max()) for label in batch.get("gt_labels", ()) if label.numel()]
-    if "gt_semantic_seg" in batch:
-        maps = batch["gt_semantic_seg"]
-        labels += [int(maps[maps != 255].max())] if bool((maps != 255).any()) else []
+    task = tasks.get(subject.task)
+    labels = task.labels(batch)
     heads = check_data.class_counts(learner)
     if not labels or not heads or max(labels) < min(heads.values()):
         return True
@@ -202,7 +200,7 @@ def classes(subject: Any, report: Report, batch: Dict[str, Any]) -> bool:
         report.problem(
             f"The data has the label {max(labels)}, but the {who} tells {min(heads.values())} "
             "classes apart.",
-            "Check the annotations; classes count from 0 (mmseg: reduce_zero_label, 255 ignores).",
+            task.label_hint,
         )
     return False
 

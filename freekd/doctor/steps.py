@@ -7,9 +7,10 @@ import torch
 
 from freekd import compat
 from freekd.doctor import checks, measure
-from freekd.doctor.report import Report, amount, duration, number, table
+from freekd.doctor.report import Report
 from freekd.engine import check_data
 from freekd.losses import card_of
+from freekd.words import amount, duration, number, table
 
 # An unloaded teacher has .97 to 1.05 of the loss of random weights, one trained for an epoch half
 # of it (docs/loss_weights.md).

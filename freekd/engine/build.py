@@ -5,6 +5,7 @@ from urllib.error import URLError
 
 import torch
 
+from freekd import tasks
 from freekd.config.errors import ConfigError
 from freekd.config.explain import building
 
@@ -17,16 +18,26 @@ def build_model(cfg: Any, task: str) -> torch.nn.Module:
         if cfg.get("algorithm") is not None:
             from mmrazor.models.builder import build_algorithm
 
-            return build_algorithm(cfg.algorithm)
-        options = dict(train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg"))
+            algorithm = build_algorithm(cfg.algorithm)
+            _check_pair(algorithm, cfg, task)
+            return algorithm
         model = read_model(cfg.model, "model")
-        if task == "det":
-            from mmdet.models import build_detector
+        return tasks.get(task).build_model(model, cfg.get("train_cfg"), cfg.get("test_cfg"))
 
-            return build_detector(model, **options)
-        from mmseg.models import build_segmentor
 
-        return build_segmentor(model, **options)
+def _check_pair(algorithm: Any, cfg: Any, task: str) -> None:
+    """Teacher and student must see the same images, see :meth:`freekd.tasks.Task.check_pair`."""
+    teacher = getattr(getattr(algorithm, "distiller", None), "teacher", None)
+    student = getattr(getattr(algorithm, "architecture", None), "model", None)
+    if teacher is None or student is None:
+        return
+    keys = ("pair.student", "pair.teacher")
+    if cfg.get("spelled_out") != "pair":
+        keys = ("algorithm.architecture.model", "algorithm.distiller.teacher")
+    try:
+        tasks.get(task).check_pair(student, teacher, keys)
+    except tasks.TaskError as error:
+        raise ConfigError(str(error)) from error
 
 
 def init_weights(model: torch.nn.Module, cfg: Any) -> None:

@@ -7,28 +7,14 @@ from typing import Any, Dict, Iterator
 
 import torch
 
+from freekd import tasks
 from freekd.config.errors import ConfigError
-
-# Heads with classes of their own: objects, "stuff", boundaries.
-_OTHER = ("RPN", "Semantic", "Panoptic", "Fusion", "STDC")
 
 
 # --------------------------------------------------------------------------- classes
 def class_counts(model: torch.nn.Module) -> Dict[str, int]:
-    """``num_classes`` of each head that tells the data's classes apart, by path.
-
-    RPNs have one class of their own; a backbone's classes (of its pretraining) do not count.
-    """
-    found: Dict[str, int] = {}
-    for path, module in model.named_modules():
-        kind, count = type(module).__name__, getattr(module, "num_classes", None)
-        if not isinstance(count, int) or not kind.endswith("Head"):
-            continue
-        if any(word in kind for word in _OTHER):
-            continue
-        if path.split(".")[0] != "backbone" and "rpn_head" not in path.split("."):
-            found[path] = count
-    return found
+    """``num_classes`` of each head that tells the data's classes apart, by path."""
+    return tasks.of_built(model).class_heads(model)
 
 
 def other_classes(model: torch.nn.Module, dataset: Any) -> Dict[str, int]:
@@ -53,35 +39,28 @@ def check_classes(model: torch.nn.Module, dataset: Any) -> None:
     learns = getattr(getattr(model, "architecture", model), "model", model)
     for path, count in other_classes(learns, dataset).items():
         names, kind = dataset.CLASSES, type(dict(learns.named_modules())[path]).__name__
+        head = path.split(".")[0]
         raise ConfigError(
             f"{path}.num_classes: {kind} has {count} classes, the training dataset "
             f"{len(names)} ({', '.join(map(str, names[:4]))}, ...). Set num_classes in the "
-            "model (student=dict(config=..., bbox_head=dict(num_classes=...)) in a pair), or "
+            f"model (student=dict(config=..., {head}=dict(num_classes=...)) in a pair), or "
             "the dataset's classes."
         )
 
 
 # --------------------------------------------------------------------------- images
 def check_images(dataset: Any, key: str = "data.train") -> None:
-    """There must be images, and every class must be one of the annotation file's categories.
+    """There must be images, and labels that are of the dataset's classes.
 
     Raises:
-        ConfigError: names the class and the categories of the file.
+        ConfigError: names what came, and what the annotations have.
     """
     names = getattr(dataset, "CLASSES", None) or ()
     for inner in _innermost(dataset):
         names = getattr(inner, "CLASSES", None) or ()
-        categories = getattr(getattr(inner, "coco", None), "dataset", {}).get("categories")
-        if categories is None:
-            continue
-        known = [category["name"] for category in categories]
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise ConfigError(
-                f"{key}.classes: {unknown} are not among the categories of the annotation file, "
-                f"which has {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}. "
-                "Correct the names (a single class is a tuple too: classes=('cat',))."
-            )
+        reason = tasks.of_dataset(inner).why_useless(inner)
+        if reason is not None:
+            raise ConfigError(f"{key}.classes: {reason}")
     if len(dataset) == 0:
         raise ConfigError(
             f"{key}: expected images, found none that can be used. Does the annotation file have "

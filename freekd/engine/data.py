@@ -83,7 +83,7 @@ class SeededDataset(Dataset):
 
 
 class _Flags:
-    """What mmdet's samplers look at; mmseg's datasets have no groups of aspect ratio."""
+    """What mmdet's samplers look at; other hosts' datasets have no groups of aspect ratio."""
 
     def __init__(self, flag: Any) -> None:
         self.flag = flag
@@ -322,7 +322,7 @@ def build_train_loader(
     """The training DataLoader.
 
     Args:
-        dataset: Of mmdet or mmseg.
+        dataset: Of any task.
         samples_per_gpu, workers_per_gpu: Images in a batch, and worker processes, of one process.
         seed, by_epoch, rank, world_size, shuffle, drop_last, class_aware_sampler: see
             :class:`SeededBatchSampler`.

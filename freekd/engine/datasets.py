@@ -1,25 +1,21 @@
 """The datasets of ``data.train``, ``data.val`` and ``data.test``, and what their loaders are told.
 
-Everything is built by mmdet or mmseg: single datasets, lists of them, and their wrappers. What a
+Everything is built by the task's host: single datasets, lists of them, and their wrappers. What a
 config says is checked here first, so that a mistake ends in the name of its key.
 """
 
 import copy
 import difflib
-import importlib
 from typing import Any, Callable, Dict, NamedTuple
 
 import torch
 
+from freekd import tasks
 from freekd.config.errors import ConfigError
 from freekd.engine.data import usable_with
 
 _SPLITS = "train val test train_dataloader val_dataloader test_dataloader".split()
 _DEFAULTS = dict(samples_per_gpu=2, workers_per_gpu=2)
-
-
-def _datasets_of(task: str) -> Any:
-    return importlib.import_module("mmdet.datasets" if task == "det" else "mmseg.datasets")
 
 
 # --------------------------------------------------------------------------- datasets
@@ -31,11 +27,11 @@ def _building(key: str) -> Any:
 
 
 def build_dataset(cfg: Any, task: str, test_mode: bool = False, key: str = "data.train") -> Any:
-    """A dataset of mmdet or mmseg.
+    """A dataset of the task's host.
 
     Args:
         cfg: Of one dataset, of a wrapper (``RepeatDataset`` ...), or a list: then all in a row.
-        task: ``det`` or ``seg``.
+        task: Its name.
         test_mode: Without annotations, and no image left out.
         key: The config key, for errors.
 
@@ -43,18 +39,17 @@ def build_dataset(cfg: Any, task: str, test_mode: bool = False, key: str = "data
         ConfigError: with what the host's constructor says.
     """
     with _building(key):
-        defaults = dict(test_mode=True) if test_mode else None
-        return _datasets_of(task).build_dataset(copy.deepcopy(cfg), defaults)
+        return tasks.get(task).build_dataset(copy.deepcopy(cfg), test_mode)
 
 
 def check_can_be_evaluated(dataset: Any, key: str) -> None:
-    """A dataset, or each part of a concatenation, must have mmdet's or mmseg's ``evaluate``.
+    """A dataset, or each part of a concatenation, must have its host's ``evaluate``.
 
     Raises:
         ConfigError: names the key, and what to give in its place.
     """
     kind = type(dataset).__name__
-    if not hasattr(dataset, "evaluate"):
+    if not tasks.of_dataset(dataset).can_evaluate(dataset):
         inner = " Give the dataset inside it (its key 'dataset')." if _wraps(dataset) else ""
         raise ConfigError(
             f"{key}: expected a dataset that can be evaluated, but {kind} has no 'evaluate'."
@@ -64,8 +59,8 @@ def check_can_be_evaluated(dataset: Any, key: str) -> None:
         if hasattr(part, "datasets"):
             raise ConfigError(
                 f"{key}.{number}: expected a single dataset, got a concatenation inside a "
-                "concatenation, which neither mmdet nor mmseg can evaluate. Put all datasets in "
-                "one list."
+                "concatenation, which cannot be evaluated part by part. Put all datasets in one "
+                "list."
             )
         check_can_be_evaluated(part, f"{key}.{number}")
     if len(dataset) == 0:
@@ -77,7 +72,7 @@ def _wraps(dataset: Any) -> bool:
 
 
 def name_classes(model: torch.nn.Module, dataset: Any) -> Dict[str, Any]:
-    """Give the model the dataset's class names, as mmdet does; return them for the checkpoint."""
+    """Give the model the dataset's class names, as the hosts do; and return them."""
     names = {
         key: getattr(dataset, key)
         for key in ("CLASSES", "PALETTE")
@@ -189,18 +184,18 @@ def _check_options(options: Any, key: str, training: bool) -> Dict[str, Any]:
 
 
 def _shared_options(data: Any, task: str) -> Dict[str, Any]:
-    """Options that stand in ``data`` itself: mmseg takes any, mmdet a few and passes by others."""
+    """Options that stand in ``data`` itself: some hosts take any, others a few and ignore more."""
     found = {key: data[key] for key in data if key not in _SPLITS}
-    if task == "det":
-        read = ["samples_per_gpu", "workers_per_gpu", "persistent_workers"]
-        if "imgs_per_gpu" in found:  # the old name, which wins there
-            found["samples_per_gpu"] = found["imgs_per_gpu"]
-        for name in set(found) - set(read) - {"imgs_per_gpu"} - set(_OPTIONS):
+    host = tasks.get(task)
+    if host.shared_keys is not None:
+        read, renamed = host.shared_keys, host.renamed_keys
+        found.update({renamed[old]: found[old] for old in renamed if old in found})
+        for name in set(found) - set(read) - set(renamed) - set(_OPTIONS):
             near = difflib.get_close_matches(str(name), read, n=1, cutoff=0.8)
             if near:
                 raise ConfigError(
-                    f"data.{name}: expected data.{near[0]}, which is the nearest key of mmdet's. "
-                    "Correct the name."
+                    f"data.{name}: expected data.{near[0]}, which is the nearest key of "
+                    f"{host.package}'s. Correct the name."
                 )
         found = {key: value for key, value in found.items() if key in read}
     return _check_options(found, "data", training=True)
@@ -231,38 +226,36 @@ def build_eval_loader(cfg: Any, split: str, task: str, distributed: bool) -> Any
     Args:
         cfg: An mmcv Config.
         split: ``val`` or ``test``.
-        task: ``det`` or ``seg``.
+        task: Its name.
         distributed: Every process takes its share of the images.
 
     Raises:
         ConfigError: as :func:`build_dataset`, :func:`check_can_be_evaluated` and
             :func:`train_loader_options`.
     """
-    key = f"data.{split}"
+    key, host = f"data.{split}", tasks.get(task)
     dataset_cfg = copy.deepcopy(cfg.data[split])
     shared = _shared_options(cfg.data, task)
-    kept = (
-        ["workers_per_gpu"] if task == "det" else set(shared) - {"samples_per_gpu", *_IN_EVALUATION}
-    )
+    kept = set(shared) if host.shared_in_tests is None else set(host.shared_in_tests)
+    if not host.batches_in_tests:
+        kept -= {"samples_per_gpu"}
     options = {
         **dict(_DEFAULTS, samples_per_gpu=1, persistent_workers=False),
-        **{name: value for name, value in shared.items() if name in kept},
+        **{k: v for k, v in shared.items() if k in kept and k not in _IN_EVALUATION},
         **_own_samples(dataset_cfg, key),
         **_check_options(cfg.data.get(f"{split}_dataloader"), f"{key}_dataloader", training=False),
     }
     for name in _IN_EVALUATION:
         options.pop(name, None)
-    if task == "det" and options["samples_per_gpu"] > 1:
+    if options["samples_per_gpu"] > 1:
         with _building(key):
-            _make_batches(dataset_cfg)
+            host.make_batches(dataset_cfg)
     dataset = build_dataset(dataset_cfg, task, test_mode=True, key=key)
     check_can_be_evaluated(dataset, key)
     options = usable_with(options["workers_per_gpu"], options)
     options.setdefault("persistent_workers", False)
-    loader = _datasets_of(task).build_dataloader(
-        dataset, dist=distributed, shuffle=False, **options
-    )
-    if task == "seg" and options["samples_per_gpu"] > 1:
+    loader = host.build_eval_loader(dataset, distributed, options)
+    if host.one_size and options["samples_per_gpu"] > 1:
         loader.collate_fn = _OneSize(loader.collate_fn, key)
     return loader
 
@@ -275,7 +268,7 @@ class SizeError(ConfigError):
 
 
 class _OneSize:
-    """mmseg puts images of one size in a batch, and gives all of them the first one's size back."""
+    """A batch is of one size; mmseg also gives all of it the first image's own size back."""
 
     def __init__(self, collate: Callable[[Any], Any], key: str) -> None:
         self.collate, self.key = collate, key
@@ -284,19 +277,25 @@ class _OneSize:
         sizes = {str(_sizes(sample)): None for sample in samples}
         if len(sizes) > 1:
             raise SizeError(
-                f"{self.key}_dataloader.samples_per_gpu: expected images of one size, as mmseg "
-                f"evaluates several at once only then, got {' and '.join(sizes)}. Set it to 1."
+                f"{self.key}_dataloader.samples_per_gpu: expected images of one size, as several "
+                f"are evaluated at once only then, got {' and '.join(sizes)}. Set it to 1."
             )
         return self.collate(samples)
 
 
 def _sizes(sample: Any) -> Any:
-    """Of a sample's images (one for each augmentation): (C, H, W), and (H, W, C) of the file."""
+    """Of a sample's images (one for each augmentation): (C, H, W), and (H, W, C) of the file.
+
+    An image that is no container stands for itself, whatever its file's size: nothing is resized
+    back.
+    """
     images, metas = (
         sample[key] if isinstance(sample[key], list) else [sample[key]]
         for key in ("img", "img_metas")
     )
     shapes = [tuple(image.data.shape) for image in images]
+    if torch.is_tensor(sample["img"]):
+        return shapes
     return shapes, [meta.data.get("ori_shape") for meta in metas]
 
 
@@ -308,17 +307,3 @@ def _own_samples(dataset_cfg: Any, key: str) -> Dict[str, Any]:
             value = dict(samples_per_gpu=one.pop("samples_per_gpu"))
             found.append(_check_options(value, key, training=False)["samples_per_gpu"])
     return dict(samples_per_gpu=max(found)) if found else {}
-
-
-def _make_batches(node: Any) -> None:
-    """mmdet's change of the pipelines of a dataset, its parts included, for several images."""
-    from mmdet.datasets import replace_ImageToTensor
-
-    if isinstance(node, (list, tuple)):
-        for one in node:
-            _make_batches(one)
-    elif isinstance(node, dict):
-        if "pipeline" in node:
-            node["pipeline"] = replace_ImageToTensor(node["pipeline"])
-        for name in ("dataset", "datasets"):
-            _make_batches(node.get(name))

@@ -24,7 +24,7 @@ from freekd.state_dict import (
 )
 from freekd.zoo.download import is_url, local_checkpoint
 
-MIN_SHARE = 0.5  # of a detector, a backbone and a neck are more than that
+MIN_SHARE = 0.5  # a detector's backbone and neck are more than that
 SHARE_KEY = "load_from_min_share"
 
 
@@ -58,7 +58,7 @@ def load_from(model: torch.nn.Module, cfg: Any) -> Filled:
     if is_ours(content):
         raise CheckpointError(
             f"load_from={source!r} is a prompt file, which has no weights of a model. Give it by "
-            "pair.prompts, and remove load_from."
+            "pair.losses.freekd.prompts, and remove load_from."
         )
     state = strip_module(state_dict_of(content))
     if not any(map(torch.is_tensor, state.values())):
@@ -127,8 +127,8 @@ def _parts(model: Any, state: Any, source: str) -> Tuple[str, Any, Any, Dict[str
     if of_prompts:
         raise CheckpointError(
             f"load_from={source!r} is a checkpoint of stage 1: it has a teacher and prompts, no "
-            "student. Give the prompts by pair.prompts (prompts.pth beside that file), the teacher "
-            "by pair.teacher_checkpoint, and remove load_from."
+            "student. Give the prompts by pair.losses.freekd.prompts (prompts.pth beside that "
+            "file), the teacher by pair.teacher_checkpoint, and remove load_from."
         )
     if getattr(model, "distiller", None) is not None:
         rest = {name: value for name, value in state.items() if name.startswith("distiller.")}

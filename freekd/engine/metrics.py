@@ -7,7 +7,6 @@
 import contextlib
 import difflib
 import functools
-import importlib
 import inspect
 import io
 from numbers import Number
@@ -15,6 +14,7 @@ from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 import numpy as np
 
+from freekd import tasks
 from freekd.config.errors import ConfigError
 
 _MANY = 20000  # images
@@ -22,13 +22,12 @@ _GIVEN = ("self", "results", "logger", "dataloader")  # by the caller, not by a 
 
 
 def hook_arguments() -> Set[str]:
-    """The keys of ``evaluation`` that the evaluation hooks of mmcv, mmdet and mmseg take."""
+    """The keys of ``evaluation`` that the evaluation hooks of mmcv and of the tasks' hosts take."""
     names: Set[str] = set()
-    for place in ("mmcv.runner", "mmdet.core", "mmseg.core"):
-        module = importlib.import_module(place)
-        for hook in (module.EvalHook, module.DistEvalHook):
-            for base in hook.__mro__:
-                names |= set(_named(base.__init__)) if "__init__" in vars(base) else set()
+    hosts = [task for task in tasks.every() if task.installed()]
+    for hook in (task.eval_hook(distributed) for task in hosts for distributed in (False, True)):
+        for base in hook.__mro__:
+            names |= set(_named(base.__init__)) if "__init__" in vars(base) else set()
     return names - set(_GIVEN)
 
 
@@ -92,14 +91,11 @@ def check(
             )
         notes.append(f"{text}: outputs are compared by their number")
     metric = options.get("metric") or ()
-    wants_masks = "segm" in ([metric] if isinstance(metric, str) else list(metric))
     learns = getattr(getattr(model, "architecture", model), "model", model)
-    masks = getattr(learns, "with_mask", True) or hasattr(learns, "panoptic_head")
-    if wants_masks and not masks:
-        raise ConfigError(
-            f"evaluation.metric: 'segm' compares masks, which a {type(learns).__name__} does not "
-            "give. Set evaluation.metric='bbox'."
-        )
+    wanted = [metric] if isinstance(metric, str) else list(metric)
+    reason = tasks.of_dataset(dataset).why_no_scores(learns, wanted)
+    if reason is not None:
+        raise ConfigError(f"evaluation.metric: {reason}")
     return notes
 
 
@@ -109,12 +105,11 @@ def _check_sample(dataset: Any, seed: int, key: str) -> None:
 
     with building(f"{key}: its first image cannot be loaded"), temporary_seed(seed):
         sample = dataset[0]
-    if not isinstance(sample, dict) or not isinstance(sample.get("img"), (list, tuple)):
+    reason = tasks.of_dataset(dataset).why_no_test_sample(sample)
+    if reason is not None:
+        came = sorted(sample) if isinstance(sample, dict) else type(sample).__name__
         raise ConfigError(
-            f"{key}.pipeline: expected what models are tested on, a list of images by "
-            "MultiScaleFlipAug and Collect(keys=['img']), got "
-            f"{sorted(sample) if isinstance(sample, dict) else type(sample).__name__}. Take the "
-            "test pipeline of a stock config."
+            f"{key}.pipeline: {reason}, got {came}. Take the test pipeline of a stock config."
         )
 
 
@@ -153,6 +148,8 @@ def check_options(dataset: Any, options: Dict[str, Any]) -> List[str]:
     ignored: Dict[str, None] = {}
     for _, part in parts(dataset):
         kind = type(part)
+        if hasattr(part, "dataset"):  # of cross-validation: it asks the whole set
+            part, kind = part.dataset, type(part.dataset)
         takes_any = len(_named(part.evaluate)) < len(inspect.signature(part.evaluate).parameters)
         known = _named(part.evaluate)
         if takes_any:  # it may pass them on
@@ -179,25 +176,16 @@ def no_effect(name: str) -> str:
 
 
 def _check_metric(dataset: Any, options: Dict[str, Any]) -> None:
-    """Names of metrics are the dataset's to know: it is asked to evaluate nothing.
-
-    mmdet's and mmseg's look at the name first. Whatever else they say of no results at all is no
-    matter of the config.
-    """
+    """Names of metrics are the dataset's to know, see :meth:`freekd.tasks.Task.why_no_metric`."""
     for _, part in parts(dataset):
         if len(part) > _MANY:  # some read all annotations first
             continue
-        try:
-            with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
-                part.evaluate([], **options)
-        except KeyError as error:
-            if "not supported" in str(error):
-                raise ConfigError(
-                    f"evaluation.metric: {type(part).__name__} says: {error.args[0]}. Correct it, "
-                    "or --eval."
-                ) from error
-        except Exception:
-            continue
+        with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
+            reason = tasks.of_dataset(part).why_no_metric(part, options)
+        if reason is not None:
+            raise ConfigError(
+                f"evaluation.metric: {type(part).__name__} says: {reason}. Correct it, or --eval."
+            )
 
 
 def parts(dataset: Any) -> Iterator[Tuple[str, Any]]:
@@ -223,13 +211,13 @@ def evaluate(dataset: Any, results: List[Any], options: Dict[str, Any]) -> Dict[
     numbers = {key: value for key, value in found.items() if isinstance(value, Number)}
     scores = {key: float(value) for key, value in numbers.items()}  # type: ignore[arg-type]
     for key in nothing_detected(dataset, found, options):
-        print(f"{key} is 0: nothing was detected at all, and mmdet leaves it out then")
+        print(f"{key} is 0: nothing was detected at all, and it is left out then")
         scores[key] = 0.0
     return scores
 
 
 def nothing_detected(dataset: Any, found: Dict[str, Any], options: Dict[str, Any]) -> List[str]:
-    """The mAP that mmdet's CocoDataset leaves out where there is no detection: it is 0.
+    """What the host leaves out where there is no detection: it is 0.
 
     Args:
         dataset: What was evaluated.
@@ -239,17 +227,7 @@ def nothing_detected(dataset: Any, found: Dict[str, Any], options: Dict[str, Any
     Returns:
         ``bbox_mAP``, ``segm_mAP``, both or none; of a concatenation ``0_bbox_mAP``, ...
     """
-    from mmdet.datasets import CocoDataset
-
-    missing = []
+    missing: List[str] = []
     for prefix, part in parts(dataset):
-        if type(part).evaluate is not CocoDataset.evaluate or not part.coco.anns:
-            continue
-        wanted = options.get("metric")
-        if wanted is None and "metric" in _named(part.evaluate):
-            wanted = _named(part.evaluate)["metric"].default
-        for metric in wanted if isinstance(wanted, (list, tuple)) else [wanted]:
-            if metric in ("bbox", "segm"):
-                if not any(key.startswith(f"{prefix}{metric}_") for key in found):
-                    missing.append(f"{prefix}{metric}_mAP")
+        missing += tasks.of_dataset(part).scores_left_out(part, prefix, found, options)
     return missing

@@ -1,4 +1,4 @@
-"""The optimizer of a run, by the constructors of mmcv, mmdet, mmseg and users alike."""
+"""The optimizer of a run, by the constructors of mmcv, of the tasks' hosts and of users alike."""
 
 import difflib
 import importlib
@@ -6,15 +6,11 @@ from typing import Any, Dict, List, Optional
 
 import torch
 
+from freekd import tasks
 from freekd.config.errors import ConfigError
 
 _DEFAULT = "DefaultOptimizerConstructor"
-# Where each package keeps its constructors and its own ``build_optimizer``.
-_PLACES = {
-    "det": "mmdet.core.optimizers.builder",
-    "seg": "mmseg.core.builder",
-    "mmcv": "mmcv.runner.optimizer.builder",
-}
+_MMCV = tasks.Task.optimizer_builder
 
 
 def build_optimizer(model: torch.nn.Module, cfg: Dict[str, Any], task: str) -> Any:
@@ -28,7 +24,7 @@ def build_optimizer(model: torch.nn.Module, cfg: Dict[str, Any], task: str) -> A
     Args:
         model: The bare model or algorithm.
         cfg: ``optimizer`` of the config.
-        task: ``det`` or ``seg``: whose constructors are looked for first.
+        task: Its name: the host's constructors are looked for first, then mmcv's.
 
     Raises:
         ConfigError: No such constructor or optimizer, nothing to train, or options that it refuses.
@@ -97,16 +93,18 @@ def _place_of(name: Any, task: str) -> str:
     """The module whose ``build_optimizer`` knows the constructor ``name``."""
     known: List[str] = []
     found: Optional[str] = None
-    order = [task, "mmcv", *(key for key in _PLACES if key not in (task, "mmcv"))]
-    for key in order:
-        names = importlib.import_module(_PLACES[key]).OPTIMIZER_BUILDERS.module_dict
+    own = tasks.get(task).optimizer_builder
+    others = [host.optimizer_builder for host in tasks.every() if host.installed()]
+    for place in dict.fromkeys([own, _MMCV, *others]):
+        names = importlib.import_module(place).OPTIMIZER_BUILDERS.module_dict
         known += names
         if found is None and name in names:
-            found = _PLACES[key]
+            found = place
     if found is None:
         near = difflib.get_close_matches(str(name), known, n=3)
+        packages = [host.package for host in tasks.every()]
         raise ConfigError(
-            f"optimizer.constructor={name!r}: no such constructor in mmcv, mmdet and mmseg; "
+            f"optimizer.constructor={name!r}: no such constructor in mmcv, {', '.join(packages)}; "
             f"nearest: {near or known}. Correct the name, or add the module of your own to "
             "custom_imports."
         )

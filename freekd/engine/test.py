@@ -5,8 +5,6 @@ A checkpoint that does not fill the whole model is an error: a score of half-loa
 looks like a bad method.
 """
 
-import argparse
-import importlib
 import json
 import os
 import pickle
@@ -17,31 +15,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import torch
 
 import freekd
-from freekd import compat
-
-
-def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
-    from mmcv import DictAction
-
-    parser = argparse.ArgumentParser(description="Evaluate a checkpoint.")
-    parser.add_argument("config", help="config file")
-    parser.add_argument("checkpoint", help="checkpoint of that config, or a student-only file")
-    parser.add_argument(
-        "--eval", nargs="+", help="metrics; default: the config's, else the dataset's"
-    )
-    parser.add_argument("--out", help="write the raw results to this .pkl file")
-    parser.add_argument("--json", help="write the metrics to this .json file")
-    parser.add_argument(
-        "--ema", action="store_true", help="test the averaged weights of a run with EMAHook"
-    )
-    parser.add_argument("--allow-missing", action="store_true", help="test a partly filled model")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="key=value, over the config's"
-    )
-    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none")
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
-    return parser.parse_args(argv)
+from freekd import cli, compat
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -51,10 +25,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     from freekd.config import load
     from freekd.engine import launch
 
-    args = parse_args(argv)
+    args = cli.test(argv)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     with launch.friendly_errors() as outcome, launch.process_group(args.launcher) as distributed:
-        cfg = load.load_config(args.config, args.cfg_options)
+        cfg = load.load_config(args.config, cli.cfg_options(args))
         cfg.device = launch.choose_device(args.device or cfg.get("device"))
         test(
             cfg,
@@ -123,8 +97,9 @@ def test(
     Args:
         cfg: An mmcv Config with ``device`` set.
         checkpoint: Of the config's own run, or student-only for a plain ``model``.
-        metrics: Such as ``['bbox']`` or ``['mIoU']``; default: ``cfg.evaluation.metric``, else the
-            dataset's own. All other options are ``cfg.evaluation``'s, as in training.
+        metrics: Such as ``['bbox']``, ``['mIoU']`` or ``['accuracy']``; default:
+            ``cfg.evaluation.metric``, else the dataset's own. All other options are
+            ``cfg.evaluation``'s, as in training.
         out: Pickle file for the raw results.
         json_file: For the metrics, with what they were made of; written atomically.
         allow_missing: Test although weights are missing.
@@ -137,6 +112,7 @@ def test(
     compat.apply()
     from mmcv.runner import get_dist_info
 
+    from freekd import tasks
     from freekd.config import checks
     from freekd.engine import datasets, launch
     from freekd.engine import metrics as scoring
@@ -155,12 +131,7 @@ def test(
     model = launch.wrap_for_test(model, cfg.device)
 
     start = time.time()
-    apis = importlib.import_module("mmdet.apis" if task == "det" else "mmseg.apis")
-    progressive = {} if task == "det" else dict(pre_eval=True)
-    if distributed:
-        results = apis.multi_gpu_test(model, loader, **progressive)
-    else:
-        results = apis.single_gpu_test(model, loader, **progressive)
+    results = tasks.get(task).test(model, loader, distributed)
     seconds = time.time() - start
     if get_dist_info()[0] != 0:
         return None

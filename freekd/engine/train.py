@@ -1,53 +1,20 @@
 """The training entry behind ``tools/train.py``: one config, one run, on CPU or GPU.
 
-mmrazor's own entry calls ``.cuda()``; this one runs plain mmdet/mmseg models and mmrazor algorithms
+mmrazor's own entry calls ``.cuda()``; this one runs plain models of every task and its algorithms
 alike, on any device, in one process or many, and resumes exactly (see :mod:`freekd.engine.data`).
 """
 
-import argparse
-import importlib
 import inspect
 import logging
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 import torch
 
 import freekd
-from freekd import compat
-
-
-def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
-    from mmcv import DictAction
-
-    parser = argparse.ArgumentParser(description="Train a model, prompts, or a student.")
-    parser.add_argument("config", help="config file")
-    parser.add_argument("--work-dir", help="default: work_dirs/<config name>")
-    parser.add_argument("--resume-from", help="checkpoint to continue from")
-    parser.add_argument(
-        "--auto-resume",
-        action="store_true",
-        help="continue from the newest complete checkpoint of the work dir, if there is one",
-    )
-    parser.add_argument(
-        "--student-only",
-        action="store_true",
-        help="train the student of a distillation config alone: the baseline to beat, with the "
-        "same data, schedule and, for one seed, first weights",
-    )
-    parser.add_argument("--seed", type=int, help="default: the config's, else random")
-    parser.add_argument("--deterministic", action="store_true", help="deterministic cuDNN")
-    parser.add_argument("--no-validate", action="store_true", help="no evaluation during training")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="key=value, over the config's"
-    )
-    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none")
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
-    return parser.parse_args(argv)
+from freekd import cli, compat
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -57,18 +24,15 @@ def main(argv: Optional[List[str]] = None) -> int:
     from freekd.config import load
     from freekd.engine import launch
 
-    args = parse_args(argv)
+    args = cli.train(argv)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     with launch.friendly_errors() as outcome, launch.process_group(args.launcher) as distributed:
-        cfg = load.load_config(args.config, args.cfg_options)
+        cfg = load.load_config(args.config, cli.cfg_options(args))
+        cfg.work_dir = cfg.get("work_dir") or load.default_work_dir(args.config)
         if args.student_only:
             load.keep_student_only(cfg)
         cfg.device = launch.choose_device(args.device or cfg.get("device"))
-        cfg.work_dir = (
-            args.work_dir
-            or cfg.get("work_dir")
-            or os.path.join("work_dirs", Path(args.config).stem)
-        )
+        cfg.work_dir = args.work_dir or cfg.work_dir
         for key in ("seed", "resume_from"):
             given = getattr(args, key)
             cfg[key] = given if given is not None else cfg.get(key)
@@ -113,6 +77,7 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
         checkpoint,
         data,
         datasets,
+        first_step,
         hooks,
         launch,
         load_from,
@@ -198,7 +163,7 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
         logger.log(logging.WARNING if filled.empty else logging.INFO, filled.note)
     loader.batch_sampler.start_iter = runner.iter
     check_data.check_ready(bare, dataset, cfg.seed)
-    with explain.first_step(runner):
+    with first_step.first_step(runner):
         runner.run([loader], [("train", 1)])
     return runner
 
@@ -271,11 +236,11 @@ def _register_hooks(runner: Any, cfg: Any, by_epoch: bool, distributed: bool) ->
 def _register_evaluation(
     runner: Any, cfg: Any, task: str, by_epoch: bool, distributed: bool
 ) -> None:
+    from freekd import tasks
     from freekd.config import explain
     from freekd.engine import datasets, hooks, metrics
 
-    core = importlib.import_module("mmdet.core" if task == "det" else "mmseg.core")
-    kind = core.DistEvalHook if distributed else core.EvalHook
+    kind = tasks.get(task).eval_hook(distributed)
     options = dict(cfg.evaluation, by_epoch=by_epoch)
     if not distributed:  # options of several processes alone
         for name in ("tmpdir", "gpu_collect", "broadcast_bn_buffer"):

@@ -1,7 +1,21 @@
 """Frequency transforms in pure torch, with named bands."""
 
 from freekd.frequency.bands import DetailBands, WaveletBands, band_names
+from freekd.frequency.dwt import HAAR, WaveletTransform, dwt2, idwt2
 from freekd.frequency.filters import MODES
-from freekd.frequency.wavelet import dwt2, idwt2
+from freekd.frequency.transform import TRANSFORMS, Bands, Transform, build_transform
 
-__all__ = ["MODES", "DetailBands", "WaveletBands", "band_names", "dwt2", "idwt2"]
+__all__ = [
+    "HAAR",
+    "MODES",
+    "TRANSFORMS",
+    "Bands",
+    "DetailBands",
+    "Transform",
+    "WaveletBands",
+    "WaveletTransform",
+    "band_names",
+    "build_transform",
+    "dwt2",
+    "idwt2",
+]

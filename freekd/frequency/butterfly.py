@@ -1,12 +1,11 @@
-"""The Haar transform as butterflies: the default wavelet's fast path.
+"""The Haar transform as butterflies: the default wavelet's fast path, in torch, without gradients.
 
 Haar with zero extension is a 2x2 block transform: with a, b / c, d the samples of a block,
 
     LL = (a + b + c + d) / 2    LH = (a + b - c - d) / 2
     HL = (a - b + c - d) / 2    HH = (a - b - c + d) / 2
 
-The 4x4 matrix is orthonormal and symmetric, so the adjoint of the transform is its inverse
-(method.md, identity 4): the backward pass of one is the other.
+The 4x4 matrix is orthonormal and symmetric, so the adjoint of the transform is its inverse.
 
 Along the height a butterfly adds and subtracts whole rows. Along the width neighbours would have to
 be read with a stride of two, which is slow on CPUs. So a pair of neighbours x, y is taken as the
@@ -15,13 +14,10 @@ multiplication of contiguous memory. What comes out is called *packed*: LL and -
 alternate along the width. Maps are taken a few at a time, so that they stay in the cache.
 """
 
-from typing import Any, List, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import torch
 from torch import Tensor
-
-from freekd.frequency.triton import maps as haar_triton
-from freekd.frequency.triton.check import usable
 
 _SPLIT, _MERGE = 0.5 - 0.5j, 0.5 + 0.5j
 _CHUNK_BYTES = 2**21  # of maps worked on at a time: on 1 MB of L2 cache, 2**20 took a fifth longer
@@ -80,11 +76,6 @@ class Butterfly:
 def halved(size: Sequence[int]) -> Tuple[int, int]:
     """The size of a band of the next level: halves, rounded up."""
     return (size[0] + 1) // 2, (size[1] + 1) // 2
-
-
-def wide_dtype(*maps: Tensor) -> torch.dtype:
-    """What maps are computed in: float64 where one is, else float32."""
-    return torch.float64 if any(x.dtype == torch.float64 for x in maps) else torch.float32
 
 
 def _analyse(x: Tensor) -> List[Tensor]:
@@ -150,7 +141,7 @@ def _synthesise(bands: Sequence[Tensor], size: Sequence[int]) -> Tensor:
 
 
 def torch_analysis(x: Tensor, levels: int) -> List[Tensor]:
-    """J levels without a kernel and without a gradient, see :func:`haar_analysis`."""
+    """J levels of (..., H, W): LL_J, then LH, HL, HH of levels 1 to J."""
     low, details = x, []
     for _ in range(levels):
         low, *bands = _analyse(low)
@@ -159,78 +150,9 @@ def torch_analysis(x: Tensor, levels: int) -> List[Tensor]:
 
 
 def torch_synthesis(bands: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-    """The inverse of :func:`torch_analysis`, see :func:`haar_synthesis`."""
+    """The inverse of :func:`torch_analysis`, cut to ``size`` (H, W)."""
     low, *details = bands
     for level in reversed(range(len(bands) // 3)):
         target = details[3 * level - 3].shape[-2:] if level else size
         low = _synthesise((low, *details[3 * level : 3 * level + 3]), target)
     return low
-
-
-class _HaarAnalysis(torch.autograd.Function):
-    """J levels of analysis; the adjoint is :class:`_HaarSynthesis`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, levels: int) -> Tuple[Tensor, ...]:
-        ctx.size = tuple(x.shape[-2:])
-        if usable(x, levels):
-            return tuple(haar_triton.analysis(x, levels))
-        return tuple(torch_analysis(x, levels))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tuple[Any, ...]:
-        return haar_synthesis(grads, ctx.size), None
-
-
-class _HaarSynthesis(torch.autograd.Function):
-    """J levels of synthesis, cut to a size; the adjoint is :class:`_HaarAnalysis`."""
-
-    @staticmethod
-    def forward(ctx: Any, size: Tuple[int, int], *bands: Tensor) -> Tensor:
-        ctx.levels = len(bands) // 3
-        if usable(bands[0], ctx.levels):
-            return haar_triton.synthesis(bands, size)
-        return torch_synthesis(bands, size)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tuple[Any, ...]:
-        return (None, *haar_analysis(grad, ctx.levels))
-
-
-def haar_analysis(x: Tensor, levels: int = 1) -> List[Tensor]:
-    """J Haar levels with zero extension.
-
-    Args:
-        x: (..., H, W), float32 or float64.
-        levels: J >= 1.
-
-    Returns:
-        The 3J + 1 bands in the order of :meth:`WaveletBands.flat`; level j has the size
-        (..., ceil(H / 2^j), ceil(W / 2^j)).
-    """
-    return list(_HaarAnalysis.apply(x, levels))  # type: ignore[no-untyped-call]
-
-
-def haar_synthesis(bands: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-    """The inverse of :func:`haar_analysis`, cut to ``size`` (H, W).
-
-    Args:
-        bands: 3J + 1 of them, each level as large as half of the finer one, rounded up.
-        size: twice the size of level 1's bands, or one less.
-
-    Raises:
-        ValueError: sizes that do not belong together.
-    """
-    finer = tuple(size)
-    for level, band in enumerate((*bands[1::3], bands[0]), start=1):
-        coarser = tuple(band.shape[-2:])
-        expected = halved(finer) if 3 * level < len(bands) else finer  # LL has the last level's
-        if coarser != expected:
-            raise ValueError(
-                f"the bands of level {min(level, len(bands) // 3)} have the size {coarser}, "
-                f"expected {expected}"
-            )
-        finer = coarser
-    bands = [band.to(wide_dtype(*bands)) for band in bands]
-    out: Tensor = _HaarSynthesis.apply(tuple(size), *bands)  # type: ignore[no-untyped-call]
-    return out

@@ -1,19 +1,27 @@
 """The two-dimensional wavelet transform (the paper's xi) and its inverse, in pure torch.
 
 Coefficients equal PyWavelets' ``wavedec2`` for every discrete wavelet, level count, extension mode
-and size. Haar takes the fast path of :mod:`freekd.frequency.haar`; everything else is a strided
-convolution along the width, then along the height.
+and size. Haar takes the fast path of :mod:`.haar`, every other wavelet :mod:`.filterbank`.
 """
 
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from freekd.frequency.bands import DetailBands, WaveletBands
-from freekd.frequency.filters import HAAR_NAMES, check_mode, extend, filter_bank
-from freekd.frequency.haar import haar_analysis, haar_synthesis, halved
+from freekd.checks import check_choice, check_integer
+from freekd.frequency.bands import DetailBands, WaveletBands, band_names
+from freekd.frequency.butterfly import halved
+from freekd.frequency.filterbank import analyse_level, synthesise_level
+from freekd.frequency.filters import HAAR_NAMES, MODES, check_mode, filter_bank, wavelet_names
+from freekd.frequency.groups import GRANULARITIES, BandGroup
+from freekd.frequency.haar import haar_analysis, haar_synthesis
+from freekd.frequency.transform import TRANSFORMS, Bands, Transform
+from freekd.registry import Family
+from freekd.widen import widened
+
+MOST_LEVELS = 16
 
 
 def _float_input(x: Tensor, what: str) -> Tensor:
@@ -24,7 +32,7 @@ def _float_input(x: Tensor, what: str) -> Tensor:
         raise ValueError(f"{what} needs a real floating-point tensor, got {x.dtype}")
     if 0 in x.shape[-2:]:
         raise ValueError(f"{what} needs a map of at least 1x1, got {tuple(x.shape)}")
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return widened(x)
 
 
 def check_transform(size: Sequence[int], wavelet: str, levels: int, mode: str) -> None:
@@ -32,7 +40,7 @@ def check_transform(size: Sequence[int], wavelet: str, levels: int, mode: str) -
     if len(size) < 2 or 0 in size[-2:]:
         raise ValueError(f"dwt2 needs a map (..., H, W) of at least 1x1, got {tuple(size)}")
     if not isinstance(levels, int) or levels < 1:
-        raise ValueError(f"dwt_levels must be an integer of at least 1, got {levels!r}")
+        raise ValueError(f"levels must be an integer of at least 1, got {levels!r}")
     check_mode(mode)
     filter_bank(wavelet)
 
@@ -68,79 +76,6 @@ def band_sizes(
     return [(height, width), *sizes]
 
 
-def _analyse_rows(x: Tensor, wavelet: str, mode: str) -> Tuple[Tensor, Tensor]:
-    """One level along the last axis: (M, W) to low and high, (M, W') each."""
-    bank = filter_bank(wavelet)
-    taps = len(bank.dec_lo)
-    length = x.shape[-1]
-    if mode == "periodization":
-        if length % 2:
-            x = torch.cat((x, x[..., -1:]), dim=-1)
-        left = right = taps // 2 - 1
-    else:
-        left, right = taps - 2, 2 * ((length + taps - 1) // 2) - length
-    kernel = x.new_tensor([bank.dec_lo[::-1], bank.dec_hi[::-1]]).unsqueeze(1)
-    out = F.conv1d(extend(x, left, right, mode).unsqueeze(1), kernel, stride=2)
-    return out[:, 0], out[:, 1]
-
-
-def _synthesise_rows(low: Tensor, high: Tensor, wavelet: str, mode: str) -> Tensor:
-    """The inverse of :func:`_analyse_rows`; an odd length comes out one larger."""
-    bank = filter_bank(wavelet)
-    taps = len(bank.rec_lo)
-    kernel = low.new_tensor([bank.rec_lo, bank.rec_hi]).unsqueeze(1)
-    full = F.conv_transpose1d(torch.stack((low, high), dim=1), kernel, stride=2)[:, 0]
-    if mode != "periodization":
-        return full[:, taps - 2 : full.shape[-1] - (taps - 2)]
-    length, shift = 2 * low.shape[-1], taps // 2 - 1
-    wrapped = full.new_zeros(full.shape[0], length)
-    for start in range(0, full.shape[-1], length):  # what lies beyond the end comes in again
-        piece = full[:, start : start + length]
-        wrapped = wrapped + F.pad(piece, (0, length - piece.shape[-1]))
-    return torch.roll(wrapped, -shift, dims=-1)
-
-
-def _along_height(x: Tensor) -> Tensor:
-    return x.transpose(-1, -2)
-
-
-def _analyse(x: Tensor, wavelet: str, mode: str) -> List[Tensor]:
-    """One level of (..., H, W): [LL, LH, HL, HH]."""
-    if haar_applies(x.shape, wavelet, mode, 1):
-        return haar_analysis(x)
-    lead = x.shape[:-2]
-
-    def split(maps: Tensor) -> Tuple[Tensor, Tensor]:
-        rows = maps.reshape(-1, maps.shape[-1])
-        low, high = _analyse_rows(rows, wavelet, mode)
-        return low.view(*maps.shape[:-1], -1), high.view(*maps.shape[:-1], -1)
-
-    low, high = split(x.reshape(-1, *x.shape[-2:]))
-    ll, lh = split(_along_height(low))
-    hl, hh = split(_along_height(high))
-    return [
-        _along_height(band).reshape(*lead, *_along_height(band).shape[-2:])
-        for band in (ll, lh, hl, hh)
-    ]
-
-
-def _synthesise(bands: Sequence[Tensor], wavelet: str, mode: str) -> Tensor:
-    """One level back to (..., H', W'), up to one larger than what was analysed."""
-    lead = bands[0].shape[:-2]
-    ll, lh, hl, hh = (_along_height(band.reshape(-1, *band.shape[-2:])) for band in bands)
-
-    def merge(low: Tensor, high: Tensor) -> Tensor:
-        shape = low.shape[:-1]
-        width = low.shape[-1]
-        return _synthesise_rows(
-            low.reshape(-1, width), high.reshape(-1, width), wavelet, mode
-        ).reshape(*shape, -1)
-
-    low, high = _along_height(merge(ll, lh)), _along_height(merge(hl, hh))
-    out = merge(low, high)
-    return out.reshape(*lead, *out.shape[-2:])
-
-
 def dwt2(x: Tensor, wavelet: str = "haar", levels: int = 3, mode: str = "zero") -> WaveletBands:
     """Transform the last two axes into J levels of named wavelet bands.
 
@@ -171,7 +106,10 @@ def dwt2(x: Tensor, wavelet: str = "haar", levels: int = 3, mode: str = "zero") 
             return WaveletBands.from_flat(haar_analysis(low, levels))
         details = []
         for _ in range(levels):
-            low, lh, hl, hh = _analyse(low, wavelet, mode)
+            if haar_applies(low.shape, wavelet, mode, 1):
+                low, lh, hl, hh = haar_analysis(low)
+            else:
+                low, lh, hl, hh = analyse_level(low, wavelet, mode)
             details.append(DetailBands(lh, hl, hh))
     return WaveletBands(low, tuple(details))
 
@@ -205,10 +143,92 @@ def idwt2(
             for level in reversed(range(bands.levels)):
                 lh, hl, hh = flat[3 * level : 3 * level + 3]
                 height, width = lh.shape[-2:]
-                low = _synthesise((low[..., :height, :width], lh, hl, hh), wavelet, mode)
+                low = synthesise_level((low[..., :height, :width], lh, hl, hh), wavelet, mode)
     if size is None:
         return low
     height, width = size
     if height > low.shape[-2] or width > low.shape[-1]:
         raise ValueError(f"the bands reconstruct {tuple(low.shape[-2:])}, size={tuple(size)} asked")
     return low[..., :height, :width]
+
+
+_WORDS = "the name of a discrete wavelet of PyWavelets (pip install PyWavelets)"
+
+
+@TRANSFORMS.register("dwt", Family("wavelet", wavelet_names, _WORDS))
+class WaveletTransform(Transform):
+    """J levels of a discrete wavelet: 3J + 1 bands, LL_J, then LH, HL, HH of levels 1 to J.
+
+    Args:
+        wavelet: named as in PyWavelets.
+        levels: J, 1 to 16.
+        mode: PyWavelets' signal extension mode.
+
+    In a config the wavelet's name is the type: ``dict(type='db2', levels=2, mode='symmetric')``.
+
+    Raises:
+        ValueError: an option out of range; names it.
+
+    >>> transform = WaveletTransform(levels=1)
+    >>> transform.names, transform.sizes((25, 42))[0]
+    (('LL1', 'LH1', 'HL1', 'HH1'), (13, 21))
+    >>> [group.name for group in WaveletTransform(levels=2).groups("level")]
+    ['LL2', 'level1', 'level2']
+    """
+
+    def __init__(self, wavelet: str = "haar", levels: int = 3, mode: str = "zero") -> None:
+        if not isinstance(wavelet, str):
+            raise ValueError(f"wavelet must be a name such as 'haar', got {wavelet!r}")
+        filter_bank(wavelet)
+        check_integer("levels", levels, MOST_LEVELS)
+        check_choice("mode", mode, MODES)
+        self.wavelet, self.levels, self.mode = wavelet, levels, mode
+        self.names = tuple(band_names(levels))
+
+    def to_dict(self) -> Dict[str, Any]:
+        """``type`` (the wavelet), ``levels``, ``mode``."""
+        return {"type": self.wavelet, "levels": self.levels, "mode": self.mode}
+
+    def sizes(self, size: Sequence[int]) -> List[Tuple[int, int]]:
+        """With Haar, level j is ceil(H / 2^j) x ceil(W / 2^j)."""
+        return band_sizes(size, self.wavelet, self.levels, self.mode)
+
+    def analyse(self, x: Tensor) -> WaveletBands:
+        """See :func:`freekd.frequency.dwt2`."""
+        return dwt2(x, self.wavelet, self.levels, self.mode)
+
+    def bands(self, flat: Sequence[Tensor]) -> WaveletBands:
+        """The inverse of :meth:`freekd.frequency.WaveletBands.flat`."""
+        return WaveletBands.from_flat(list(flat))
+
+    def synthesise(self, bands: Bands, size: Optional[Sequence[int]] = None) -> Tensor:
+        """See :func:`freekd.frequency.idwt2`."""
+        return idwt2(self.bands(bands.flat()), self.wavelet, self.mode, size)
+
+    def groups(self, granularity: str = "band") -> List[BandGroup]:
+        """``band``, each by itself (the paper), or ``level``, the three of a level (the release).
+
+        Raises:
+            ValueError: another granularity.
+        """
+        check_choice("granularity", granularity, GRANULARITIES)
+        low = BandGroup(self.names[0], (0,), True)
+        if granularity == "band":
+            details = enumerate(self.names[1:], start=1)
+            return [low, *(BandGroup(name, (i,), False) for i, name in details)]
+        members = [(3 * j - 2, 3 * j - 1, 3 * j) for j in range(1, self.levels + 1)]
+        return [low, *(BandGroup(f"level{j}", m, False) for j, m in enumerate(members, start=1))]
+
+    def averaged(self, weight: Tensor) -> List[Tensor]:
+        """The mean around each coefficient's place; with Haar over its own 2^j x 2^j samples."""
+        if self.wavelet not in HAAR_NAMES:
+            return super().averaged(weight)
+        levels = [self.levels, *(1 + k // 3 for k in range(3 * self.levels))]
+        return [F.avg_pool2d(weight, 2**level, ceil_mode=True) for level in levels]
+
+    def haar_levels(self, size: Sequence[int]) -> int:
+        """J where the wavelet is Haar and the mode ``zero``, or of no account: on even sizes."""
+        return self.levels if haar_applies(size, self.wavelet, self.mode, self.levels) else 0
+
+
+HAAR = WaveletTransform()  # the paper's: J = 3, zero extension

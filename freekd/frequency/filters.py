@@ -4,8 +4,9 @@ The filters come from PyWavelets; Haar's are written down, so that the default n
 """
 
 import math
+from difflib import get_close_matches
 from functools import lru_cache
-from typing import List, NamedTuple, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -37,9 +38,7 @@ class FilterBank(NamedTuple):
 def check_mode(mode: str) -> None:
     """Raise ValueError unless ``mode`` is one of PyWavelets' signal extension modes."""
     if mode not in MODES:
-        raise ValueError(
-            f"dwt_mode={mode!r} is not a signal extension mode; expected one of {MODES}"
-        )
+        raise ValueError(f"mode={mode!r} is not a signal extension mode; expected one of {MODES}")
 
 
 @lru_cache(maxsize=None)
@@ -62,8 +61,6 @@ def filter_bank(wavelet: str) -> FilterBank:
         ) from error
     known = pywt.wavelist(kind="discrete")
     if wavelet not in known:
-        from difflib import get_close_matches
-
         near = get_close_matches(str(wavelet), known, n=4, cutoff=0.3)
         raise ValueError(
             f"wavelet={wavelet!r} is not a discrete wavelet of PyWavelets; nearest: {near}, "
@@ -71,6 +68,16 @@ def filter_bank(wavelet: str) -> FilterBank:
         )
     bank = pywt.Wavelet(wavelet).filter_bank
     return FilterBank(*(tuple(float(tap) for tap in taps) for taps in bank))
+
+
+def wavelet_names() -> Sequence[str]:
+    """The discrete wavelets; Haar alone where PyWavelets is missing."""
+    try:
+        import pywt
+    except ImportError:
+        return HAAR_NAMES
+    names: Sequence[str] = pywt.wavelist(kind="discrete")
+    return names
 
 
 def _index_and_sign(length: int, left: int, right: int, mode: str) -> Tuple[List[int], List[float]]:

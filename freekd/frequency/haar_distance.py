@@ -3,16 +3,14 @@
     D = sum_k sum_{n,c,y,x} w_k[n,y,x] omega[n,c] |xi_k(s - t)[n,c,y,x]|^p,    p = 1 or 2
 
 with xi J levels of the Haar transform with zero extension. Its gradient is known in closed form:
-the transform's adjoint is its inverse (method.md, identity 4), so
+the transform's adjoint is its inverse, so
 
     dD/ds = omega xi^-1( w_k sign(xi_k(s - t)) )    or    omega xi^-1( 2 w_k xi_k(s - t) ).
 
 On a CPU the maps are taken a few at a time, so that everything between reading s and t and writing
 the gradient stays in the cache; the bands never exist as a whole. On a GPU kernels do the same,
-see :mod:`.haar_triton`.
-
-sign(NaN) is 0 in torch: a NaN in a map would make the loss NaN and leave the gradient finite, so
-that a gradient scaler would not see it. On every way the gradient is NaN where a map is not finite.
+see :mod:`.triton`.
+As in :mod:`.distance`, the gradient is NaN where a map is not finite.
 """
 
 import math
@@ -22,11 +20,13 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from freekd.frequency.haar import Butterfly, haar_analysis, halved, maps_at_a_time, wide_dtype
-from freekd.frequency.triton import maps as haar_triton
+from freekd.frequency.butterfly import Butterfly, halved, maps_at_a_time
+from freekd.frequency.distance import Weights, weighted_sum
+from freekd.frequency.haar import haar_analysis
+from freekd.frequency.triton import ops
 from freekd.frequency.triton.check import usable
+from freekd.widen import wide_dtype
 
-Weights = Sequence[Tensor]
 _ADDENDS = 2**14  # summed in float32 at a time: on large maps a longer sum loses digits
 
 
@@ -93,43 +93,8 @@ def plain_distance(
     """The same as :func:`haar_distance`, from differentiable operations, whole bands at a time."""
     dtype = wide_dtype(student, teacher)
     bands = haar_analysis(student.to(dtype) - teacher.to(dtype), len(weights) // 3)
-    return weighted_sum(bands, weights, channel_weight, squared)
-
-
-def weighted_sum(
-    bands: Sequence[Tensor],
-    weights: Weights,
-    channel_weight: Optional[Tensor] = None,
-    squared: bool = False,
-) -> Tensor:
-    """sum_k sum w_k omega |b_k|^p of the bands b (N, C, h, w) of any wavelet."""
-    total = bands[0].new_zeros(())
-    for band, weight in zip(bands, weights):
-        error = (band.square() if squared else magnitude(band)) * weight.unsqueeze(1)
-        if channel_weight is not None:
-            error = error * channel_weight[:, :, None, None]
-        total = total + error.sum()
-    return total
-
-
-def magnitude(x: Tensor) -> Tensor:
-    """|x|, with the slope sign(x), and NaN where x is not finite (torch's own is 0 at NaN)."""
-    out: Tensor = _Magnitude.apply(x)  # type: ignore[no-untyped-call]
-    return out
-
-
-class _Magnitude(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.abs()
-
-    @staticmethod
-    def backward(ctx: Any, grad_out: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        with torch.no_grad():  # a constant, also for a second derivative
-            slope: Tensor = x.sign().add_(x, alpha=0)  # 0 NaN = 0 inf = NaN
-        return grad_out * slope
+    gates = None if channel_weight is None else [channel_weight[:, :, None, None]] * len(bands)
+    return weighted_sum(bands, weights, gates, squared)
 
 
 class _HaarDistance(torch.autograd.Function):
@@ -147,9 +112,7 @@ class _HaarDistance(torch.autograd.Function):
         ctx.save_for_backward(student, teacher, channel_weight, *weights)
         levels = len(weights) // 3
         if usable(student, levels):
-            return haar_triton.distance_value(
-                student, teacher, weights, channel_weight, levels, squared
-            )
+            return ops.distance_value(student, teacher, weights, channel_weight, levels, squared)
         value, ctx.gradient = _in_chunks(
             student, teacher, weights, channel_weight, squared, want_gradient
         )
@@ -178,7 +141,7 @@ class _HaarDistance(torch.autograd.Function):
             (result,) = torch.autograd.grad(value, alias, grad_out, create_graph=True)
             return result
         if usable(student, len(weights) // 3):
-            return haar_triton.distance_gradient(
+            return ops.distance_gradient(
                 student, teacher, weights, channel_weight, len(weights) // 3, ctx.squared, grad_out
             )
         _, gradient = _in_chunks(student, teacher, weights, channel_weight, ctx.squared, True)
@@ -192,7 +155,7 @@ class _Buffers:
     def __init__(self, like: Tensor, count: int, size: Sequence[int]) -> None:
         height, width = halved(size)
         self.maps = like.new_empty(count, *size)
-        self.packed = like.new_empty(count, 2, height, 2 * width)  # see haar.py
+        self.packed = like.new_empty(count, 2, height, 2 * width)  # see butterfly.py
 
 
 class _Level:

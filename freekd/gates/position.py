@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from freekd.frequency.haar import maps_at_a_time
+from freekd.checks import check_integer
+from freekd.frequency.butterfly import maps_at_a_time
+from freekd.gates.gate import GATES, Gate
 
 
 def channel_relation(feat: Tensor, context: Tensor) -> Tensor:
@@ -88,32 +90,36 @@ def _halve_rows(x: Tensor) -> Tensor:
     return out
 
 
-class PositionGate(nn.Module):
+@GATES.register("position")
+class PositionGate(Gate):
     """Channel weights omega = G(A) for each level of a pyramid, Eq. 11.
 
     Args:
-        channels: C, the same on all levels.
-        num_levels: number of pyramid levels; each has its own G.
+        channels: C, the same on all levels; one number for each level, which has its own G.
         reduction: the hidden layer of G has C / reduction units, at least 8.
 
-    Learned in stage 1, where the teacher's task loss judges it, and frozen in stage 2
-    (:class:`freekd.losses.freekd.FreeKDLoss` computes it without gradient), so that the
-    distillation loss cannot be lowered through it.
+    Raises:
+        ValueError: channels that differ, or a reduction below 1.
     """
 
-    def __init__(self, channels: int, num_levels: int, reduction: int = 4) -> None:
+    same_channels = True
+
+    def __init__(self, channels: Sequence[int], reduction: int = 4) -> None:
         super().__init__()
-        self.channels = channels
-        hidden = max(channels // reduction, 8)
+        check_integer("reduction", reduction, 2**15)
+        if len(set(channels)) != 1:
+            raise ValueError(f"channels must be the same on all levels, got {tuple(channels)}")
+        self.channels = channels[0]
+        hidden = max(self.channels // reduction, 8)
         self.mlps = nn.ModuleList()
-        for _ in range(num_levels):
+        for _ in channels:
             last = nn.Linear(hidden, 1)
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
-            self.mlps.append(nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), last))
+            self.mlps.append(nn.Sequential(nn.Linear(self.channels, hidden), nn.ReLU(), last))
 
     def forward(self, feats: Sequence[Tensor]) -> List[Tensor]:
-        """Weights (N, C) in (0, 2) for each map (N, C, H, W), finest level first.
+        """Weights (N, C, 1, 1) in (0, 2) for each map (N, C, H, W), finest level first.
 
         Raises:
             ValueError: when the number of maps or their channels are not those of the gate.
@@ -131,5 +137,6 @@ class PositionGate(nn.Module):
             relation = channel_relation(feat, context)
             with torch.autocast(device_type=feat.device.type, enabled=False):
                 # entries of a row are about 1/C: scaled to be about 1
-                weights.append(2 * torch.sigmoid(mlp(relation * self.channels).squeeze(-1)))
+                weight = 2 * torch.sigmoid(mlp(relation * self.channels).squeeze(-1))
+            weights.append(weight[:, :, None, None])
         return weights

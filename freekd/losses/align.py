@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from freekd.checks import FeatureError, check_choice
+from freekd.widen import widened
 
 Feats = Union[Tensor, Sequence[Tensor]]
 ALIGNMENTS = ("auto", None, "conv1x1")
 NORMALIZATIONS = (None, "channel")
 
 
-# --------------------------------------------------------------------------- phi
 def build_align(
     align: Optional[str], student_channels: Sequence[int], teacher_channels: Sequence[int]
 ) -> Optional[nn.ModuleList]:
@@ -61,7 +61,7 @@ def aligned_levels(
     out = []
     for level, (feat, target) in enumerate(zip(student, teacher)):
         if convs is not None or feat.shape[-2:] != target.shape[-2:]:
-            feat = feat.to(torch.promote_types(feat.dtype, torch.float32))
+            feat = widened(feat)
         if convs is not None:
             feat = convs[level](feat)
         out.append(align_size(feat, target.shape[-2:]))
@@ -97,9 +97,8 @@ def check_levels(feats: Feats, channels: Tuple[int, ...], who: str, loss: str) -
 
 def standardize(feat: Tensor, eps: float = 1e-6) -> Tensor:
     """Each channel of (N, C, H, W) to mean 0 and variance 1 over (N, H, W), in float32 at least."""
-    feat = feat.float() if feat.dtype in (torch.float16, torch.bfloat16) else feat
     # torch's batch norm in training mode, without its own weights: one kernel each way
-    feat = feat.contiguous()  # in channels_last its statistics on a CPU lose digits
+    feat = widened(feat).contiguous()  # in channels_last its statistics on a CPU lose digits
     return torch.batch_norm(feat, None, None, None, None, True, 0.0, eps, False)
 
 

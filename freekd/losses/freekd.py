@@ -5,35 +5,36 @@ difference of bands; and a mask is positive, so T masked copies of a band reduce
 mean over T of the mask (of its square for the squared distance).
 """
 
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
 
 from freekd.checks import check_channels, check_choice, check_integer, check_weight
-from freekd.frequency import dwt2
-from freekd.frequency.groups import BAND_CHOICES, BandGroup, band_groups, selected_groups
-from freekd.frequency.haar import wide_dtype
-from freekd.frequency.haar_distance import can_fuse, haar_distance, weighted_sum
-from freekd.frequency.wavelet import band_sizes, haar_applies
+from freekd.frequency import HAAR, build_transform
+from freekd.frequency.distance import weighted_sum
+from freekd.frequency.groups import BAND_CHOICES, GRANULARITIES, BandGroup, selected_groups
+from freekd.frequency.haar_distance import can_fuse, haar_distance
+from freekd.frequency.transform import TransformLike, refuse_old, refuses_old
+from freekd.gates import GATES
+from freekd.gates.gate import check_weight_shape
 from freekd.held import HoldsFrozen
 from freekd.prompts.file import load_prompts
-from freekd.prompts.masks import DISTANCES, mask_weight
+from freekd.prompts.masks import DISTANCES, gate_weights, mask_weight
 from freekd.prompts.prompts import FrequencyPrompts
-from freekd.prompts.spec import PromptSpec, expand_channels
+from freekd.prompts.spec import MOST_PROMPTS, GateLike, expand_channels
+from freekd.widen import wide_dtype
 
 from .align import NORMALIZATIONS, Feats, aligned_levels, build_align, check_levels, standardize
-from .card import Card
+from .card import Bundled, Card, Published
 
 
 def freekd_loss(
     student: Tensor,
     teacher: Tensor,
     masks: Optional[Sequence[Tensor]] = None,
-    channel_weight: Optional[Tensor] = None,
-    wavelet: str = "haar",
-    dwt_levels: int = 3,
-    dwt_mode: str = "zero",
+    gate_weight: Optional[Tensor] = None,
+    transform: TransformLike = HAAR,
     granularity: str = "band",
     bands: str = "all",
     distance: str = "l1",
@@ -45,9 +46,10 @@ def freekd_loss(
 
     Args:
         student, teacher: (N, C, H, W), aligned; no gradient flows into ``teacher``.
-        masks: for each group of :func:`band_groups` (N, T, h, w), all groups whatever ``bands``.
-        channel_weight: omega (N, C).
-        wavelet, dwt_levels, dwt_mode: as :func:`freekd.frequency.dwt2`.
+        masks: for each group of the transform (N, T, h, w), all groups whatever ``bands``.
+        gate_weight: omega, what broadcasts to (N, C, H, W): (N, C, 1, 1), or with places
+            (N, 1, H, W) or (N, C, H, W), which are averaged for each band.
+        transform: xi, or its config form, see :func:`freekd.frequency.build_transform`.
         granularity: ``band`` or ``level``.
         bands: which bands count: ``all``, ``high`` (without LL), ``low`` (LL alone).
         distance: ``l1`` (the paper) or ``l2``, the squared difference.
@@ -63,23 +65,16 @@ def freekd_loss(
     8.0
     """
     check_choice("distance", distance, DISTANCES)
-    if masks is not None and len(masks) != len(band_groups(dwt_levels, granularity)):
+    transform = build_transform(transform)
+    groups = transform.groups(granularity)
+    if masks is not None and len(masks) != len(groups):
         raise ValueError(
-            f"expected masks for {len(band_groups(dwt_levels, granularity))} groups "
-            f"(dwt_levels={dwt_levels}, granularity={granularity!r}), got {len(masks)}"
+            f"expected masks for {len(groups)} groups ({transform}, granularity={granularity!r}), "
+            f"got {len(masks)}"
         )
     weights = None if masks is None else [mask_weight(mask, distance) for mask in masks]
     return weighted_distance(
-        student,
-        teacher,
-        weights,
-        channel_weight,
-        wavelet,
-        dwt_levels,
-        dwt_mode,
-        granularity,
-        bands,
-        distance,
+        student, teacher, weights, gate_weight, transform, granularity, bands, distance
     )
 
 
@@ -87,10 +82,8 @@ def weighted_distance(
     student: Tensor,
     teacher: Tensor,
     weights: Optional[Sequence[Tensor]] = None,
-    channel_weight: Optional[Tensor] = None,
-    wavelet: str = "haar",
-    dwt_levels: int = 3,
-    dwt_mode: str = "zero",
+    gate_weight: Optional[Tensor] = None,
+    transform: TransformLike = HAAR,
     granularity: str = "band",
     bands: str = "all",
     distance: str = "l1",
@@ -98,8 +91,9 @@ def weighted_distance(
     """:func:`freekd_loss` with each group's T masks already reduced to one weight (N or 1, h, w).
 
     With Haar the value and its gradient come from one pass over the maps, see
-    :mod:`freekd.frequency.haar_distance`; other wavelets, odd sizes with other modes than ``zero``,
-    weights that want a gradient, and second derivatives take the general way by themselves.
+    :mod:`freekd.frequency.haar_distance`; other transforms, odd sizes with other modes than
+    ``zero``, a gate's weight with places for each channel, weights that want a gradient, and second
+    derivatives take the general way by themselves.
 
     Raises:
         ValueError: shapes differ, an unknown option, or weights of another size than the bands.
@@ -110,28 +104,29 @@ def weighted_distance(
             "both (N, C, H, W)"
         )
     check_choice("distance", distance, DISTANCES)
+    transform = build_transform(transform)
     teacher = teacher.detach()
     dtype = wide_dtype(student, teacher)
-    if channel_weight is not None:
-        if channel_weight.dim() != 2 or channel_weight.shape[1] != student.shape[1]:
-            raise ValueError(
-                f"channel_weight has the shape {tuple(channel_weight.shape)}, expected (N, C) = "
-                f"{tuple(student.shape[:2])}"
-            )
-        channel_weight = channel_weight.to(dtype).expand(student.shape[:2])
     squared = distance == "l2"
     with torch.autocast(device_type=student.device.type, enabled=False):
-        sizes = band_sizes(student.shape[-2:], wavelet, dwt_levels, dwt_mode)
-        band_weights = _band_weights(
-            weights, sizes, student, dtype, selected_groups(dwt_levels, granularity, bands)
-        )
-        if haar_applies(student.shape, wavelet, dwt_mode, dwt_levels) and can_fuse(
-            student, dwt_levels, teacher, channel_weight, *band_weights
-        ):
-            return haar_distance(student, teacher, band_weights, channel_weight, squared)
-        difference = student.to(dtype) - teacher.to(dtype)
-        flat = dwt2(difference, wavelet, dwt_levels, dwt_mode).flat()
-        return weighted_sum(flat, band_weights, channel_weight, squared)
+        sizes = transform.sizes(student.shape[-2:])
+        groups = selected_groups(transform.groups(granularity), bands)
+        band_weights = _band_weights(weights, sizes, student, dtype, groups)
+        gates, placed = None, False
+        if gate_weight is not None:
+            check_weight_shape(gate_weight, student.shape)
+            gates = gate_weights(gate_weight.to(dtype), transform)
+            placed = gate_weight.shape[2:] != (1, 1)
+            if placed and gate_weight.shape[1] == 1:  # the same for all channels: as the masks'
+                band_weights = [w * gate[:, 0] for w, gate in zip(band_weights, gates)]
+                gates, placed = None, False
+        levels = transform.haar_levels(student.shape)
+        if levels and not placed:
+            omega = None if gates is None else gates[0][..., 0, 0].expand(student.shape[:2])
+            if can_fuse(student, levels, teacher, omega, *band_weights):
+                return haar_distance(student, teacher, band_weights, omega, squared)
+        difference = transform.difference(student.to(dtype), teacher.to(dtype))
+        return weighted_sum(difference, band_weights, gates, squared)
 
 
 def _band_weights(
@@ -144,7 +139,7 @@ def _band_weights(
     """Per band (N or 1, h, w): the group's weight over the number of its coefficients, or 0."""
     out = [student.new_zeros((1, *size), dtype=dtype) for size in sizes]
     count, channels = student.shape[:2]
-    for position, (name, members) in groups:
+    for position, (name, members, _) in groups:
         height, width = sizes[members[0]]
         coefficients = max(1, count * channels * height * width * len(members))
         if weights is None:
@@ -172,84 +167,89 @@ class FreeKDLoss(HoldsFrozen):
         student_channels, teacher_channels: channels of the tapped maps: one number for all
             pyramid levels, or one per level, finest first.
         num_levels: number of pyramid levels; 1 for a module that gives a single tensor.
-        num_prompts: T, as the prompt file was made.
-        wavelet, dwt_levels, dwt_mode: the transform, see :func:`freekd.frequency.dwt2`.
-        granularity: ``band``, a prompt per band (the paper), or ``level`` (the release).
+        prompts: path of the prompt file, or None: plain frequency distillation, Eq. 3, without
+            masks and gate.
+        num_prompts, transform, granularity: as in :class:`freekd.prompts.spec.PromptSpec`. None:
+            as the prompt file was made; given, they must be what it was made for. Without prompts
+            None is Haar with J = 3 and zero extension, and ``band``; ``num_prompts`` says nothing.
+        gate: ``auto`` uses the prompt file's gate, if it has one; None leaves it out; the config
+            form of a gate (``position``) is what the file must have.
         bands: which bands count: ``all``, ``high`` (without LL, the release), ``low`` (LL alone).
-        gate: ``position`` uses the gate in the prompt file; None leaves it out.
         align: ``auto``, a 1x1 convolution where channels differ; ``conv1x1``, always; None, never.
         normalize: None (the paper), or ``channel``: standardise each channel of student and
             teacher over (N, H, W) first, so that the loss does not depend on their scale. The
             statistics are those of a process's own batch.
         distance: ``l1`` (the paper), or ``l2``: the squared difference.
-        prompts: path of the prompt file, or None: plain frequency distillation, Eq. 3, without
-            masks and gate.
         loss_weight: mu.
 
     Raises:
-        ValueError: an unknown or contradictory option, or prompts made for something else; names
-            the config key.
+        ValueError: an unknown or contradictory option, prompts made for something else, or a key of
+            version 0.1; names the config key.
         FileNotFoundError: no such prompt file; names the command that makes one.
     """
 
     takes_levels = True  # FreeKDDistiller passes the whole tuple of levels
     widens = True  # and low precision as it comes: read once, computed in float32
 
+    @staticmethod
+    def check_options(options: Mapping[str, Any], key: str) -> None:
+        """What a config says of components, by their config keys; and version 0.1's keys.
+
+        Raises:
+            ValueError: with the key, and the new spelling of an old one.
+        """
+        refuse_old(options, f"{key}.")
+        if options.get("transform") is not None:
+            build_transform(options["transform"], f"{key}.transform")
+        if options.get("gate") not in (None, "auto"):
+            GATES.config(options["gate"], f"{key}.gate")
+
+    @refuses_old
     def __init__(
         self,
         student_channels: Union[int, Sequence[int]],
         teacher_channels: Union[int, Sequence[int]],
         num_levels: int,
-        num_prompts: int = 2,
-        wavelet: str = "haar",
-        dwt_levels: int = 3,
-        dwt_mode: str = "zero",
-        granularity: str = "band",
+        prompts: Optional[str] = None,
+        num_prompts: Optional[int] = None,
+        transform: Optional[TransformLike] = None,
+        granularity: Optional[str] = None,
+        gate: GateLike = "auto",
         bands: str = "all",
-        gate: Optional[str] = "position",
         align: Optional[str] = "auto",
         normalize: Optional[str] = None,
         distance: str = "l1",
-        prompts: Optional[str] = None,
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
         check_channels("student_channels", student_channels)
         check_channels("teacher_channels", teacher_channels)
         check_integer("num_levels", num_levels, 64)
-        check_integer("num_prompts", num_prompts, 1024)
-        check_integer("dwt_levels", dwt_levels, 16)
         check_weight("loss_weight", loss_weight)
-        if not isinstance(wavelet, str):
-            raise ValueError(f"wavelet must be a name such as 'haar', got {wavelet!r}")
         if prompts is not None and (not isinstance(prompts, str) or not prompts):
             raise ValueError(f"prompts must be the path of a file, or None, got {prompts!r}")
-        self.spec = PromptSpec.build(
-            teacher_channels,
-            num_levels,
-            num_prompts,
-            wavelet,
-            dwt_levels,
-            dwt_mode,
-            granularity,
-            gate if prompts is not None else None,
-            key="teacher_channels",
-        )
-        check_choice("gate", gate, (None, "position"))
         check_choice("bands", bands, BAND_CHOICES)
         check_choice("normalize", normalize, NORMALIZATIONS)
         check_choice("distance", distance, DISTANCES)
         self.student_channels = expand_channels(student_channels, num_levels, "student_channels")
+        self.teacher_channels = expand_channels(teacher_channels, num_levels, "teacher_channels")
+        self.align = build_align(align, self.student_channels, self.teacher_channels)
         self.bands = bands
         self.normalize = normalize
         self.distance = distance
         self.loss_weight = loss_weight
-        self.align = build_align(align, self.student_channels, self.spec.channels)
+        asked = _asked(num_prompts, transform, granularity, gate)
+        self.transform = asked.get("transform", HAAR)
+        self.granularity = asked.get("granularity", "band")
         self.prompts: Optional[FrequencyPrompts] = None
         self.prompt_info: Dict[str, object] = {}
         if prompts is not None:
-            self.prompts, self.prompt_info = load_prompts(prompts, self.spec)
+            asked = {"channels": self.teacher_channels, **asked}
+            self.prompts, self.prompt_info = load_prompts(prompts, asked)
+            self.transform = self.prompts.spec.transform
+            self.granularity = self.prompts.spec.granularity
             self.hold("prompts")  # frozen, and of a file: not in checkpoints, nor seen by hooks
+        selected_groups(self.transform.groups(self.granularity), bands)
 
     def check_feats(self, student: Feats, teacher: Feats) -> Tuple[List[Tensor], List[Tensor]]:
         """Both sides as lists of maps, with the levels and channels of the config.
@@ -260,7 +260,7 @@ class FreeKDLoss(HoldsFrozen):
         name = type(self).__name__
         return (
             check_levels(student, self.student_channels, "student", name),
-            check_levels(teacher, self.spec.channels, "teacher", name),
+            check_levels(teacher, self.teacher_channels, "teacher", name),
         )
 
     def aligned(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> List[Tensor]:
@@ -271,7 +271,10 @@ class FreeKDLoss(HoldsFrozen):
     def relation_weights(
         self, student: Sequence[Tensor], teacher: Sequence[Tensor]
     ) -> List[Optional[Tensor]]:
-        """omega^r = omega^t omega^s (N, C) per level (Eq. 12), without gradient; None: no gate."""
+        """omega^r = omega^t omega^s per level (Eq. 12), without gradient; None: no gate.
+
+        As the gate gives them: (N, C, 1, 1), (N, 1, H, W) or (N, C, H, W).
+        """
         if self.prompts is None or self.prompts.gate is None:
             return [None] * len(teacher)
         gate = self.prompts.gate
@@ -291,7 +294,6 @@ class FreeKDLoss(HoldsFrozen):
             ValueError: levels or channels are not those of the config.
         """
         student, teacher = self.check_feats(student_feats, teacher_feats)
-        spec = self.spec
         with torch.autocast(device_type=teacher[0].device.type, enabled=False):
             teacher = [feat.detach() for feat in teacher]
             student = self.aligned(student, teacher)
@@ -304,26 +306,49 @@ class FreeKDLoss(HoldsFrozen):
                 if self.normalize == "channel":
                     s, t = standardize(s), standardize(t)
                 total = total + weighted_distance(
-                    s,
-                    t,
-                    mask,
-                    weight,
-                    wavelet=spec.wavelet,
-                    dwt_levels=spec.dwt_levels,
-                    dwt_mode=spec.dwt_mode,
-                    granularity=spec.granularity,
-                    bands=self.bands,
-                    distance=self.distance,
+                    s, t, mask, weight, self.transform, self.granularity, self.bands, self.distance
                 )
         return self.loss_weight * total
 
     def extra_repr(self) -> str:
         """One line for ``print(model)``."""
+        made = self.prompts.spec if self.prompts is not None else "no prompts"
         return (
-            f"{self.spec}, bands={self.bands!r}, normalize={self.normalize!r}, "
-            f"distance={self.distance!r}, loss_weight={self.loss_weight}, "
-            f"prompted={self.prompts is not None}"
+            f"{self.transform}, {self.granularity!r}, {made}, bands={self.bands!r}, "
+            f"normalize={self.normalize!r}, distance={self.distance!r}, "
+            f"loss_weight={self.loss_weight}"
         )
+
+
+def _asked(
+    num_prompts: Optional[int],
+    transform: Optional[TransformLike],
+    granularity: Optional[str],
+    gate: GateLike,
+) -> Dict[str, Any]:
+    """What a config asks of the prompts, by the fields of ``PromptSpec``; all values checked."""
+    asked: Dict[str, Any] = {}
+    if num_prompts is not None:
+        check_integer("num_prompts", num_prompts, MOST_PROMPTS)
+        asked["num_prompts"] = num_prompts
+    if transform is not None:
+        asked["transform"] = build_transform(transform)
+    if granularity is not None:
+        check_choice("granularity", granularity, GRANULARITIES)
+        asked["granularity"] = granularity
+    if gate is None or gate != "auto":
+        asked["gate"] = None if gate is None else GATES.config(gate)
+    return asked
+
+
+def _hint(loss: FreeKDLoss) -> str:
+    """What size of the term is known to work, with these features and this distance."""
+    return {
+        (None, "l1"): "raw features, L1: begin with a ratio of 0.1 to 1 (--target 0.3); none "
+        "helped on the bundled task, where standardised channels did",
+        ("channel", "l2"): "standardised channels, squared difference: best on the bundled task "
+        "was a ratio of about 20 at this point, 6 to 10 later (--target 20)",
+    }.get((loss.normalize, loss.distance), "")
 
 
 CARD = Card(
@@ -336,4 +361,37 @@ CARD = Card(
     tasks=("det", "seg"),
     taps=dict(det="neck", seg="decode_head.conv_seg"),
     needs=("prompts",),
+    hint=_hint,
+    bundled=dict(
+        freekd=Bundled(
+            "configs/freekd/retinanet_r34_r18_digits.py", "FreeKD, standardised, l2", "FreeKD"
+        ),
+        inherit=Bundled(
+            "configs/freekd/retinanet_r34_r18_digits_inherit.py",
+            "FreeKD, neck and head inherited",
+            "FreeKD, inherited",
+        ),
+        no_prompts=Bundled(
+            "configs/freekd/retinanet_r34_r18_digits_no_prompts.py",
+            "the same without prompts (Eq. 3)",
+            "without prompts",
+        ),
+        paper=Bundled(
+            "configs/freekd/retinanet_r34_r18_digits_paper.py",
+            "FreeKD, raw, l1 (paper's loss)",
+            "FreeKD, raw l1",
+        ),
+    ),
+    published=(
+        Published("RetinaNet R101 -> R50", "COCO AP", 37.4, 39.9, "paper"),
+        Published("RetinaNet X101-64x4d -> R50", "COCO AP", 37.4, 41.0, "paper"),
+        Published("Faster R-CNN R101 -> R50", "COCO AP", 38.4, 40.8, "paper"),
+        Published("Cascade Mask R-CNN X101 -> Faster R-CNN R50", "COCO AP", 38.4, 42.4, "paper"),
+        Published("RepPoints X101-DCN -> R50", "COCO AP", 38.6, 42.4, "paper"),
+        Published("FCOS R101 -> R50", "COCO AP", 38.5, 42.9, "paper"),
+        Published("Deformable DETR R101 -> R18", "COCO AP", 36.4, 38.9, "paper, 12 epochs"),
+        Published("Deformable DETR R101 -> MobileNetV2", "COCO AP", 33.5, 36.2, "paper, 12 epochs"),
+        Published("PSPNet R101 -> R18", "Cityscapes mIoU", 69.85, 74.40, "paper"),
+        Published("PSPNet R101 -> DeepLabV3 R18", "Cityscapes mIoU", 73.20, 76.45, "paper"),
+    ),
 )

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from freekd.checks import check_channels, check_integer, check_weight
 from freekd.prompts.spec import expand_channels
+from freekd.widen import widened
 
 from .align import Feats, aligned_levels, build_align, check_levels
 from .card import Card
@@ -72,14 +73,10 @@ class FeatureMSELoss(nn.Module):
         student, teacher = self.check_feats(student_feats, teacher_feats)
         with torch.autocast(device_type=teacher[0].device.type, enabled=False):
             terms = [
-                nn.functional.mse_loss(_widened(s), _widened(t.detach()))
+                nn.functional.mse_loss(widened(s), widened(t.detach()))
                 for s, t in zip(aligned_levels(student, teacher, self.align), teacher)
             ]
         return self.loss_weight * torch.stack(terms).sum()
-
-
-def _widened(feat: Tensor) -> Tensor:
-    return feat.to(torch.promote_types(feat.dtype, torch.float32))
 
 
 CARD = Card(

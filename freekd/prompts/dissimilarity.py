@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from freekd.checks import check_choice
+from freekd.widen import widened
 
 DISSIMILARITIES = ("jaccard", "dice")
 
@@ -27,7 +28,7 @@ def dissimilarity(masks: Tensor, kind: str = "jaccard", eps: float = 1e-12) -> T
     check_choice("dissimilarity", kind, DISSIMILARITIES)
     flat, count = masks.flatten(2), masks.shape[1]
     with torch.autocast(device_type=masks.device.type, enabled=False):
-        flat = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
+        flat = widened(flat)
         products = flat @ flat.transpose(1, 2)
     squares = torch.diagonal(products, dim1=1, dim2=2)
     pair_squares = squares.unsqueeze(1) + squares.unsqueeze(2)

@@ -8,18 +8,21 @@ granularity (see :mod:`freekd.prompts.release`).
 
 import hashlib
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
 from freekd.fileio import atomic_save, load_checkpoint_file
+from freekd.frequency import Transform
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.release import read_release
 from freekd.prompts.spec import PromptSpec
+from freekd.registry import written
 
 FORMAT = "freekd.prompts"
-VERSION = 1
+VERSION = 2  # 1: the transform's keys one by one, the gate's name alone
+READS = (1, 2)
 MAKE_COMMAND = "python tools/train.py configs/prompt/<your teacher>.py"
 
 
@@ -89,13 +92,15 @@ def describe(prompts: FrequencyPrompts, info: Optional[Dict[str, Any]] = None) -
     }
 
 
-def load_prompts(path: str, expected: Optional[PromptSpec] = None) -> PromptFile:
-    """Read a prompt file, ours or the release's.
+def load_prompts(
+    path: str, expected: Union[PromptSpec, Mapping[str, Any], None] = None
+) -> PromptFile:
+    """Read a prompt file, ours (of any version) or the release's.
 
     Args:
         path: the file.
-        expected: what the config asks for; None takes any. ``gate=None`` there accepts a file
-            with a gate, whose gate is then left unused.
+        expected: what the config asks for: a spec, or some of its fields by name; None takes any
+            file. ``gate=None`` there accepts a file with a gate, which is then left unused.
 
     Raises:
         FileNotFoundError: no such file; names the command that makes one.
@@ -111,9 +116,11 @@ def load_prompts(path: str, expected: Optional[PromptSpec] = None) -> PromptFile
         prompts, info = _read_ours(content, path, remedy)
     else:
         prompts, info = read_release(content, path, remedy)
-    if expected is not None:
+    if isinstance(expected, PromptSpec):
+        expected = expected._asdict()
+    if expected:
         _check_spec(prompts.spec, expected, path, remedy)
-        if expected.gate is None:
+        if expected.get("gate", prompts.gate) is None:
             prompts.gate = None
             prompts.spec = prompts.spec._replace(gate=None)
     prompts.requires_grad_(False)
@@ -129,44 +136,41 @@ def _read_ours(
     content: Dict[str, Any], path: str, remedy: str
 ) -> Tuple[FrequencyPrompts, Dict[str, Any]]:
     version = content.get("version")
-    if version != VERSION:
+    if version not in READS:
         raise ValueError(
-            f"prompt file {path!r} has version {version!r}, this freekd reads {VERSION}. {remedy}"
+            f"prompt file {path!r} has version {version!r}, this freekd reads {READS}. {remedy}"
         )
     try:
         prompts = FrequencyPrompts(PromptSpec.from_dict(content["spec"]))
         prompts.load_state_dict(content["state_dict"])
+    except ImportError as error:
+        raise ImportError(f"prompt file {path!r}: {error}") from error
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
         raise RuntimeError(f"prompt file {path!r} is damaged: {error}. {remedy}") from error
     return prompts, dict(content.get("info", {}))
 
 
-# config key -> field of PromptSpec
-_KEYS = {
-    "num_levels": "num_levels",
-    "teacher_channels": "channels",
-    "num_prompts": "num_prompts",
-    "wavelet": "wavelet",
-    "dwt_levels": "dwt_levels",
-    "dwt_mode": "dwt_mode",
-    "granularity": "granularity",
-}
-
-
-def _check_spec(came: PromptSpec, expected: PromptSpec, path: str, remedy: str) -> None:
+def _check_spec(came: PromptSpec, expected: Mapping[str, Any], path: str, remedy: str) -> None:
     wrong: List[str] = []
-    for key, field in _KEYS.items():
-        want, have = getattr(expected, field), getattr(came, field)
-        if want != have:
-            wrong.append(f"{key}: the config says {want!r}, the file was made for {have!r}")
-    if expected.gate is not None and came.gate != expected.gate:
-        wrong.append(
-            f"gate: the config says {expected.gate!r}, the file has {came.gate!r} "
-            "(set gate=None, or train prompts with a gate)"
-        )
+    for field, want in expected.items():
+        have = getattr(came, field)
+        if want == have or (field == "gate" and want is None):
+            continue
+        if field == "channels" and len(want) != len(have):
+            field, want, have = "num_levels", len(want), len(have)
+        key = "teacher_channels" if field == "channels" else field
+        wrong.append(f"{key}: the config says {_shown(want)}, the file was made for {_shown(have)}")
+        if field == "gate":
+            wrong[-1] += " (set gate=None, or train prompts with such a gate)"
     if wrong:
         raise ValueError(
             f"prompt file {path!r} does not fit this config:\n  - "
             + "\n  - ".join(wrong)
             + f"\nChange these keys to what the file was made for, or make new prompts. {remedy}"
         )
+
+
+def _shown(value: Any) -> str:
+    """A field as a config says it."""
+    form = value.to_dict() if isinstance(value, Transform) else value
+    return written(form) if isinstance(form, dict) else repr(form)

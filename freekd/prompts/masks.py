@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from freekd.checks import check_choice
-from freekd.frequency import WaveletBands, dwt2, idwt2
-from freekd.frequency.groups import band_groups, group_coefficients
-from freekd.frequency.haar import haar_analysis, haar_low
-from freekd.frequency.wavelet import check_transform
+from freekd.frequency import HAAR, Bands, Transform, build_transform
+from freekd.frequency.butterfly import haar_low
+from freekd.frequency.haar import haar_analysis
+from freekd.frequency.transform import TransformLike
+from freekd.gates.gate import check_weight_shape
+from freekd.widen import widened
 
 DISTANCES = ("l1", "l2")
 
@@ -28,24 +30,29 @@ def mask_weight(masks: Tensor, distance: str = "l1") -> Tensor:
     return masks.mean(dim=1) if distance == "l1" else masks.square().mean(dim=1)
 
 
-def _check_prompt(prompt: Tensor, maps: Sequence[int], dwt_levels: int, granularity: str) -> None:
-    """Whether a prompt (G, T, C) fits ``maps``, a shape (N, C, h, w)."""
-    groups = len(band_groups(dwt_levels, granularity))
+def check_prompt(
+    prompt: Tensor, maps: Sequence[int], transform: Transform, granularity: str
+) -> None:
+    """Raise ValueError unless a prompt (G, T, C) fits ``maps``, a shape (N, C, h, w)."""
+    groups = len(transform.groups(granularity))
     if len(maps) != 4 or prompt.dim() != 3 or prompt.shape[0::2] != (groups, maps[1]):
         channels = f"{maps[1]} channels" if len(maps) == 4 else "C channels"
         raise ValueError(
             f"expected maps (N, C, h, w) and a prompt ({groups} groups, T, {channels}) for "
-            f"dwt_levels={dwt_levels}, granularity={granularity!r}; got maps {tuple(maps)} and a "
+            f"{transform}, granularity={granularity!r}; got maps {tuple(maps)} and a "
             f"prompt {tuple(prompt.shape)}"
         )
 
 
-def prompt_masks(prompt: Tensor, bands: WaveletBands, granularity: str = "band") -> List[Tensor]:
+def prompt_masks(
+    prompt: Tensor, bands: Bands, transform: TransformLike = HAAR, granularity: str = "band"
+) -> List[Tensor]:
     """sigma(P_b R) for each group, Eq. 5.
 
     Args:
-        prompt: P (G, T, C), G groups in the order of :func:`freekd.frequency.groups.band_groups`.
-        bands: coefficients (N, C, h, w).
+        prompt: P (G, T, C), G groups in the order of ``transform.groups(granularity)``.
+        bands: coefficients (N, C, h, w), what the transform's ``analyse`` gives.
+        transform: whose bands they are.
         granularity: ``band`` (Eq. 5) or ``level``: the three bands of a level are summed first.
 
     Returns:
@@ -54,10 +61,11 @@ def prompt_masks(prompt: Tensor, bands: WaveletBands, granularity: str = "band")
     Raises:
         ValueError: when groups or channels do not match.
     """
-    _check_prompt(prompt, bands.low.shape, bands.levels, granularity)
+    transform = build_transform(transform)
+    check_prompt(prompt, bands.flat()[0].shape, transform, granularity)
     masks = []
     with torch.autocast(device_type=prompt.device.type, enabled=False):
-        for weights, coefficients in zip(prompt, group_coefficients(bands, granularity)):
+        for weights, coefficients in zip(prompt, transform.prompted(bands, granularity)):
             logits = weights.to(coefficients.dtype) @ coefficients.flatten(2)
             masks.append(torch.sigmoid(logits).unflatten(2, coefficients.shape[-2:]))
     return masks
@@ -65,32 +73,37 @@ def prompt_masks(prompt: Tensor, bands: WaveletBands, granularity: str = "band")
 
 @torch.no_grad()
 def haar_masks(
-    prompt: Tensor, feat: Tensor, dwt_levels: int = 3, granularity: str = "band"
+    prompt: Tensor, feat: Tensor, transform: TransformLike = HAAR, granularity: str = "band"
 ) -> List[Tensor]:
-    """:func:`prompt_masks` of a Haar transform with zero extension, without making the bands.
+    """:func:`prompt_masks` of a Haar transform, without making the bands.
 
-    The transform acts on each channel, the prompt across channels, so they commute (method.md,
-    identity 3): P_b xi_b(R) = xi_b(P_b R). The C channels are projected to T first, and T maps are
-    transformed; of the C channels only LL is needed, for the next level. No gradient.
+    The transform acts on each channel, the prompt across channels, so they commute:
+    P_b xi_b(R) = xi_b(P_b R). The C channels are projected to T first, and T maps are transformed;
+    of the C channels only LL is needed, for the next level. No gradient.
 
     Args:
         prompt: P (G, T, C).
         feat: R (N, C, H, W), any floating type.
-        dwt_levels, granularity: as for :func:`prompt_masks`.
+        transform: with ``haar_levels`` for maps of this size.
+        granularity: as for :func:`prompt_masks`.
 
     Returns:
         G masks (N, T, h, w), in float32, or float64 where ``feat`` is.
 
     Raises:
-        ValueError: as :func:`prompt_masks` and :func:`freekd.frequency.dwt2`.
+        ValueError: as :func:`prompt_masks`; or the transform is not Haar's at this size.
     """
-    check_transform(feat.shape, "haar", dwt_levels, "zero")
-    _check_prompt(prompt, feat.shape, dwt_levels, granularity)
-    low = feat.to(torch.promote_types(feat.dtype, torch.float32))
+    transform = build_transform(transform)
+    transform.sizes(feat.shape)
+    check_prompt(prompt, feat.shape, transform, granularity)
+    levels = transform.haar_levels(feat.shape)
+    if levels == 0:
+        raise ValueError(f"{transform} of maps {tuple(feat.shape)} is not Haar with zero extension")
+    low = widened(feat)
     prompt = prompt.to(low.dtype)
     logits = []
     with torch.autocast(device_type=feat.device.type, enabled=False):
-        for level in range(1, dwt_levels + 1):
+        for level in range(1, levels + 1):
             if granularity == "band":
                 projected = _project(prompt[3 * level - 2 : 3 * level + 1], low)
                 _, *details = haar_analysis(projected)
@@ -112,11 +125,9 @@ def _project(prompt: Tensor, maps: Tensor) -> Tensor:
 def masked_reconstruction(
     feat: Tensor,
     prompt: Tensor,
-    wavelet: str = "haar",
-    dwt_levels: int = 3,
-    dwt_mode: str = "zero",
+    transform: TransformLike = HAAR,
     granularity: str = "band",
-    channel_weight: Optional[Tensor] = None,
+    gate_weight: Optional[Tensor] = None,
     crop: bool = True,
 ) -> Tuple[Tensor, List[Tensor]]:
     """The map that stage 1 puts in the teacher: xi~( omega sum_i sigma(M_i) R ), Eq. 4-7.
@@ -124,32 +135,39 @@ def masked_reconstruction(
     Args:
         feat: (N, C, H, W).
         prompt: (G, T, C).
-        channel_weight: omega (N, C), or None.
+        transform: xi.
+        granularity: as for :func:`prompt_masks`.
+        gate_weight: omega, a gate's weight, which broadcasts to ``feat``; with places it is
+            averaged for each band, see :meth:`freekd.frequency.Transform.averaged`. None for 1.
         crop: cut the reconstruction to (H, W); the inverse of an odd size is larger.
 
     Returns:
         The masked map, of ``feat``'s dtype, and the masks of each group (N, T, h, w).
 
     Raises:
-        ValueError: as :func:`prompt_masks` and :func:`freekd.frequency.dwt2`, and for a
-            ``channel_weight`` of another shape.
+        ValueError: as :func:`prompt_masks` and the transform, and for a ``gate_weight`` of another
+            shape.
     """
-    if channel_weight is not None and channel_weight.shape != feat.shape[:2]:
-        raise ValueError(
-            f"expected a channel_weight (N, C) = {tuple(feat.shape[:2])} for the maps "
-            f"{tuple(feat.shape)}, got {tuple(channel_weight.shape)}"
-        )
-    bands = dwt2(feat, wavelet, dwt_levels, dwt_mode)
-    masks = prompt_masks(prompt, bands, granularity)
+    transform = build_transform(transform)
+    if gate_weight is not None:
+        check_weight_shape(gate_weight, feat.shape)
+    bands = transform.analyse(feat)
+    masks = prompt_masks(prompt, bands, transform, granularity)
     flat = bands.flat()
     with torch.autocast(device_type=feat.device.type, enabled=False):
-        for mask, (_, members) in zip(masks, band_groups(dwt_levels, granularity)):
+        for mask, group in zip(masks, transform.groups(granularity)):
             factor = mask.sum(dim=1, keepdim=True)
-            for member in members:
+            for member in group.members:
                 flat[member] = flat[member] * factor
-        if channel_weight is not None:
-            weight = channel_weight[:, :, None, None]
-            flat = [band * weight for band in flat]
+        if gate_weight is not None:
+            gates = gate_weights(gate_weight, transform)
+            flat = [band * gate for band, gate in zip(flat, gates)]
     size = feat.shape[-2:] if crop else None
-    out = idwt2(WaveletBands.from_flat(flat), wavelet, dwt_mode, size)
-    return out.to(feat.dtype), masks
+    return transform.synthesise(transform.bands(flat), size).to(feat.dtype), masks
+
+
+def gate_weights(weight: Tensor, transform: Transform) -> List[Tensor]:
+    """A gate's weight for each band: as it is, or with places averaged, see ``averaged``."""
+    if weight.shape[2:] == (1, 1):
+        return [weight] * len(transform.names)
+    return transform.averaged(weight)

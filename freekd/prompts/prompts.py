@@ -1,22 +1,19 @@
 """Frequency prompts: where in each band to look (Eq. 4-9)."""
 
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from freekd.checks import FeatureError, check_choice
-from freekd.frequency import dwt2
-from freekd.frequency.groups import band_groups
-from freekd.frequency.triton import maps as haar_triton
+from freekd.frequency.triton import ops
 from freekd.frequency.triton.check import usable
-from freekd.frequency.wavelet import haar_applies
-from freekd.gates.position import PositionGate
+from freekd.gates import GATES, Gate
 
 from .dissimilarity import dissimilarity
 from .masks import (
     DISTANCES,
-    _check_prompt,
+    check_prompt,
     haar_masks,
     mask_weight,
     masked_reconstruction,
@@ -35,22 +32,25 @@ class FrequencyPrompts(nn.Module):
 
     Attributes:
         prompts: one parameter (G, T, C) per pyramid level.
-        gate: a :class:`freekd.gates.position.PositionGate`, or None.
+        gate: a :class:`freekd.gates.Gate`, or None.
+
+    Raises:
+        ValueError: an option of the gate that is out of range, with its config key.
     """
 
     def __init__(self, spec: PromptSpec, init_std: float = 0.01) -> None:
         super().__init__()
         self.spec = spec
-        groups = len(band_groups(spec.dwt_levels, spec.granularity))
+        groups = len(spec.transform.groups(spec.granularity))
         self.prompts = nn.ParameterList(
             [
                 nn.Parameter(torch.randn(groups, spec.num_prompts, channels) * init_std)
                 for channels in spec.channels
             ]
         )
-        self.gate = (
-            PositionGate(spec.channels[0], spec.num_levels) if spec.gate == "position" else None
-        )
+        self.gate: Optional[Gate] = None
+        if spec.gate is not None:
+            self.gate = GATES.build(spec.gate, spec.channels)
 
     def check_feats(self, feats: Sequence[Tensor], what: str, key: str = "channels") -> None:
         """Raise FeatureError, with both numbers, unless the maps fit the spec."""
@@ -70,12 +70,12 @@ class FrequencyPrompts(nn.Module):
         return [self._masks(prompt, feat) for prompt, feat in zip(self.prompts, feats)]
 
     def _masks(self, prompt: Tensor, feat: Tensor) -> List[Tensor]:
-        _, _, wavelet, levels, mode, granularity, _ = self.spec
-        _check_prompt(prompt, feat.shape, levels, granularity)
+        transform, granularity = self.spec.transform, self.spec.granularity
+        check_prompt(prompt, feat.shape, transform, granularity)
         learning = torch.is_grad_enabled() and (prompt.requires_grad or feat.requires_grad)
-        if haar_applies(feat.shape, wavelet, mode, levels) and not learning:
-            return haar_masks(prompt, feat, levels, granularity)
-        return prompt_masks(prompt, dwt2(feat, wavelet, levels, mode), granularity)
+        if transform.haar_levels(feat.shape) and not learning:
+            return haar_masks(prompt, feat, transform, granularity)
+        return prompt_masks(prompt, transform.analyse(feat), transform, granularity)
 
     @torch.no_grad()
     def weights(self, feats: Sequence[Tensor], distance: str = "l1") -> List[List[Tensor]]:
@@ -87,31 +87,23 @@ class FrequencyPrompts(nn.Module):
 
     def _weights(self, prompt: Tensor, feat: Tensor, distance: str) -> List[Tensor]:
         check_choice("distance", distance, DISTANCES)
-        _, _, wavelet, levels, mode, granularity, _ = self.spec
-        _check_prompt(prompt, feat.shape, levels, granularity)
-        on_gpu = usable(feat, levels) and prompt.device == feat.device
-        if on_gpu and haar_applies(feat.shape, wavelet, mode, levels):
-            bands = haar_triton.mask_weights(feat, prompt, levels, granularity, distance == "l2")
-            return [bands[members[0]] for _, members in band_groups(levels, granularity)]
+        transform, granularity = self.spec.transform, self.spec.granularity
+        check_prompt(prompt, feat.shape, transform, granularity)
+        levels = transform.haar_levels(feat.shape)
+        if levels and prompt.device == feat.device and usable(feat, levels):
+            bands = ops.mask_weights(feat, prompt, levels, granularity, distance == "l2")
+            return [bands[group.members[0]] for group in transform.groups(granularity)]
         return [mask_weight(mask, distance) for mask in self._masks(prompt, feat)]
 
     def forward(self, feats: Sequence[Tensor]) -> Tuple[List[Tensor], List[List[Tensor]]]:
         """Masked reconstructions of all levels, and their masks as :meth:`masks` gives them."""
-        spec = self.spec
-        weights = self.gate(feats) if self.gate is not None else [None] * len(feats)
+        transform, granularity = self.spec.transform, self.spec.granularity
+        weights = [None] * len(feats) if self.gate is None else self.gate(feats)
         outs, masks = [], []
         for feat, prompt, weight in zip(feats, self.prompts, weights):
-            out, level_masks = masked_reconstruction(
-                feat,
-                prompt,
-                spec.wavelet,
-                spec.dwt_levels,
-                spec.dwt_mode,
-                spec.granularity,
-                weight,
-            )
+            out, found = masked_reconstruction(feat, prompt, transform, granularity, weight)
             outs.append(out)
-            masks.append(level_masks)
+            masks.append(found)
         return outs, masks
 
     @staticmethod

@@ -11,12 +11,14 @@ from typing import Any, Dict, List, Mapping, Tuple
 import torch
 from torch import Tensor
 
+from freekd.frequency import HAAR, WaveletTransform
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.spec import PromptSpec
+from freekd.registry import written
 from freekd.state_dict import state_dict_of
 
 RELEASE_PREFIX = "distiller.losses.loss_maskd_fpn."
-RELEASE_DWT_LEVELS = 3  # fixed in the release's loss
+RELEASE_TRANSFORM = HAAR  # fixed in the release's loss: J = 3, zero extension
 _KEY = re.compile(r"^(?P<prefix>(?:.*\.)?)mask_modules\.(?P<level>\d+)\.mask_token$")
 _INFO = "freekd_info"  # in the meta of a file written by release_content
 
@@ -66,7 +68,7 @@ def read_release(content: Any, path: str, remedy: str) -> Tuple[FrequencyPrompts
     spec = PromptSpec.build(
         [tokens[i].shape[2] for i in range(len(tokens))],
         num_prompts=num_prompts,
-        dwt_levels=groups - 1,
+        transform=WaveletTransform(levels=groups - 1),
         granularity="level",
         gate=None,
     )
@@ -92,14 +94,12 @@ def release_content(prompts: FrequencyPrompts, info: Mapping[str, Any]) -> Dict[
     spec = prompts.spec
     reasons: List[str] = []
     for key, value, needed in (
-        ("granularity", spec.granularity, "level"),
-        ("wavelet", spec.wavelet, "haar"),
-        ("dwt_mode", spec.dwt_mode, "zero"),
-        ("dwt_levels", spec.dwt_levels, RELEASE_DWT_LEVELS),
-        ("gate", spec.gate, None),
+        ("granularity", repr(spec.granularity), repr("level")),
+        ("transform", written(spec.transform.to_dict()), written(RELEASE_TRANSFORM.to_dict())),
+        ("gate", "None" if spec.gate is None else written(spec.gate), "None"),
     ):
         if value != needed:
-            reasons.append(f"{key}: the release has {needed!r}, the file {value!r}")
+            reasons.append(f"{key}: the release has {needed}, the file {value}")
     if reasons:
         raise ValueError(
             "these prompts have no form in the release:\n  - " + "\n  - ".join(reasons)

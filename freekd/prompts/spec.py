@@ -1,12 +1,15 @@
 """What a set of prompts is made for: the keys that stage 1 and stage 2 share."""
 
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from freekd.checks import check_choice
-from freekd.frequency.filters import MODES, filter_bank
+from freekd.checks import check_choice, check_integer
+from freekd.frequency import HAAR, Transform, build_transform
 from freekd.frequency.groups import GRANULARITIES
+from freekd.frequency.transform import OLD_KEYS, TransformLike, from_old
+from freekd.gates import GATES
 
-GATES = (None, "position")
+MOST_PROMPTS = 1024
+GateLike = Union[str, Mapping[str, Any], None]  # the config form of a gate; None: no gate
 
 
 class PromptSpec(NamedTuple):
@@ -14,11 +17,9 @@ class PromptSpec(NamedTuple):
 
     channels: Tuple[int, ...]  # of the tapped maps, finest level first
     num_prompts: int = 2  # T
-    wavelet: str = "haar"
-    dwt_levels: int = 3  # J
-    dwt_mode: str = "zero"
+    transform: Transform = HAAR
     granularity: str = "band"
-    gate: Optional[str] = "position"
+    gate: Optional[Dict[str, Any]] = None  # the full config form: its type and every option
 
     @property
     def num_levels(self) -> int:
@@ -30,40 +31,56 @@ class PromptSpec(NamedTuple):
         channels: Union[int, Sequence[int]],
         num_levels: Optional[int] = None,
         num_prompts: int = 2,
-        wavelet: str = "haar",
-        dwt_levels: int = 3,
-        dwt_mode: str = "zero",
+        transform: TransformLike = HAAR,
         granularity: str = "band",
-        gate: Optional[str] = "position",
+        gate: GateLike = "position",
         key: str = "channels",
     ) -> "PromptSpec":
         """Check each value and fill in ``channels`` per level; ``key`` is its name in the config.
+
+        Args:
+            channels: one number for all pyramid levels, or one per level, finest first.
+            num_levels: the number of pyramid levels.
+            num_prompts: T, for each group of bands.
+            transform: the config form, see :func:`freekd.frequency.build_transform`.
+            granularity: ``band``, a prompt per band (the paper), or ``level`` (the release).
+            gate: ``position``, ``dict(type='position', reduction=4)``, or None.
 
         Raises:
             ValueError: for a value out of range, naming its config key.
         """
         channels = expand_channels(channels, num_levels, key)
-        for name, value in (("num_prompts", num_prompts), ("dwt_levels", dwt_levels)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-        filter_bank(wavelet)
-        check_choice("dwt_mode", dwt_mode, MODES)
+        check_integer("num_prompts", num_prompts, MOST_PROMPTS)
+        transform = build_transform(transform)
         check_choice("granularity", granularity, GRANULARITIES)
-        check_choice("gate", gate, GATES)
-        if gate is not None and len(set(channels)) != 1:
-            raise ValueError(
-                f"gate={gate!r} relates neighbouring pyramid levels and needs the same channels on "
-                f"all; {key}={channels}. Use gate=None."
-            )
-        return PromptSpec(channels, num_prompts, wavelet, dwt_levels, dwt_mode, granularity, gate)
+        transform.groups(granularity)
+        form = None if gate is None else GATES.config(gate)
+        if form is not None:
+            kind, _ = GATES.find(form["type"], "gate")
+            if kind.same_channels and len(set(channels)) != 1:
+                raise ValueError(
+                    f"gate={form['type']!r} relates neighbouring pyramid levels and needs the same "
+                    f"channels on all; {key}={channels}. Use gate=None."
+                )
+        return PromptSpec(channels, num_prompts, transform, granularity, form)
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain values, for a file."""
-        return {**self._asdict(), "channels": list(self.channels)}
+        transform = self.transform.to_dict()
+        return {**self._asdict(), "channels": list(self.channels), "transform": transform}
 
     @staticmethod
-    def from_dict(values: Dict[str, Any]) -> "PromptSpec":
-        """The inverse of :meth:`to_dict`."""
+    def from_dict(values: Mapping[str, Any]) -> "PromptSpec":
+        """The inverse of :meth:`to_dict`; also of version 0.1's, with its keys of the transform.
+
+        >>> old = dict(channels=[8], wavelet="db1", dwt_levels=2, dwt_mode="zero", gate="position")
+        >>> PromptSpec.from_dict(old).transform.to_dict()
+        {'type': 'db1', 'levels': 2, 'mode': 'zero'}
+        """
+        values = dict(values)
+        if "transform" not in values:
+            values["transform"] = from_old(values)
+            values = {k: v for k, v in values.items() if k not in OLD_KEYS}
         return PromptSpec.build(**values)
 
 

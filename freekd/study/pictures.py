@@ -62,7 +62,6 @@ def main(argv: Optional[List[str]] = None) -> int:
     from mmcv.parallel import collate, scatter
     from mmdet.datasets import build_dataset
 
-    from freekd.frequency.groups import band_groups
     from freekd.prompts.file import load_prompts
     from freekd.visualization import (
         DetectionRow,
@@ -83,7 +82,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         legend = METHODS[name].legend if name in METHODS else name
         models[legend] = Tapped(STUDENT_CONFIG, checkpoint)
     prompts = load_prompts(args.prompts).prompts
-    names = [group.name for group in band_groups(prompts.spec.dwt_levels, prompts.spec.granularity)]
+    spec = prompts.spec
+    names = [group.name for group in spec.transform.groups(spec.granularity)]
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
 
 from freekd.fileio import load_checkpoint_file
+from freekd.words import table as columns
 
 
 def student_entry(
@@ -89,7 +90,6 @@ def table(summary: Dict[str, Any]) -> str:
     add("teacher, prompted (prompts only)", summary["prompted_teacher"])
     for entry in summary["students"].values():
         add(entry["label"], entry)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
+    lines = columns(rows[0], rows[1:])
     lines.insert(1, "-" * len(lines[0]))
     return "\n".join(lines)

@@ -23,13 +23,14 @@ class ConfigFileError(ValueError):
     """A config file that cannot be read; the message names the file, the line and the reason."""
 
 
-def read_config(path: Union[str, Path]) -> Config:
+def read_config(path: Union[str, Path], imports: bool = True) -> Config:
     """The config in a file, ``_base_`` merged and the modules of ``custom_imports`` imported.
 
     The config's folder and the current one come to the end of ``sys.path``.
 
     Args:
         path: of a ``.py``, ``.json`` or ``.yaml`` file.
+        imports: False leaves the modules of ``custom_imports`` for later.
 
     Raises:
         ConfigFileError: no such file, a file that does not run or cannot be merged over its
@@ -48,7 +49,8 @@ def read_config(path: Union[str, Path]) -> Config:
         reason = _why_unreadable(error, path)
         _close_copies(error)
         raise ConfigFileError(reason) from error
-    import_modules(cfg.get("custom_imports"), path)
+    if imports:
+        import_modules(cfg.get("custom_imports"), path)
     return cfg
 
 

@@ -1,6 +1,6 @@
 """Stock configs by name: ``mmdet::retinanet/retinanet_r50_fpn_2x_coco.py``.
 
-The wheels of mmdet 2.x and mmsegmentation 0.x carry their whole config folder (``.mim/configs``),
+The wheels of the hosts (:mod:`freekd.tasks`) carry their whole config folder (``.mim/configs``),
 and with it the official checkpoints' addresses. A config here names a stock model; it never copies
 one. The notation is that of the OpenMMLab projects that came after.
 """
@@ -14,10 +14,10 @@ from typing import Any, List, Mapping, Optional, Tuple
 
 from mmcv import ConfigDict
 
+from freekd import tasks
 from freekd.zoo.config_file import read_config
 from freekd.zoo.merge import merged, without_delete
 
-PACKAGES = {"mmdet": "mmdet", "mmseg": "mmsegmentation"}
 _REFERENCE = re.compile(r"^(\w+)::(.+)$")
 
 
@@ -40,9 +40,11 @@ def stock_root(package: str) -> Path:
     Raises:
         StockConfigError: the package is unknown, not installed, or has no configs.
     """
-    if package not in PACKAGES:
+    task = tasks.of_package(package)
+    if task is None:
+        known = [task.package for task in tasks.every()]
         raise StockConfigError(
-            f"{package!r}:: is no package with stock configs; expected one of {list(PACKAGES)}"
+            f"{package!r}:: is no package with stock configs; expected one of {known}"
         )
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -53,7 +55,7 @@ def stock_root(package: str) -> Path:
             return root
     raise StockConfigError(
         f"{package} is installed in {where} without its configs (.mim/configs). Install the wheel "
-        f"of {PACKAGES[package]}, or name the config by its path."
+        f"of {task.wheel}, or name the config by its path."
     )
 
 
@@ -100,7 +102,7 @@ def find_config(reference: str, key: str) -> str:
             return candidate
     raise FileNotFoundError(
         f"{key}={reference!r}: no such config file, neither from {os.getcwd()} nor from {root}; a "
-        "stock config is named mmdet::path or mmseg::path"
+        f"stock config is named {_forms()}"
     )
 
 
@@ -134,7 +136,7 @@ def _read_model(reference: Any, key: str, chain: Tuple[str, ...]) -> ConfigDict:
         return _with_outer(model, cfg, f"{key}={reference!r}")
     if not isinstance(reference, Mapping):
         raise ValueError(
-            f"{key}: expected a config path, 'mmdet::...' or 'mmseg::...', or a model dict, got "
+            f"{key}: expected a config path, a stock config ({_forms()}), or a model dict, got "
             f"{reference!r}"
         )
     if "config" not in reference:
@@ -160,15 +162,16 @@ def _with_outer(model: ConfigDict, cfg: Any, key: str) -> ConfigDict:
     return model
 
 
-def _with_scope(cfg: ConfigDict) -> ConfigDict:
-    """``RetinaNet`` as ``mmdet.RetinaNet``: MMRazor looks from above both packages' registries."""
-    from mmdet.models import DETECTORS
-    from mmseg.models import SEGMENTORS
+def _forms() -> str:
+    return ", ".join(f"{task.package}::path" for task in tasks.every())
 
+
+def _with_scope(cfg: ConfigDict) -> ConfigDict:
+    """``RetinaNet`` as ``mmdet.RetinaNet``: MMRazor looks from above the hosts' registries."""
     name = cfg.get("type")
     if isinstance(name, str) and "." not in name:
-        registries = (("mmdet", DETECTORS), ("mmseg", SEGMENTORS))
-        scopes = [scope for scope, registry in registries if name in registry.module_dict]
+        hosts = (task for task in tasks.every() if task.installed())
+        scopes = [task.package for task in hosts if task.knows(name)]
         if len(scopes) == 1:
             cfg = ConfigDict(cfg, type=f"{scopes[0]}.{name}")
     return cfg

@@ -12,7 +12,8 @@ compat.apply()
 from freekd.checks import FeatureError
 from freekd.config import explain
 from freekd.config.errors import ConfigError
-from freekd.config.explain import explained, first_step
+from freekd.config.explain import explained
+from freekd.engine.first_step import first_step
 
 
 def said(function):

@@ -39,18 +39,23 @@ def model():
 
 
 def sound_pair():
-    tap = dict(student_module="bbox_head.retina_reg", teacher_module="bbox_head.retina_reg")
     return dict(
         teacher=dict(config="{folder}/teacher.py", bbox_head=dict(num_classes=2)),
         student=model(),
         teacher_checkpoint=None,
         module="neck",
-        prompts=None,
-        freekd=dict(loss_weight=1.0, dwt_levels=1, align="conv1x1"),
-        mse=dict(loss_weight=0.5),
-        regression=[dict(module="bbox_head.retina_reg", beta=0.1, loss_weight=1.0)],
+        losses=dict(
+            freekd=dict(
+                prompts=None,
+                loss_weight=1.0,
+                transform=dict(type="haar", levels=1),
+                align="conv1x1",
+            ),
+            mimic=dict(loss_weight=0.5),
+            regression=dict(module="bbox_head.retina_reg", beta=0.1, loss_weight=1.0),
+            x=dict(type="mmdet.L1Loss", module="bbox_head.retina_reg", loss_weight=1.0),
+        ),
         inherit=["neck"],
-        components=[dict(tap, losses=[dict(type="mmdet.L1Loss", name="loss_x", loss_weight=1.0)])],
         channels=8,
         student_channels=[8, 8, 8],
         num_levels=3,
@@ -62,8 +67,8 @@ def sound_pair():
 
 def sound_prompt():
     return dict(
-        teacher=model(), teacher_checkpoint=None, module="neck", num_prompts=2, wavelet="haar",
-        dwt_levels=1, dwt_mode="zero", granularity="band", gate="position",
+        teacher=model(), teacher_checkpoint=None, module="neck", num_prompts=2,
+        transform=dict(type="haar", levels=1), granularity="band", gate="position",
         dissimilarity="jaccard", dissimilarity_weight=1.0, channels=8, num_levels=3, min_share=0.9,
     )  # fmt: skip
 
@@ -83,7 +88,8 @@ scalars = st.one_of(
     st.none(), st.sampled_from(NUMBERS), st.sampled_from(["", " ", *WORDS]), st.text(max_size=4)
 )
 KNOWN = (
-    "type name bands gate distance normalize wavelet num_prompts granularity reduction module "
+    "type name bands gate distance normalize transform levels mode losses freekd mimic num_prompts "
+    "granularity reduction module "
     "student teacher loss_weight prompts align align_module beta tau config init_cfg num_classes "
     "train_cfg test_cfg pretrained out_channels num_outs"
 ).split()
@@ -155,11 +161,13 @@ def mutated(draw, sound):
 
 options = st.dictionaries(
     st.sampled_from(
-        "KEY.module KEY.module.student KEY.freekd.type KEY.freekd.loss_weight KEY.teacher "
+        "KEY.module KEY.module.student KEY.losses.freekd.type KEY.teacher "
+        "KEY.losses.freekd.loss_weight "
         "KEY.teacher.bbox_head.num_classes KEY.teacher.neck KEY.teacher.neck.0.x KEY.student.0 "
-        "KEY.regression.0.beta KEY.regression.5.beta KEY.teacher.backbone.out_indices.0 KEY.mse "
-        "KEY.inherit KEY.components.0.losses.0.name KEY KEY.num_levels KEY.teacher.config "
-        "KEY.gate KEY.wavelet algorithm.min_iters algorithm.distiller.components.0.resize "
+        "KEY.losses.regression.beta KEY.losses.x KEY.teacher.backbone.out_indices.0 KEY.losses "
+        "KEY.inherit KEY.losses.mimic KEY KEY.num_levels KEY.teacher.config "
+        "KEY.gate KEY.transform KEY.transform.type algorithm.min_iters "
+        "algorithm.distiller.components.0.resize "
         "algorithm.architecture.model model".split()
     ),
     values.filter(lambda value: "lambda" not in repr(value) and "Raw" not in repr(value)),
@@ -198,7 +206,7 @@ def holds(path, chosen=None, work_dir=None):
         cfg.update(work_dir=str(work_dir), device="cpu", seed=0)
         train(cfg, validate=False)
         return True
-    except launch._HELPFUL + (FloatingPointError,) as error:
+    except launch.HELPFUL + (FloatingPointError,) as error:
         assert len(str(error)) > 20, repr(error)
         return False
 
@@ -267,10 +275,6 @@ def test_many_changed_configs_train(place, tmp_path_factory, key, data):
 
 
 # --------------------------------------------------------------------------- edges
-def tapped(module, **loss):
-    return dict(student_module=module, teacher_module=module, losses=[dict(name="loss_y", **loss)])
-
-
 # values of the right kind, which are taken when the config is read: what becomes of them later?
 EDGES = {
     "pair.module": [
@@ -281,31 +285,35 @@ EDGES = {
     "pair.channels": [None, 4, [8, 8], 32768],
     "pair.student_channels": [None, 7, [4, 8, 16], [8, 8, 8, 8]],
     "pair.num_levels": [None, 1, 64],
-    "pair.freekd": [
-        None, {}, dict(loss_weight=0), dict(loss_weight=1e200), dict(dwt_levels=16),
-        dict(wavelet="bior1.3", dwt_mode="symmetric"), dict(wavelet="db38"), dict(bands="low"),
+    "pair.losses.freekd": [
+        None, {}, dict(loss_weight=0), dict(loss_weight=1e200), dict(transform="haar"),
+        dict(transform=dict(type="haar", levels=16)), dict(transform="db38"), dict(bands="low"),
+        dict(transform=dict(type="bior1.3", levels=2, mode="symmetric")),
         dict(normalize="channel"), dict(distance="l2"), dict(gate=None), dict(granularity="level"),
         dict(num_prompts=1024), dict(align=None), dict(type="ChannelWiseDivergence"),
         dict(type="KLDivergence", tau=1e-9), dict(type="KLDivergence", reduction="x"),
-        dict(type="mmdet.SmoothL1Loss", beta=1e-9),
-        dict(type="mmdet.CrossEntropyLoss"),
-
-         dict(student_channels=4),
-        dict(type="mmdet.MSELoss", name="loss_task"), dict(type="DistanceWiseRKD"),
+        dict(type="mmdet.SmoothL1Loss", beta=1e-9), dict(type="mmdet.CrossEntropyLoss"),
+        dict(student_channels=4), dict(type="mmdet.MSELoss"), dict(type="DistanceWiseRKD"),
+        dict(module="backbone"), dict(module="backbone", channels=[8, 16]), dict(resize=True),
+        dict(module=dict(student="neck", teacher="backbone")), dict(module=dict(a="neck")),
+        dict(type="mimic"), dict(type="kd"), dict(num_levels=2), dict(align_module={}),
     ],
-    "pair.mse": [None, {}, dict(align=None), dict(align="auto"), dict(name="loss_freekd")],
-    "pair.regression": [
-        None, [dict(module="bbox_head.retina_reg", reduction="none")],
-        [dict(student="bbox_head.retina_reg", teacher="bbox_head.retina_cls")],
-        [dict(module="neck")], [dict(module="backbone.maxpool")],
+    "pair.losses.mimic": [None, {}, dict(align=None), dict(align="auto"), dict(type="cwd")],
+    "pair.losses.regression": [
+        None, {}, dict(module="bbox_head.retina_reg", reduction="none"),
+        dict(module=dict(student="bbox_head.retina_reg", teacher="bbox_head.retina_cls")),
+        dict(module="neck"), dict(module="backbone.maxpool"),
     ],
-    "pair.components": [
-        None, [tapped("bbox_head.loss_cls", type="mmdet.L1Loss")],
-        [tapped("neck", type="FreeKDLoss", student_channels=8, teacher_channels=8, num_levels=2)],
-        [dict(tapped("neck", type="mmdet.L1Loss"), align_module=3)],
-        [dict(tapped("neck", type="mmdet.L1Loss"), align_module=dict(type="x"))],
-        [dict(tapped("neck", type="mmdet.L1Loss"), resize=True)], [{}],
+    "pair.losses.x": [
+        None, {}, dict(type="mmdet.L1Loss", module="bbox_head.loss_cls"),
+        dict(type="FreeKDLoss", student_channels=8, teacher_channels=8, num_levels=2),
+        dict(type="mmdet.L1Loss", module="neck", align_module=3),
+        dict(type="mmdet.L1Loss", module="neck", align_module=dict(type="x")),
+        dict(type="mmdet.L1Loss", module="neck", resize=True),
+        dict(type="mmdet.L1Loss", module="neck",
+             align_module=dict(type="conv2d", student_channels=8, teacher_channels=8)),
     ],
+    "pair.losses": [None, {}, dict(nothing={}), dict(freekd=3), {"a b": {}}],
     "pair.inherit": [
         None, [], ["nothing"], {"neck": "backbone"}, ["bbox_head"], ["neck", "neck"],
         ["bbox_head.loss_cls"], ["backbone.layer1.0"],
@@ -318,7 +326,7 @@ EDGES = {
         "nothing.pth", "{folder}", "{folder}/teacher.py", "{folder}/own.pth", "{folder}/empty.pth",
         "nowhere://x", "http://", "{folder}/list.pth",
     ],
-    "pair.prompts": [
+    "pair.losses.freekd.prompts": [
         "nothing.pth", "{folder}", "{folder}/teacher.py", "{folder}/own.pth", "{folder}/list.pth",
     ],
     "pair.teacher": ["{folder}/teacher.py", dict(config="{folder}/teacher.py")],
@@ -337,11 +345,14 @@ EDGES = {
     "pair.student.bbox_head.num_classes": [3, 1],
     "prompt.module": ["backbone", "backbone.layer2", "bbox_head"],
     "prompt.num_prompts": [1, 1024],
-    "prompt.wavelet": ["db38", "bior1.3", "Haar", "x"],
-    "prompt.dwt_levels": [3, 16],
-    "prompt.dwt_mode": ["symmetric", "periodization", "x"],
+    "prompt.transform": [
+        "db38", "bior1.3", "Haar", "x", "haar", {}, dict(type="haar", levels=16),
+        dict(type="haar", levels=3, mode="symmetric"), dict(type="db2", mode="periodization"),
+        dict(type="haar", mode="x"), dict(levels=2),
+    ],
+    "prompt.wavelet": ["haar"],
     "prompt.granularity": ["level", "x"],
-    "prompt.gate": [None, "x"],
+    "prompt.gate": [None, "x", dict(type="position"), dict(type="position", x=1)],
     "prompt.dissimilarity": ["dice", "x"],
     "prompt.dissimilarity_weight": [0, 1e200],
     "prompt.channels": [None, 4, [8, 8], [8, 8, 4]],
@@ -354,18 +365,18 @@ EDGES = {
 }  # fmt: skip
 # ... and those that only a loss or a head itself says no to, in the first training step
 LATE = {
-    "pair.freekd": [
+    "pair.losses.freekd": [
         dict(type="mmdet.FocalLoss"), dict(type="mmdet.GIoULoss"), dict(type="mmdet.GHMC"),
         dict(type="mmdet.L1Loss", reduction="none"), dict(type="mmdet.ResNet", depth=18),
         dict(type="mmseg.DiceLoss"), dict(type="WSLD", tau=2),
     ],
-    "pair.regression": [
-        [dict(module="bbox_head.retina_reg", type="mmdet.GIoULoss")],
-        [dict(module="bbox_head.retina_reg", type="mmdet.BalancedL1Loss", alpha=0)],
+    "pair.losses.regression": [
+        dict(module="bbox_head.retina_reg", type="mmdet.GIoULoss"),
+        dict(module="bbox_head.retina_reg", type="mmdet.BalancedL1Loss", alpha=0),
     ],
-    "pair.components": [
-        [tapped("backbone.layer1", type="mmdet.IoULoss")],
-        [tapped("neck", type="mmdet.SeesawLoss")],
+    "pair.losses.x": [
+        dict(module="backbone.layer1", type="mmdet.IoULoss"),
+        dict(module="neck", type="mmdet.SeesawLoss"),
     ],
     "pair.student.train_cfg": [None, {}],
     "pair.student.bbox_head.anchor_generator.strides": [[8, 16]],

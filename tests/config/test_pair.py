@@ -177,6 +177,8 @@ def test_what_a_run_can_write_down(tmp_path):
             dict(freekd=dict(transform=dict(type="haarr"))),
             ["pair.losses.freekd.transform.type='haarr'", "nearest: 'haar'"],
         ),
+        (dict(freekd=dict(gate="positoin")), ["losses.freekd.gate.type", "nearest: 'position'"]),
+        (dict(freekd=dict(gate=dict(type="position", x=1))), ["pair.losses.freekd.gate", "'x'"]),
         (dict(mimic=dict(bands="all")), ["pair.losses.mimic", "['bands']"]),
         (dict(freekd=dict(resize=1)), ["pair.losses.freekd.resize", "True or False"]),
         (dict(freekd=dict(module=3)), ["pair.losses.freekd.module", "module path"]),
@@ -214,6 +216,10 @@ def test_losses_that_cannot_be(tmp_path, losses, words):
             ["freekd=dict(prompts='p.pth', loss_weight=2), mimic=dict(loss_weight=3)"],
         ),
         (dict(prompts=None, freekd=None), ["losses=dict(freekd=None)"]),
+        (
+            dict(freekd=dict(wavelet="db2", dwt_levels=2)),
+            ["freekd=dict(transform=dict(type='db2', levels=2, mode='zero'))"],
+        ),
         (
             dict(regression=[dict(module="a", beta=1), dict(student="b", teacher="c")]),
             [

@@ -151,10 +151,15 @@ def test_ours_to_release_and_back(tmp_path):
     ("changes", "says"),
     [
         (dict(granularity="band"), "granularity: the release has 'level', the file 'band'"),
-        (dict(wavelet="db2"), "wavelet: the release has 'haar', the file 'db2'"),
-        (dict(gate="position"), "gate: the release has None, the file 'position'"),
-        (dict(dwt_mode="reflect"), "dwt_mode: the release has 'zero', the file 'reflect'"),
-        (dict(dwt_levels=2), "dwt_levels: the release has 3, the file 2"),
+        (
+            dict(transform=dict(type="db2", levels=2)),
+            "transform: the release has dict(type='haar', levels=3, mode='zero'), the file "
+            "dict(type='db2', levels=2, mode='zero')",
+        ),
+        (
+            dict(gate="position"),
+            "gate: the release has None, the file dict(type='position', reduction=4)",
+        ),
     ],
 )
 def test_the_release_has_no_such_prompts(changes, says, tmp_path, capsys):

@@ -17,7 +17,9 @@ compat.apply()
 
 from freekd.compat.onnx import stock_export
 from freekd.convert.onnx import main
-from freekd.convert.onnx_compare import compare_detections, compare_pixels
+from freekd.tasks.base import TaskError
+from freekd.tasks.det import compare_detections
+from freekd.tasks.seg import compare_pixels
 
 INSTALLED = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
 needs_onnx = pytest.mark.skipif(not INSTALLED, reason="needs onnx and onnxruntime")
@@ -131,5 +133,5 @@ def test_pixels():
     one = np.arange(6).reshape(2, 3)
     assert str(compare_pixels(one, one)) == "6 of 6 pixels agree"
     assert compare_pixels(one, one.clip(0, 4)).equal == 5
-    with pytest.raises(RuntimeError, match=r"\(2, 3\), onnxruntime \(3, 2\)"):
+    with pytest.raises(TaskError, match=r"\(2, 3\), onnxruntime \(3, 2\)"):
         compare_pixels(one, one.T)

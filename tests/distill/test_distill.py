@@ -181,10 +181,11 @@ def test_autocast_and_half_inputs_compute_in_float32(prompt_file):
         (dict(align=None, student_channels=4), ["align=None", "student_channels", "align='auto'"]),
         (dict(align="conv3x3"), ["align='conv3x3'", "'conv1x1'"]),
         (dict(bands="mid"), ["bands='mid'", "'high'"]),
-        (dict(gate="se"), ["gate='se'"]),
+        (dict(gate="positoin"), ["gate.type='positoin'", "nearest: 'position'"]),
         (dict(normalize="batch"), ["normalize='batch'", "'channel'"]),
         (dict(student_channels=(8, 8)), ["student_channels", "num_levels=3"]),
-        (dict(wavelet="haarlet"), ["wavelet='haarlet'"]),
+        (dict(transform="haarlet"), ["transform.type='haarlet'", "nearest: 'haar'"]),
+        (dict(wavelet="db2"), ["transform=dict(type='db2', levels=3, mode='zero')"]),
     ],
 )
 def test_loss_config_errors(kwargs, words):

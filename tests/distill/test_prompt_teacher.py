@@ -168,6 +168,16 @@ def test_wrong_module_names_the_nearest():
         tiny.build(tiny.prompt_teacher(module="head.cls_convs"))
 
 
+def test_a_config_of_version_01_is_told_the_new_spelling():
+    """As the config that a run of version 0.1 wrote in its work dir has it."""
+    old = tiny.prompt_teacher(wavelet="haar", dwt_levels=2, dwt_mode="zero", gate="position")
+    with pytest.raises(ValueError) as error:
+        tiny.build(dict(type="FrequencyPromptFinetune", architecture=old))
+    assert "transform=dict(type='haar', levels=2, mode='zero')" in str(error.value)
+    new = tiny.prompt_teacher(transform=dict(type="haar", levels=2), gate=dict(type="position"))
+    assert tiny.build(new).prompts.prompts[0].shape[0] == 7  # LL, and three of two levels
+
+
 def test_wrong_channels_and_levels(batch):
     for wrong, words in (
         (dict(channels=16), ["architecture.channels", "(N, 16, H, W)", "(2, 8, 8, 9)"]),

@@ -45,7 +45,7 @@ SECOND = {1: "iter_4.pth", 2: "epoch_2.pth"}
 def killing():
     """The process of ``killing.py``: give it an order, get its answer."""
     environment = {
-        **os.environ, "PYTHONPATH": f"{REPO}{os.pathsep}{Path(__file__).parent}",
+        **os.environ, "PYTHONPATH": f"{REPO}{os.pathsep}{Path(__file__).parents[1]}",
         "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore",
     }  # fmt: skip
     with subprocess.Popen(

@@ -27,7 +27,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 def start(*args, **variables):
     """Start a launcher as a user does; its stderr goes into its stdout."""
-    path = f"{Path(__file__).parent}"
+    path = f"{Path(__file__).parents[1]}"
     environment = {
         **os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable,
         "PYTHONWARNINGS": "ignore", **variables,

@@ -85,7 +85,7 @@ def test_stage_1_goes_on_from_prompts_but_with_its_own_teacher(files):
 @pytest.mark.parametrize(
     ("source", "target", "words"),
     [
-        ("stage1", "pair", "checkpoint of stage 1.*no student.*pair.prompts"),
+        ("stage1", "pair", "checkpoint of stage 1.*no student.*pair.losses.freekd.prompts"),
         ("stage1", "plain", "checkpoint of stage 1"),
         ("pair", "stage1", "checkpoint of stage 2.*prompt.teacher_checkpoint"),
     ],

@@ -669,7 +669,7 @@ def test_models_train_and_test(low_precision, name, dtype):
 @pytest.mark.parametrize("number", [1, 2])
 def test_two_processes(number, option, stage, tmp_path, monkeypatch):
     """Both stages over gloo: the same weights on both, first losses as in one float32 process."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))  # launch_probe, as the config says
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))  # launch_probe, as the config says
     single = tmp_path / "single"
     single.mkdir()
     _, (first, *_) = run(stage(number, "low_one"), single, **{"data.samples_per_gpu": 4,
@@ -677,7 +677,7 @@ def test_two_processes(number, option, stage, tmp_path, monkeypatch):
     folder = tmp_path / "two"
     config = stage(number, "low_two", f"custom_hooks = [dict(type='Probe', folder='{folder}')]\n")
     environment = dict(
-        os.environ, PYTHONPATH=str(Path(__file__).parent), OMP_NUM_THREADS="1",
+        os.environ, PYTHONPATH=str(Path(__file__).parents[1]), OMP_NUM_THREADS="1",
         PYTHON=sys.executable,
     )  # fmt: skip
     done = subprocess.run(

@@ -24,7 +24,7 @@ TOOD = "mmdet::tood/tood_r50_fpn_1x_coco.py"
 YOLOX = "mmdet::yolox/yolox_tiny_8x8_300e_coco.py"
 PAIR = f"""
 pair = dict(teacher="{TOOD}", student=dict(config="{TOOD}", bbox_head=dict(num_classes=2)),
-            freekd=dict(loss_weight=1))
+            losses=dict(freekd=dict(loss_weight=1)))
 model = None
 """
 EPOCHS = """

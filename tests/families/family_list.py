@@ -301,7 +301,7 @@ FAMILIES: Tuple[Family, ...] = tuple(family for _, group in GROUPS for family in
 
 
 def _box_layer(module: str) -> Dict[str, Any]:
-    return dict(freekd=None, regression=[dict(module=module, loss_weight=1.0)])
+    return dict(losses=dict(regression=dict(module=module, loss_weight=1.0)))
 
 
 def _refused(

@@ -118,19 +118,19 @@ def expected_maps(tap):
 
 def other_terms(family):
     """The further taps: FreeKD on maps, box imitation on the layers of heads."""
-    components, regression, terms = [], [], {family.taps[0].module: "loss_freekd"}
+    losses, terms = {}, {family.taps[0].module: "loss_freekd"}
     for number, tap in enumerate(family.taps[1:], start=1):
+        label, where = f"tap_{number}", dict(module=tap.module, loss_weight=1.0)
         if tap.gives == "maps":
-            name, (channels, num_levels) = f"loss_{number}", expected_maps(tap)
-            loss = dict(type="FreeKDLoss", name=name, num_levels=num_levels, loss_weight=1.0)
-            loss.update(student_channels=channels, teacher_channels=channels)
-            where = dict(student_module=tap.module, teacher_module=tap.module)
-            components.append(dict(**where, losses=[loss]))
+            channels, num_levels = expected_maps(tap)
+            maps = dict(channels=channels, student_channels=channels, num_levels=num_levels)
+            losses[label] = dict(type="freekd", **where, **maps)
+        elif family_list.is_segmentor(family.config):
+            losses[label] = dict(type="mmdet.SmoothL1Loss", **where)
         else:
-            name = "loss_regression" + (f"_{len(regression)}" if regression else "")
-            regression.append(dict(module=tap.module, loss_weight=1.0))
-        terms[tap.module] = name
-    return dict(components=components, regression=regression), terms
+            losses[label] = dict(type="regression", **where)
+        terms[tap.module] = f"loss_{label}"
+    return losses, terms
 
 
 def assert_told(channels, num_levels, tap):
@@ -233,8 +233,8 @@ def stock_calls(family, student, batch):
 @pytest.mark.parametrize("family", params(FAMILIES))
 def test_one_step(family, data_root, folder):
     others, names = other_terms(family)
-    first = dict(module=family.taps[0].module, freekd=dict(loss_weight=1.0))
-    cfg = load_pair(folder, family, data_root, **first, **others)
+    losses = dict(freekd=dict(loss_weight=1.0), **others)
+    cfg = load_pair(folder, family, data_root, module=family.taps[0].module, losses=losses)
     loss = cfg.algorithm.distiller.components[0].losses[0]
     for channels in (loss.student_channels, loss.teacher_channels):
         assert_told(channels, loss.num_levels, family.taps[0])
@@ -303,7 +303,7 @@ def test_hooks_of_the_stock_config(family):
 @pytest.mark.parametrize("refused", params(REFUSED))
 def test_refused(refused, data_root, folder):
     with pytest.raises((ConfigError, FeatureError)) as error:
-        pair = {"freekd": dict(loss_weight=1.0), **refused.pair}
+        pair = {"losses": dict(freekd=dict(loss_weight=1.0)), **refused.pair}
         train(load_pair(folder, refused, data_root, **pair), validate=False)
     at = 0
     for words in refused.words:

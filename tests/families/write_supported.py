@@ -20,7 +20,7 @@ pair = dict(
     student="mmdet::vfnet/vfnet_r50_fpn_1x_coco.py",
     teacher="mmdet::vfnet/vfnet_r101_fpn_1x_coco.py",
     module="neck",  # the module that is tapped, in student and teacher
-    freekd=dict(loss_weight=1.0),
+    losses=dict(freekd=dict(loss_weight=1.0)),
 )
 ```
 
@@ -35,9 +35,10 @@ READING = """
   maps need not be written in the config.
 - `backbone`: 64, 128, 256, 512; strides 4 to 32: four maps of different channels.
 - `bbox_head.atss_reg`: 4, 5 calls: a layer of the head that runs once for each level and gives 4
-  channels each time. Such layers are meant for `pair.regression`.
+  channels each time. Such layers are meant for the entry `regression`.
 - `roi_head.bbox_head.fc_reg`: rows of 8: a layer of a RoI head gives a row of numbers for each
-  box. The teacher's head is given the student's boxes. Such layers are for `pair.regression` only.
+  box. The teacher's head is given the student's boxes. Such layers are for the entry `regression`
+  only.
 
 Some numbers depend on the classes: a class map has a channel for each class, `fc_reg` four numbers
 for each class. The tables show the numbers of the tests, which have two classes for detectors and

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "run by tests/frequency/test_haar_triton.py"
 
-from freekd.frequency import dwt2
+from freekd.frequency import WaveletTransform, dwt2
 from freekd.frequency.haar_distance import plain_distance
-from freekd.frequency.triton import check as haar_triton_check
-from freekd.frequency.triton import maps as haar_triton
+from freekd.frequency.triton import check, ops
 from freekd.losses.freekd import freekd_loss
 from freekd.prompts.masks import mask_weight, prompt_masks
 from freekd.prompts.prompts import FrequencyPrompts
@@ -74,30 +73,30 @@ def maps(draw, dtype, count=1):
 
 
 dtypes = st.sampled_from(sorted(TOLERANCE, key=str))
-levels_ = st.integers(1, haar_triton.MAX_LEVELS)
+levels_ = st.integers(1, ops.MAX_LEVELS)
 
 
 def test_the_interpreter_is_on():
     x = torch.zeros(1, 1, 4, 4)
-    assert haar_triton.available(x, 3)
-    assert not haar_triton.available(x, haar_triton.MAX_LEVELS + 1)
-    assert not haar_triton.available(x.long(), 1)
-    assert not haar_triton.available(x[:0], 1)
+    assert ops.available(x, 3)
+    assert not ops.available(x, ops.MAX_LEVELS + 1)
+    assert not ops.available(x.long(), 1)
+    assert not ops.available(x[:0], 1)
     with TorchPath():
-        assert not haar_triton.available(x, 3)
+        assert not ops.available(x, 3)
 
 
 @settings(max_examples=EXAMPLES, **SETTINGS)
 @given(data=st.data(), dtype=dtypes, levels=levels_)
 def test_transform_and_inverse(data, dtype, levels):
     (x,) = maps(data.draw, dtype)
-    bands = haar_triton.analysis(x, levels)
+    bands = ops.analysis(x, levels)
     with TorchPath():
         expected = dwt2(x, levels=levels).flat()
     for band, oracle in zip(bands, expected):
         assert band.dtype == wide(dtype)
         close(band, oracle, wide(dtype))
-    close(haar_triton.synthesis(bands, x.shape[-2:]), x, wide(dtype))
+    close(ops.synthesis(bands, x.shape[-2:]), x, wide(dtype))
 
 
 @settings(max_examples=2 * EXAMPLES, **SETTINGS)
@@ -121,9 +120,9 @@ def test_distance_and_gradient(data, dtypes, levels, squared, gated, programs_pe
     factor = torch.tensor(-1.7, dtype=computed)
     options = (weights, omega, levels, squared)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(haar_triton, "_PROGRAMS_PER_CORE", programs_per_core)
-        value = haar_triton.distance_value(student, teacher, *options)
-        gradient = haar_triton.distance_gradient(student, teacher, *options, factor)
+        patch.setattr(ops, "_PROGRAMS_PER_CORE", programs_per_core)
+        value = ops.distance_value(student, teacher, *options)
+        gradient = ops.distance_gradient(student, teacher, *options, factor)
 
     exact = student.double().requires_grad_()
     with TorchPath():
@@ -159,10 +158,11 @@ def test_mask_weights(data, dtype, levels, granularity, prompts, distance):
     (teacher,) = maps(data.draw, dtype)
     groups = 1 + (levels if granularity == "level" else 3 * levels)
     prompt = torch.randn(groups, prompts, teacher.shape[1])
-    ours = haar_triton.mask_weights(teacher, prompt, levels, granularity, distance == "l2")
+    ours = ops.mask_weights(teacher, prompt, levels, granularity, distance == "l2")
     with TorchPath():
         exact = teacher.to(wide(dtype)).double()
-        masks = prompt_masks(prompt.double(), dwt2(exact, levels=levels), granularity)
+        transform = WaveletTransform(levels=levels)
+        masks = prompt_masks(prompt.double(), transform.analyse(exact), transform, granularity)
     expected = [mask_weight(mask, distance) for mask in masks]
     if granularity == "level":
         expected = expected[:1] + [weight for weight in expected[1:] for _ in range(3)]
@@ -175,7 +175,7 @@ def test_mask_weights(data, dtype, levels, granularity, prompts, distance):
 def test_many_channels_are_shared_out():
     """Several programs, lanes and steps per lane take part in one sum; 70 is no multiple of any."""
     teacher, prompt = torch.randn(2, 70, 9, 13), torch.randn(10, 2, 70)
-    ours = haar_triton.mask_weights(teacher, prompt, 3)
+    ours = ops.mask_weights(teacher, prompt, 3)
     with TorchPath():
         masks = prompt_masks(prompt.double(), dwt2(teacher.double()))
     for weight, mask in zip(ours, masks):
@@ -187,15 +187,15 @@ def test_many_channels_are_shared_out():
 def test_the_loss_takes_the_kernels_by_itself(granularity, distance, monkeypatch):
     calls = []
     for name in ("distance_value", "distance_gradient"):
-        inner = getattr(haar_triton, name)
+        inner = getattr(ops, name)
         monkeypatch.setattr(
-            haar_triton, name, lambda *args, inner=inner: (calls.append(1), inner(*args))[1]
+            ops, name, lambda *args, inner=inner: (calls.append(1), inner(*args))[1]
         )
     student, teacher = torch.randn(2, 2, 3, 11, 14).unbind()
     prompt = torch.randn(10 if granularity == "band" else 4, 2, 3)
     with TorchPath():
-        masks = prompt_masks(prompt, dwt2(teacher), granularity)
-    omega = torch.rand(2, 3)
+        masks = prompt_masks(prompt, dwt2(teacher), granularity=granularity)
+    omega = torch.rand(2, 3, 1, 1)
     results = []
     for use_kernels in (True, False):
         leaf = student.clone().requires_grad_()
@@ -224,14 +224,14 @@ def test_what_is_not_finite_and_zero_in_the_gradient(bad, squared):
     student = torch.zeros(1, 2, 4, 4)
     student[0, 1, 0, 0] = float(bad)
     one = torch.tensor(1.0)
-    gradient = haar_triton.distance_gradient(
+    gradient = ops.distance_gradient(
         student, torch.zeros_like(student), weights, None, 1, squared, one
     )
     assert torch.equal(gradient[0, 0], torch.zeros(4, 4))  # sign(0) = 0
     assert not gradient[0, 1, :2, :2].isfinite().any()  # the block of it, and it alone
     assert torch.equal(gradient[0, 1, 2:], torch.zeros(2, 4))
     weights[1][0, 1, 1] = float("nan")
-    gradient = haar_triton.distance_gradient(
+    gradient = ops.distance_gradient(
         student, torch.zeros_like(student), weights, None, 1, squared, one
     )
     assert gradient[0, 0, 2:, 2:].isnan().all()  # of a mask too, where the difference is 0
@@ -239,48 +239,46 @@ def test_what_is_not_finite_and_zero_in_the_gradient(bad, squared):
 
 def test_shapes_that_do_not_belong_together():
     x = torch.zeros(1, 2, 8, 8)
-    weights = [torch.ones(1, *band.shape[-2:]) for band in haar_triton.analysis(x, 2)]
+    weights = [torch.ones(1, *band.shape[-2:]) for band in ops.analysis(x, 2)]
     with pytest.raises(ValueError, match="expected weights"):
-        haar_triton.distance_value(x, x, weights[::-1], None, 2, False)
+        ops.distance_value(x, x, weights[::-1], None, 2, False)
     with pytest.raises(ValueError, match="expected a teacher"):
-        haar_triton.distance_value(x, x[..., 1:], weights, None, 2, False)
+        ops.distance_value(x, x[..., 1:], weights, None, 2, False)
     with pytest.raises(ValueError, match="expected a channel weight"):
-        haar_triton.distance_value(x, x, weights, torch.ones(1, 3), 2, False)
+        ops.distance_value(x, x, weights, torch.ones(1, 3), 2, False)
     with pytest.raises(ValueError, match="expected a prompt"):
-        haar_triton.mask_weights(x, torch.zeros(4, 2, 2), 2)
+        ops.mask_weights(x, torch.zeros(4, 2, 2), 2)
     with pytest.raises(ValueError, match="expected bands"):
-        haar_triton.synthesis(weights, (9, 8))
+        ops.synthesis(weights, (9, 8))
     with pytest.raises(ValueError, match="1 to 4 levels"):
-        haar_triton.analysis(x, 5)
+        ops.analysis(x, 5)
 
 
 def test_a_device_is_trusted_only_with_the_right_numbers(monkeypatch):
     cpu = torch.device("cpu")
-    assert haar_triton_check.disagreements(cpu) == []
+    assert check.disagreements(cpu) == []
     with torch.autocast("cpu", dtype=torch.bfloat16):  # what the caller is in does not matter
-        assert haar_triton_check.trusted.__wrapped__(cpu)
-    synthesis = haar_triton.synthesis
-    monkeypatch.setattr(haar_triton, "synthesis", lambda *args: synthesis(*args) * 1.01)
-    assert haar_triton_check.disagreements(cpu) == ["synthesis"] * 3
+        assert check.trusted.__wrapped__(cpu)
+    synthesis = ops.synthesis
+    monkeypatch.setattr(ops, "synthesis", lambda *args: synthesis(*args) * 1.01)
+    assert check.disagreements(cpu) == ["synthesis"] * 3
     with pytest.warns(RuntimeWarning, match=r"not work on cpu \(synthesis; .*FREEKD_TRITON=0"):
-        assert not haar_triton_check.trusted.__wrapped__(cpu)
+        assert not check.trusted.__wrapped__(cpu)
 
     def broken(*args):
         raise RuntimeError("no such instruction")
 
-    monkeypatch.setattr(haar_triton, "mask_weights", broken)
+    monkeypatch.setattr(ops, "mask_weights", broken)
     with pytest.warns(RuntimeWarning, match="RuntimeError: no such instruction"):
-        assert not haar_triton_check.trusted.__wrapped__(cpu)
+        assert not check.trusted.__wrapped__(cpu)
 
 
 @pytest.mark.parametrize("granularity", ["band", "level"])
 @pytest.mark.parametrize("distance", ["l1", "l2"])
 def test_prompts_take_the_kernel_for_their_weights(granularity, distance, monkeypatch):
     calls = []
-    inner = haar_triton.mask_weights
-    monkeypatch.setattr(
-        haar_triton, "mask_weights", lambda *args: (calls.append(1), inner(*args))[1]
-    )
+    inner = ops.mask_weights
+    monkeypatch.setattr(ops, "mask_weights", lambda *args: (calls.append(1), inner(*args))[1])
     spec = PromptSpec.build(4, 1, 3, granularity=granularity, gate=None)
     prompts = FrequencyPrompts(spec, init_std=0.5).requires_grad_(False)
     feats = [torch.randn(2, 4, 11, 14)]

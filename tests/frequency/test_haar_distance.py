@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from freekd.frequency import dwt2, haar, haar_distance, idwt2
-from freekd.frequency.groups import band_groups
+from freekd.frequency import WaveletTransform, butterfly, dwt2, idwt2
+from freekd.frequency.distance import magnitude
 from freekd.gates import position as gate
 from freekd.gates.position import PositionGate, channel_relation
 from freekd.losses import freekd as functional
@@ -72,7 +72,8 @@ def test_value_and_gradient_are_those_of_the_direct_formulation(
     assume(away_from_zero(student, teacher, levels))
     student = student.contiguous(memory_format=layout).requires_grad_()
     gen = torch.Generator().manual_seed(seed)
-    groups = len(band_groups(levels, granularity))
+    ours = WaveletTransform(levels=levels)
+    groups = len(ours.groups(granularity))
     prompt = omega = masks = None
     if count is not None:
         prompt = torch.randn(groups, count, channels, generator=gen).to(dtype)
@@ -88,12 +89,12 @@ def test_value_and_gradient_are_those_of_the_direct_formulation(
     (want_grad,) = torch.autograd.grad(want * scale, exact)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(haar, "_CHUNK_BYTES", chunk)
+        patch.setattr(butterfly, "_CHUNK_BYTES", chunk)
         if prompt is not None:
-            masks = haar_masks(prompt, teacher, levels, granularity)
+            masks = haar_masks(prompt, teacher, ours, granularity)
+        gate_weight = None if omega is None else omega[:, :, None, None]
         got = freekd_loss(
-            student, teacher, masks, omega, dwt_levels=levels,
-            granularity=granularity, bands=bands, distance=distance,
+            student, teacher, masks, gate_weight, ours, granularity, bands, distance
         )  # fmt: skip
         (grad,) = torch.autograd.grad(got * scale, student)
     assert fast(got)
@@ -112,9 +113,10 @@ def test_value_and_gradient_are_those_of_the_direct_formulation(
 )
 def test_masks_projected_first_are_those_of_the_bands(size, levels, granularity, count, seed):
     feat, _ = maps(size, 5, seed, torch.float64)
-    prompt = torch.randn(len(band_groups(levels, granularity)), count, 5, dtype=torch.float64)
-    want = prompt_masks(prompt, dwt2(feat, levels=levels), granularity)
-    for mask, expected in zip(haar_masks(prompt, feat, levels, granularity), want):
+    ours = WaveletTransform(levels=levels)
+    prompt = torch.randn(len(ours.groups(granularity)), count, 5, dtype=torch.float64)
+    want = prompt_masks(prompt, ours.analyse(feat), ours, granularity)
+    for mask, expected in zip(haar_masks(prompt, feat, ours, granularity), want):
         torch.testing.assert_close(mask, expected, rtol=1e-12, atol=1e-13)
 
 
@@ -131,13 +133,13 @@ def test_relation_on_the_coarser_map_is_that_of_the_resized_one(fine, coarse, do
 
 def test_gate_is_the_direct_one():
     feats = [maps(size, 6, i, torch.float32)[0] for i, size in enumerate(((13, 9), (7, 5)))]
-    module = PositionGate(6, 2)
+    module = PositionGate([6, 6])
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     with torch.no_grad():
         for got, want in zip(module(feats), direct_gate(feats, module.mlps)):
             assert got.std() > 0.01  # it says something
-            torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(got[:, :, 0, 0], want, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -175,11 +177,12 @@ def test_a_kept_graph_can_be_run_backward_again(distance):
 def test_second_derivatives(distance, size):
     student, teacher = maps(size, 2, 2, torch.float64)
     assert away_from_zero(student, teacher, 2)
-    masks = haar_masks(torch.randn(7, 2, 2, dtype=torch.float64), teacher, 2)
-    omega = torch.rand(2, 2, dtype=torch.float64)
+    ours = WaveletTransform(levels=2)
+    masks = haar_masks(torch.randn(7, 2, 2, dtype=torch.float64), teacher, ours)
+    omega = torch.rand(2, 2, 1, 1, dtype=torch.float64)
 
     def loss(x):
-        return freekd_loss(x, teacher, masks, omega, dwt_levels=2, distance=distance)
+        return freekd_loss(x, teacher, masks, omega, ours, distance=distance)
 
     assert torch.autograd.gradcheck(loss, student.requires_grad_())
     assert torch.autograd.gradgradcheck(loss, student)
@@ -191,27 +194,24 @@ def general(monkeypatch):
     monkeypatch.setattr(functional, "can_fuse", lambda *tensors: False)
 
 
-@pytest.mark.parametrize("options", [dict(wavelet="db2"), dict(dwt_mode="symmetric")])
+@pytest.mark.parametrize("options", [dict(wavelet="db2"), dict(mode="symmetric")])
 def test_other_wavelets_and_modes_take_the_general_way(options):
     student, teacher = maps((9, 12), 3, 3, torch.float64)
     student.requires_grad_()
-    masks = prompt_masks(torch.randn(10, 2, 3, dtype=torch.float64), dwt2(teacher, **_dwt(options)))
-    got = freekd_loss(student, teacher, masks, **options)
-    wavelet, mode = options.get("wavelet", "haar"), options.get("dwt_mode", "zero")
-    xfm = transform(wavelet, 3, mode, torch.float64)
+    ours = WaveletTransform(**options)
+    masks = prompt_masks(torch.randn(10, 2, 3, dtype=torch.float64), ours.analyse(teacher), ours)
+    got = freekd_loss(student, teacher, masks, transform=ours)
+    xfm = transform(ours.wavelet, 3, ours.mode, torch.float64)
     want = sum(
         (m[:, :, None] * (a - b)[:, None]).abs().mean()
         for m, a, b in zip(masks, _flat(xfm(teacher)), _flat(xfm(student)))
     )
     close(got, want, 1e-10)
     # pytorch_wavelets' own gradient of 'symmetric' is not its forward's: finite differences instead
-    assert torch.autograd.gradcheck(lambda x: freekd_loss(x, teacher, masks, **options), student)
+    assert torch.autograd.gradcheck(
+        lambda x: freekd_loss(x, teacher, masks, transform=ours), student
+    )
     assert not fast(got)
-
-
-def _dwt(options):
-    names = {"wavelet": "wavelet", "dwt_mode": "mode"}
-    return {names[key]: value for key, value in options.items()}
 
 
 def _flat(bands):
@@ -223,7 +223,7 @@ def test_an_even_size_is_the_same_in_every_mode_and_takes_the_fast_way():
     student, teacher = maps((16, 8), 3, 4, torch.float64)
     student.requires_grad_()
     want = freekd_loss(student, teacher)
-    got = freekd_loss(student, teacher, dwt_mode="symmetric")
+    got = freekd_loss(student, teacher, transform=dict(type="haar", mode="symmetric"))
     torch.testing.assert_close(got, want, rtol=0, atol=0)
     assert fast(got) and fast(want)
 
@@ -233,7 +233,7 @@ def test_masks_and_weights_that_learn_take_the_general_way():
     student.requires_grad_()
     bands = dwt2(teacher)
     prompt = torch.randn(10, 2, 3, dtype=torch.float64, requires_grad=True)
-    omega = torch.rand(2, 3, dtype=torch.float64, requires_grad=True)
+    omega = torch.rand(2, 3, 1, 1, dtype=torch.float64, requires_grad=True)
     loss = freekd_loss(student, teacher, prompt_masks(prompt, bands), omega)
     grads = torch.autograd.grad(loss, (prompt, omega))
     assert not fast(loss) and all(float(grad.abs().max()) > 0 for grad in grads)
@@ -267,7 +267,7 @@ class Made(TorchDispatchMode):
 
 
 def test_no_gradient_goes_to_the_teacher_and_none_is_made_without_need(monkeypatch):
-    monkeypatch.setattr(haar, "_CHUNK_BYTES", 1)  # one map at a time
+    monkeypatch.setattr(butterfly, "_CHUNK_BYTES", 1)  # one map at a time
     student, teacher = maps((9, 12), 8, 7, torch.float32)
     whole = student.numel() * 4
     teacher.requires_grad_()
@@ -358,7 +358,7 @@ def test_features_of_inference_mode():
     with torch.inference_mode():
         teacher, prompt = teacher * 1, torch.randn(10, 2, 3)
         masks = haar_masks(prompt, teacher)
-        omega = torch.ones(2, 3)
+        omega = torch.ones(2, 3, 1, 1)
     leaf = student.requires_grad_()
     loss = freekd_loss(leaf, teacher)
     loss.backward()
@@ -417,8 +417,8 @@ WAYS = {
     "float64": dict(dtype=torch.float64),
     "second backward": dict(backward="again"),
     "create_graph": dict(backward="graph"),
-    "other wavelet": dict(wavelet="db2", count=2),
-    "other mode": dict(size=(9, 13), dwt_mode="symmetric"),
+    "other wavelet": dict(transform=WaveletTransform("db2"), count=2),
+    "other mode": dict(size=(9, 13), transform=WaveletTransform(mode="symmetric")),
     "weights learn": dict(learning=True),
 }
 
@@ -430,7 +430,7 @@ WAYS = {
 @pytest.mark.parametrize("whose", ["teacher", "student"])
 def test_what_is_not_finite_reaches_the_gradient(way, distance, chunk, bad, whose, monkeypatch):
     """Of the image where it is, on every way; the other image's gradient is as without it."""
-    monkeypatch.setattr(haar, "_CHUNK_BYTES", chunk)
+    monkeypatch.setattr(butterfly, "_CHUNK_BYTES", chunk)
     options = dict(WAYS[way], distance=distance)
     clean, value = _gradient(None, whose, **options)
     found, value_with = _gradient(float(bad), whose, **options)
@@ -451,18 +451,19 @@ def _gradient(
     omega = masks = None
     if gated:
         coarse = [feat.float()[..., ::2, ::2] for feat in (teacher,)]
-        module = PositionGate(3, 2)
+        module = PositionGate([3, 3])
         for parameter in module.parameters():
             torch.nn.init.ones_(parameter)
         omega = module([teacher.float(), *coarse])[0].detach()
     if count is not None:
         granularity = options.get("granularity", "band")
         gen = torch.Generator().manual_seed(18)
-        prompt = torch.randn(len(band_groups(3, granularity)), count, 3, generator=gen)
-        bands = dwt2(teacher, **_dwt({k: v for k, v in options.items() if k in ("wavelet",)}))
-        masks = prompt_masks(prompt.to(bands.low.dtype), bands, granularity)
+        ours = options.get("transform", WaveletTransform())
+        prompt = torch.randn(len(ours.groups(granularity)), count, 3, generator=gen)
+        bands = ours.analyse(teacher)
+        masks = prompt_masks(prompt.to(bands.low.dtype), bands, ours, granularity)
     if learning:
-        omega = torch.ones(2, 3, requires_grad=True)
+        omega = torch.ones(2, 3, 1, 1, requires_grad=True)
     loss = freekd_loss(student, teacher, masks, omega, **options)
     if backward == "again":
         torch.autograd.grad(loss, student, retain_graph=True)
@@ -474,13 +475,13 @@ def _gradient(
 def test_slope_of_the_magnitude():
     """sign(x), 0 at 0, NaN where x is not finite; its own derivative is 0."""
     x = torch.tensor([2.0, -3.0, 0.0, float("nan"), float("inf")], requires_grad=True)
-    size = haar_distance.magnitude(x)
+    size = magnitude(x)
     assert size[:3].tolist() == [2.0, 3.0, 0.0]
     (slope,) = torch.autograd.grad(size.sum(), x, create_graph=True)
     assert slope[:3].tolist() == [1.0, -1.0, 0.0] and slope[3:].isnan().all()
     finite = torch.tensor([2.0, -3.0, 0.5], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(haar_distance.magnitude, finite)
-    assert torch.autograd.gradgradcheck(haar_distance.magnitude, finite)
+    assert torch.autograd.gradcheck(magnitude, finite)
+    assert torch.autograd.gradgradcheck(magnitude, finite)
 
 
 def test_bands_may_be_edited_in_place():
@@ -501,12 +502,14 @@ def _zeros(bands):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (dict(dwt_mode="nonsense"), "nonsense"),
-        (dict(dwt_levels=0), "dwt_levels must be an integer of at least 1, got 0"),
+        (dict(transform=dict(type="haar", mode="nonsense")), "transform.mode='nonsense'"),
+        (dict(transform=dict(type="haar", levels=0)), "transform.levels must be .* 16, got 0"),
         (dict(student=torch.zeros(3, 8, 8), teacher=torch.zeros(3, 8, 8)), "N, C, H, W"),
         (dict(student=torch.zeros(1, 3, 0, 8), teacher=torch.zeros(1, 3, 0, 8)), "at least 1x1"),
-        (dict(channel_weight=torch.ones(2, 4)), r"\(2, 4\), expected \(N, C\) = \(2, 3\)"),
-        (dict(wavelet="nonsense"), "nonsense"),
+        (dict(gate_weight=torch.ones(2, 4, 1, 1)), r"\(2, 4, 1, 1\); for maps \(2, 3, 8, 8\)"),
+        (dict(gate_weight=torch.ones(2, 3)), r"\(2, 3\); for maps .*expected \(N, C, 1, 1\)"),
+        (dict(gate_weight=torch.ones(2, 3, 8, 1)), r"\(2, 3, 8, 1\); for maps"),
+        (dict(transform="nonsense"), "transform.type='nonsense'"),
     ],
 )
 def test_bad_input_is_refused(change, words):
@@ -518,7 +521,7 @@ def test_bad_input_is_refused(change, words):
 @pytest.mark.parametrize(
     ("groups", "channels", "options"),
     [
-        (10, 4, dict(dwt_levels=2)),
+        (10, 4, dict(transform=WaveletTransform(levels=2))),
         (10, 4, dict(granularity="level")),
         (4, 4, {}),
         (10, 5, {}),

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from freekd.frequency.triton import maps as haar_triton
-from freekd.frequency.triton.launch import kernels
+from freekd.frequency import WaveletTransform
+from freekd.frequency.triton import ops
 from freekd.losses.freekd import freekd_loss
 from freekd.prompts.masks import prompt_masks
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="skipped, no CUDA")
 
 
-needs_triton = pytest.mark.skipif(kernels() is None, reason="needs triton 3.5 or newer")
+needs_triton = pytest.mark.skipif(ops.kernels() is None, reason="needs triton 3.5 or newer")
 
 
 def run(args, **environment):
@@ -53,8 +53,9 @@ WITHOUT_TRITON = """
 import sys
 sys.modules["triton"] = None  # an import of it raises ImportError
 import torch
-from freekd.frequency import dwt2, haar_triton
-assert not haar_triton.available(torch.zeros(1, 1, 8, 8), 3)
+from freekd.frequency import dwt2
+from freekd.frequency.triton import ops
+assert not ops.available(torch.zeros(1, 1, 8, 8), 3)
 dwt2(torch.randn(1, 1, 8, 8))
 print("works")
 """
@@ -66,7 +67,7 @@ def test_without_triton(interpret):
 
 
 def test_a_cpu_takes_the_torch_path():
-    assert not haar_triton.available(torch.zeros(1, 1, 8, 8), 3)
+    assert not ops.available(torch.zeros(1, 1, 8, 8), 3)
 
 
 # ---------------------------------------------------------------------------- compiled, no GPU
@@ -102,9 +103,7 @@ def compiled(name, map_type, capability, unit, **constants):
     from triton.backends.nvidia import compiler as nvidia
     from triton.compiler import ASTSource
 
-    from freekd.frequency.triton import kernels as haar_triton_kernels
-
-    kernel = getattr(haar_triton_kernels, name)
+    kernel = getattr(ops.kernels(), name)
     constants = {"BLOCK": 128, **constants}
     if name != "masks_kernel":
         constants.update(LEVELS=LEVELS, SIDE=SIDE, UNIT=unit, ACC=triton.language.float32)
@@ -188,13 +187,14 @@ def test_gpu_kernels_against_the_cpu(dtype, size, levels):
     from freekd.frequency.haar_distance import plain_distance
 
     exact = [x.double().cpu() for x in (student, teacher, prompt, omega)]
-    bands = haar_triton.analysis(student, levels)
+    bands = ops.analysis(student, levels)
     for band, oracle in zip(bands, dwt2(exact[0], levels=levels).flat()):
         close(band, oracle, 1e-10 if wide == torch.float64 else 1e-5)
-    close(haar_triton.synthesis(bands, size), exact[0], 1e-10 if wide == torch.float64 else 1e-5)
-    masks = prompt_masks(exact[2], dwt2(exact[1], levels=levels))
+    close(ops.synthesis(bands, size), exact[0], 1e-10 if wide == torch.float64 else 1e-5)
+    transform = WaveletTransform(levels=levels)
+    masks = prompt_masks(exact[2], transform.analyse(exact[1]), transform)
     for squared in (False, True):
-        weights = haar_triton.mask_weights(teacher, prompt, levels, "band", squared)
+        weights = ops.mask_weights(teacher, prompt, levels, "band", squared)
         expected = [(m.square() if squared else m).mean(1) for m in masks]
         for weight, oracle in zip(weights, expected):
             close(weight, oracle, 1e-10 if wide == torch.float64 else 1e-5)
@@ -202,10 +202,10 @@ def test_gpu_kernels_against_the_cpu(dtype, size, levels):
         value = plain_distance(leaf, exact[1], expected, exact[3], squared)
         (gradient,) = torch.autograd.grad(value, leaf, torch.tensor(0.3).double())
         options = (weights, omega, levels, squared)
-        ours = haar_triton.distance_value(student, teacher, *options)
+        ours = ops.distance_value(student, teacher, *options)
         close(ours, value.detach(), 1e-10 if wide == torch.float64 else 1e-5)
         factor = torch.tensor(0.3, device="cuda", dtype=torch.float64)
-        ours = haar_triton.distance_gradient(student, teacher, *options, factor)
+        ours = ops.distance_gradient(student, teacher, *options, factor)
         assert ours.dtype == dtype
         close(ours, gradient, tolerance)
 
@@ -215,8 +215,8 @@ def test_gpu_value_is_deterministic():
     student, teacher, prompt, omega = example(torch.float32, (100, 168), 3, "cuda")
     results = set()
     for _ in range(3):
-        weights = haar_triton.mask_weights(teacher, prompt, 3)
-        results.add(float(haar_triton.distance_value(student, teacher, weights, omega, 3, False)))
+        weights = ops.mask_weights(teacher, prompt, 3)
+        results.add(float(ops.distance_value(student, teacher, weights, omega, 3, False)))
     assert len(results) == 1
 
 
@@ -227,9 +227,9 @@ def test_gpu_does_not_wait_for_the_host():
     leaf = student.requires_grad_()
 
     def step():
-        weights = haar_triton.mask_weights(teacher, prompt, 3)
+        weights = ops.mask_weights(teacher, prompt, 3)
         masks = [weight.unsqueeze(1) for weight in weights]
-        (freekd_loss(leaf, teacher, masks, omega) * 1024).backward()
+        (freekd_loss(leaf, teacher, masks, omega[:, :, None, None]) * 1024).backward()
 
     step()  # compiles, and fills the allocator's cache
     mode = torch.cuda.get_sync_debug_mode()
@@ -261,6 +261,6 @@ def test_gpu_memory_of_the_loss():
 def test_gpu_that_is_not_the_current_one():
     student, teacher, prompt, omega = example(torch.float32, (25, 42), 3, "cuda:1")
     assert torch.cuda.current_device() == 0
-    weights = haar_triton.mask_weights(teacher, prompt, 3)
-    value = haar_triton.distance_value(student, teacher, weights, omega, 3, False)
+    weights = ops.mask_weights(teacher, prompt, 3)
+    value = ops.distance_value(student, teacher, weights, omega, 3, False)
     assert value.device == student.device and bool(value.isfinite())

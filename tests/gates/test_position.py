@@ -34,9 +34,9 @@ def test_relation_rows_sum_to_one_and_do_not_saturate_on_large_maps():
 
 
 def test_starts_at_one_and_stays_within_zero_and_two():
-    gate = PositionGate(6, 3)
+    gate = PositionGate([6] * 3)
     for weight in gate(pyramid()):
-        assert weight.shape == (2, 6) and torch.equal(weight, torch.ones(2, 6))
+        assert torch.equal(weight, torch.ones(2, 6, 1, 1))
     for parameter in gate.parameters():
         torch.nn.init.normal_(parameter, std=5.0)
     for weight in gate(pyramid()):
@@ -45,7 +45,7 @@ def test_starts_at_one_and_stays_within_zero_and_two():
 
 def test_each_level_looks_at_the_next_and_the_last_at_itself():
     torch.manual_seed(0)
-    gate = PositionGate(6, 3)
+    gate = PositionGate([6] * 3)
     for parameter in gate.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     before = gate(pyramid())
@@ -58,7 +58,7 @@ def test_each_level_looks_at_the_next_and_the_last_at_itself():
 
 
 def test_wrong_pyramids_are_refused():
-    gate = PositionGate(6, 3)
+    gate = PositionGate([6] * 3)
     with pytest.raises(ValueError, match="3 levels, got 2"):
         gate(pyramid()[:2])
     with pytest.raises(ValueError, match="made for 6 channels, level 0 has 4"):

@@ -17,13 +17,17 @@ COMMON = {
     "align": ["conv", 1, True, []],
 }
 OWN = {
-    "num_prompts": [None, 0, 2.0, True, 10**9],
-    "dwt_levels": [None, 0, "3", 10**6],
-    "wavelet": [None, 3, [], "haaar"],
-    "dwt_mode": [None, 3, "zeros"],
-    "granularity": [None, [], "bands"],
+    "num_prompts": [0, 2.0, True, 10**9],
+    "transform": [3, [], {}, "", "haaar", dict(levels=3), dict(type=3), {"type": "haar", 3: 1}],
+    "transform.levels": [
+        dict(type="haar", levels=value) for value in (None, 0, True, "3", 10**6, 10**400)
+    ],
+    "transform.mode": [dict(type="haar", mode=value) for value in (None, 3, "zeros", [])],
+    "transform.type": [dict(type="db2x"), dict(type="dwt2"), "no such"],
+    "transform.wavelet": [dict(type="dwt", wavelet=value) for value in (None, 3, [], "haaar")],
+    "granularity": [[], "bands"],
     "bands": [None, "LL", {}],
-    "gate": [True, "se", []],
+    "gate": [True, "positions", [], {}, dict(reduction=4), dict(type="position", reductions=4)],
     "normalize": [True, "batch"],
     "distance": [None, 2, "L1"],
     "prompts": [3, True, "", ["a.pth"]],
@@ -42,7 +46,7 @@ OWN = {
 )
 def test_a_value_of_another_kind_names_its_key(kind, name, value):
     with pytest.raises(ValueError) as error:
-        kind(**{**MAPS, name: value})
+        kind(**{**MAPS, name.split(".")[0]: value})
     assert name in str(error.value)
 
 
@@ -50,7 +54,39 @@ def test_what_is_at_the_edge_is_taken():
     for values in (dict(loss_weight=0), dict(loss_weight=1e299), dict(student_channels=[4, 2, 1])):
         FeatureMSELoss(**{**MAPS, **values})
         FreeKDLoss(**{**MAPS, **values})
-    FreeKDLoss(**MAPS, num_prompts=1, dwt_levels=16, gate=None, align=None, prompts=None)
+    FreeKDLoss(**MAPS, num_prompts=1, transform=dict(type="haar", levels=16), gate=None)
+    FreeKDLoss(**MAPS, num_prompts=None, transform="db38", granularity=None, prompts=None)
+    FreeKDLoss(**MAPS, transform=dict(type="dwt", wavelet="bior1.3"), gate="position")
+
+
+def test_the_nearest_names_and_the_options_are_named():
+    for value, words in (
+        ("db44", ["transform.type='db44'", "nearest: 'db4'", "'dwt'", "PyWavelets"]),
+        (dict(type="haar", level=2), ["no option 'level'", "['levels', 'mode']", "'levels'?"]),
+        (dict(type="db2", wavelet="db4"), ["no option 'wavelet'"]),
+    ):
+        with pytest.raises(ValueError) as error:
+            FreeKDLoss(**MAPS, transform=value)
+        for word in words:
+            assert word in str(error.value)
+    with pytest.raises(ValueError, match=r"gate.type='positoin' .*nearest: 'position'"):
+        FreeKDLoss(**MAPS, gate="positoin")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (dict(wavelet="db2", dwt_levels=2), "transform=dict(type='db2', levels=2, mode='zero')"),
+        (dict(dwt_mode="reflect"), "transform=dict(type='haar', levels=3, mode='reflect')"),
+        (dict(wavelet=3), "transform=dict(type=3, levels=3, mode='zero')"),
+    ],
+)
+def test_version_01_s_keys_are_refused_with_the_new_spelling(old, new):
+    with pytest.raises(ValueError) as error:
+        FreeKDLoss(**MAPS, **old)
+    assert new in str(error.value) and all(
+        f"{name}={old[name]!r}" in str(error.value) for name in old
+    )
 
 
 def test_in_the_form_of_mmrazor_too():

@@ -5,8 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freekd.frequency import dwt2
-from freekd.frequency.groups import band_groups
+from freekd.frequency import WaveletTransform, dwt2
 from freekd.losses.align import align_size, standardize
 from freekd.losses.freekd import freekd_loss
 from freekd.prompts.dissimilarity import dissimilarity
@@ -21,10 +20,10 @@ def maps(size=(9, 12), channels=4, seed=0, dtype=torch.float64):
 def direct_loss(student, teacher, masks, omega, levels, granularity, bands, distance):
     """Eq. 13 as it is written: T masked copies of each band of both maps."""
     a_bands, b_bands = dwt2(teacher, levels=levels).flat(), dwt2(student, levels=levels).flat()
-    groups = list(enumerate(band_groups(levels, granularity)))
+    groups = list(enumerate(WaveletTransform(levels=levels).groups(granularity)))
     groups = {"all": groups, "high": groups[1:], "low": groups[:1]}[bands]
     total = 0
-    for k, (_, members) in groups:
+    for k, (_, members, _) in groups:
         a = torch.stack([a_bands[i] for i in members], dim=2)  # (N, C, 1 or 3, h, w)
         b = torch.stack([b_bands[i] for i in members], dim=2)
         m = masks[k][:, :, None, None]  # (N, T, 1, 1, h, w)
@@ -45,13 +44,14 @@ def direct_loss(student, teacher, masks, omega, levels, granularity, bands, dist
 )
 def test_equals_the_direct_formulation(size, levels, count, granularity, bands, distance):
     student, teacher = maps(size, seed=1).requires_grad_(), maps(size, seed=2)
-    prompt = torch.randn(len(band_groups(levels, granularity)), count, 4, dtype=torch.float64)
+    transform = WaveletTransform(levels=levels)
+    prompt = torch.randn(len(transform.groups(granularity)), count, 4, dtype=torch.float64)
     omega = torch.rand(2, 4, dtype=torch.float64) * 2
-    masks = prompt_masks(prompt, dwt2(teacher, levels=levels), granularity)
+    masks = prompt_masks(prompt, transform.analyse(teacher), transform, granularity)
     want = direct_loss(student, teacher, masks, omega, levels, granularity, bands, distance)
+    weight = omega[:, :, None, None]
     got = freekd_loss(
-        student, teacher, masks, omega, dwt_levels=levels,
-        granularity=granularity, bands=bands, distance=distance,
+        student, teacher, masks, weight, transform, granularity, bands, distance
     )  # fmt: skip
     torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
     grads = [torch.autograd.grad(loss, student)[0] for loss in (got, want)]
@@ -63,7 +63,10 @@ def test_ones_as_masks_and_gate_are_no_masks_and_no_gate():
     ones = [torch.ones_like(band[:, :2]) for band in dwt2(teacher).flat()]
     plain = freekd_loss(student, teacher)
     assert torch.equal(freekd_loss(student, teacher, ones), plain)
-    assert torch.equal(freekd_loss(student, teacher, None, torch.ones(2, 4).double()), plain)
+    for shape in ((2, 4, 1, 1), (2, 1, 9, 12), (1, 1, 9, 12), (2, 4, 9, 12), (1, 1, 1, 1)):
+        got = freekd_loss(student, teacher, None, torch.ones(shape).double())
+        torch.testing.assert_close(got, plain, rtol=1e-14, atol=0)
+    assert torch.equal(freekd_loss(student, teacher, None, torch.ones(2, 4, 1, 1).double()), plain)
     halves = [mask / 2 for mask in ones]
     torch.testing.assert_close(freekd_loss(student, teacher, halves), plain / 2)
 
@@ -81,12 +84,16 @@ def test_by_hand():
     # the mean over its single coefficient: 5 + 2 + 1 + 0 = 8. Squared: 25 + 4 + 1 = 30.
     teacher = torch.tensor([[1.0, 2.0], [3.0, 4.0]])[None, None]
     zero = torch.zeros_like(teacher)
-    assert float(freekd_loss(zero, teacher, dwt_levels=1)) == 8
-    assert float(freekd_loss(zero, teacher, dwt_levels=1, distance="l2")) == 30
-    assert float(freekd_loss(zero, teacher, dwt_levels=1, bands="low")) == 5
-    assert float(freekd_loss(zero, teacher, dwt_levels=1, bands="high")) == 3
+
+    def loss(**options):
+        return float(freekd_loss(zero, teacher, transform=WaveletTransform(levels=1), **options))
+
+    assert loss() == 8
+    assert loss(distance="l2") == 30
+    assert loss(bands="low") == 5
+    assert loss(bands="high") == 3
     # granularity level: the mean over the three orientations, (2 + 1 + 0) / 3
-    assert float(freekd_loss(zero, teacher, dwt_levels=1, bands="high", granularity="level")) == 1
+    assert loss(bands="high", granularity="level") == 1
 
 
 def test_mask_weight_by_hand():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from freekd.frequency import dwt2
+from freekd.frequency import HAAR, dwt2
 from freekd.losses.freekd import freekd_loss
 from freekd.prompts.file import load_prompts
 from freekd.prompts.masks import masked_reconstruction, prompt_masks
@@ -27,7 +27,7 @@ def release_loss(golden):
     total = torch.zeros(())
     for i, student in zip(LEVELS, students):
         teacher = golden[f"teacher_{i}"]
-        masks = prompt_masks(golden[f"mask_token_{i}"], dwt2(teacher), "level")
+        masks = prompt_masks(golden[f"mask_token_{i}"], dwt2(teacher), granularity="level")
         total = total + freekd_loss(student, teacher, masks, granularity="level", bands="high")
     return total, students
 
@@ -57,7 +57,7 @@ def test_masked_reconstruction_and_dice(golden, level):
 def test_release_prompt_file_loads():
     loaded = load_prompts(str(GOLDEN / "release_layout_prompt_t2.pth"))
     spec = loaded.prompts.spec
-    assert (spec.channels, spec.num_prompts, spec.dwt_levels) == ((8,) * 5, 2, 3)
+    assert (spec.channels, spec.num_prompts, spec.transform) == ((8,) * 5, 2, HAAR)
     assert (spec.granularity, spec.gate) == ("level", None)
     with np.load(GOLDEN / "freekd_official_t2.npz") as file:
         for i in LEVELS:
@@ -65,14 +65,15 @@ def test_release_prompt_file_loads():
     assert not any(p.requires_grad for p in loaded.prompts.parameters())
 
 
-def test_release_prompts_through_the_registered_loss():
+@pytest.mark.parametrize("said", [dict(), dict(granularity="level", gate=None, num_prompts=2)])
+def test_release_prompts_through_the_registered_loss(said):
     """The public way: FreeKDLoss with the release's file gives the release's loss."""
     from freekd import FreeKDLoss
 
     with np.load(GOLDEN / "freekd_official_t2.npz") as file:
         golden = {name: torch.from_numpy(np.array(file[name])) for name in file.files}
     loss = FreeKDLoss(
-        8, 8, 5, granularity="level", bands="high", gate=None, loss_weight=1.0,
+        8, 8, 5, bands="high", loss_weight=1.0, **said,
         prompts=str(GOLDEN / "release_layout_prompt_t2.pth"),
     )  # fmt: skip
     students = [golden[f"student_{i}"].requires_grad_() for i in LEVELS]

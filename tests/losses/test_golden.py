@@ -46,7 +46,7 @@ def read(path, dtype):
 
 def close(found, expected, tolerance, what):
     expected = torch.as_tensor(expected, dtype=torch.float64)
-    found = torch.as_tensor(found).detach().to(torch.float64)
+    found = torch.as_tensor(found, dtype=torch.float64).detach()
     assert found.shape == expected.shape, what
     largest = float(expected.abs().max())
     allowed = 1e-12 if largest < 1e-12 else tolerance * largest

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from freekd.frequency import dwt2
-from freekd.frequency.groups import band_groups
+from freekd.frequency import HAAR, WaveletTransform, dwt2
 from freekd.prompts.masks import haar_masks, masked_reconstruction, prompt_masks
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.spec import PromptSpec
@@ -19,7 +18,7 @@ def feats(channels=4, sizes=((8, 12), (5, 7)), dtype=torch.float32, seed=0):
 def test_zero_prompts_and_two_of_them_are_the_identity(granularity):
     """sigma(0) = 1/2, so T = 2 sums to 1; T = 6 to 3."""
     feat = feats(dtype=torch.float64)[1]
-    groups = len(band_groups(3, granularity))
+    groups = len(HAAR.groups(granularity))
     for count, factor in ((2, 1.0), (6, 3.0), (1, 0.5)):
         prompt = torch.zeros(groups, count, 4, dtype=torch.float64)
         out, masks = masked_reconstruction(feat, prompt, granularity=granularity)
@@ -39,16 +38,17 @@ def test_masks_by_hand():
 
 def test_level_granularity_shares_one_mask_over_three_orientations():
     feat = feats()[0]
-    bands = dwt2(feat, levels=2)
+    transform = WaveletTransform(levels=2)
+    bands = transform.analyse(feat)
     prompt = torch.randn(3, 2, 4)
-    masks = prompt_masks(prompt, bands, "level")
+    masks = prompt_masks(prompt, bands, transform, "level")
     level2 = bands.details[1]
     logits = torch.einsum("tc,nchw->nthw", prompt[2], sum(level2))
     torch.testing.assert_close(masks[2], torch.sigmoid(logits))
 
 
 def test_masks_come_from_projecting_first():
-    """P xi(F) = xi(P F), identity 3."""
+    """P xi(F) = xi(P F)."""
     feat = feats(dtype=torch.float64)[1]
     prompt = torch.randn(10, 2, 4, dtype=torch.float64)
     masks = prompt_masks(prompt, dwt2(feat))
@@ -60,10 +60,10 @@ def test_masks_come_from_projecting_first():
 def test_channel_weight_scales_the_reconstruction():
     feat = feats(dtype=torch.float64)[0]
     prompt = torch.randn(10, 2, 4, dtype=torch.float64)
-    weight = torch.rand(2, 4, dtype=torch.float64)
+    weight = torch.rand(2, 4, 1, 1, dtype=torch.float64)
     plain, _ = masked_reconstruction(feat, prompt)
-    weighted, _ = masked_reconstruction(feat, prompt, channel_weight=weight)
-    torch.testing.assert_close(weighted, plain * weight[:, :, None, None])
+    weighted, _ = masked_reconstruction(feat, prompt, gate_weight=weight)
+    torch.testing.assert_close(weighted, plain * weight)
 
 
 @pytest.mark.parametrize("gate", ["position", None])
@@ -88,7 +88,7 @@ def test_gradcheck():
     prompt = (torch.randn(4, 2, 2, dtype=torch.float64) * 0.1).requires_grad_()
     feat = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
-        lambda p, f: masked_reconstruction(f, p, dwt_levels=1)[0], (prompt, feat)
+        lambda p, f: masked_reconstruction(f, p, WaveletTransform(levels=1))[0], (prompt, feat)
     )
 
 
@@ -106,10 +106,13 @@ def test_half_precision_keeps_its_dtype():
         (dict(channels=0, num_levels=2), ["channels", "0"]),
         (dict(channels=(4, 4, 4), num_levels=2), ["channels", "3 levels", "num_levels=2"]),
         (dict(channels=4, num_levels=2, num_prompts=0), ["num_prompts", "0"]),
-        (dict(channels=4, num_levels=2, dwt_levels=1.5), ["dwt_levels", "1.5"]),
+        (
+            dict(channels=4, num_levels=2, transform=dict(type="haar", levels=1.5)),
+            ["transform.levels", "1.5"],
+        ),
         (dict(channels=4, num_levels=2, granularity="x"), ["granularity='x'", "'band'"]),
-        (dict(channels=4, num_levels=2, gate="se"), ["gate='se'", "'position'"]),
-        (dict(channels=4, num_levels=2, wavelet="haarr"), ["wavelet='haarr'", "haar"]),
+        (dict(channels=4, num_levels=2, gate="x"), ["gate.type='x'", "'position'"]),
+        (dict(channels=4, num_levels=2, transform="haarr"), ["transform.type='haarr'", "haar"]),
         (dict(channels=(4, 8), num_levels=2), ["gate='position'", "gate=None"]),
     ],
 )
@@ -163,8 +166,8 @@ def test_prompts_of_another_kind_are_refused_on_every_way(shape):
             way()
 
 
-def test_a_channel_weight_of_another_shape_is_refused():
+def test_a_gate_weight_of_another_shape_is_refused():
     maps, prompt = torch.zeros(1, 4, 8, 8), torch.zeros(10, 2, 4)
-    for weight in (torch.ones(4), torch.ones(1, 3), torch.ones(1, 4, 1)):
-        with pytest.raises(ValueError, match=r"channel_weight \(N, C\) = \(1, 4\)"):
-            masked_reconstruction(maps, prompt, channel_weight=weight)
+    for shape in ((4,), (1, 4), (1, 3, 1, 1), (1, 4, 1), (1, 4, 8, 1), (1, 1, 4, 4)):
+        with pytest.raises(ValueError, match=r"a gate's weight .* for maps \(1, 4, 8, 8\)"):
+            masked_reconstruction(maps, prompt, gate_weight=torch.ones(shape))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from freekd.study.progress import Steps, clock
-from freekd.study.quickstart import METHODS, PROMPTED, last_evaluation
+from freekd.study.quickstart import METHODS, last_evaluation, prompted
 from freekd.study.report import table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +67,7 @@ def test_students_start_from_the_same_weights(finished):
     work = finished[0] / "work"
     first = []
     for method in ("baseline", "freekd"):
-        cfg = load_config(str(ROOT / METHODS[method][0]))
+        cfg = load_config(str(ROOT / METHODS[method].config))
         if "algorithm" in cfg:
             cfg.algorithm.distiller.teacher_checkpoint = str(work / "teacher" / "latest.pth")
             loss = cfg.algorithm.distiller.components[0].losses[0]
@@ -169,11 +169,11 @@ def test_table_and_clock():
 
 @pytest.mark.parametrize("method", list(METHODS))
 def test_methods_with_prompts_are_given_the_runs_own(method):
-    """Oracle: what the method's config says."""
+    """Oracle: the config spelled out."""
     from freekd.config.load import load_config
 
-    distiller = (load_config(str(ROOT / METHODS[method][0])).get("algorithm") or {}).get(
-        "distiller"
-    )
-    losses = distiller.components[0].losses if distiller else []
-    assert (method in PROMPTED) == any(loss.get("prompts") is not None for loss in losses)
+    config = str(ROOT / METHODS[method].config)
+    distiller = (load_config(config).get("algorithm") or {}).get("distiller") or {}
+    losses = [loss for c in distiller.get("components", ()) for loss in c.losses]
+    expected = [loss.name for loss in losses if loss.get("prompts") is not None]
+    assert [f"loss_{name}" for name in prompted(config)] == expected

@@ -108,7 +108,7 @@ def test_a_module_that_is_not_there(tmp_path, monkeypatch, form):
     path = importing(tmp_path, "own_losses.mine")
     if form != "config":
         key = "pair" if form == "pair.teacher" else "model"
-        value = dict(teacher=path, student=STOCK, mse={}) if key == "pair" else path
+        value = dict(teacher=path, student=STOCK, losses=dict(mimic={})) if key == "pair" else path
         path = write(tmp_path, "outer.py", f"{key} = {value!r}\n")
     with pytest.raises(ConfigError) as error:
         cfg = load.load_config(path)

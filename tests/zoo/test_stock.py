@@ -129,8 +129,8 @@ def test_an_old_teacher_is_built_in_every_form(tmp_path, short):
     (tmp_path / "old.py").write_text(text)
     path = str(tmp_path / "old.py")
     keys = dict(
-        pair=dict(teacher=path, student=dict(config=path), mse={}),
-        prompt=dict(teacher=path, dwt_levels=1),
+        pair=dict(teacher=path, student=dict(config=path), losses=dict(mimic={})),
+        prompt=dict(teacher=path, transform=dict(type="haar", levels=1)),
         model=dict(config=path),
         algorithm=tiny.distill([tiny.freekd_loss()], teacher=dict(config=path)),
     )

@@ -3,6 +3,6 @@
 _base_ = ["../digits_cls.py"]
 pair = dict(
     teacher="configs/_base_/models/resnet34_digits_cls.py",
-    teacher_checkpoint="work_dirs/digits_cls/teacher/latest.pth",
+    teacher_checkpoint="work_dirs/teacher/resnet34_digits_cls/latest.pth",
     student="configs/_base_/models/resnet18_digits_cls.py",
 )

@@ -7,7 +7,7 @@ from mmcv.utils import print_log
 from torch import nn
 
 from freekd.checks import FeatureError
-from freekd.distill.components import check_calls, check_shapes
+from freekd.distill.apply import check_calls, check_shapes
 from freekd.distill.run.partial import PartialRun
 
 BLANK = (3, 128, 128)  # channels, height, width where nobody says what the data's images are
@@ -82,16 +82,15 @@ def dry_run(
 
 def _check(distiller: Any) -> Dict[str, List[str]]:
     found: Dict[str, List[str]] = {}
-    for i, component in enumerate(distiller.components):
-        where = f"distiller.components[{i}]"
-        students = distiller.student_outputs[component.student_module]
-        teachers = distiller.teacher_outputs[component.teacher_module]
-        check_calls(students, teachers, component, where)
-        for loss in component.losses:
+    for tap in distiller.taps:
+        students = distiller.student_outputs[tap.student_module]
+        teachers = distiller.teacher_outputs[tap.teacher_module]
+        check_calls(students, teachers, tap, tap.where)
+        for loss in tap.losses:
             module = distiller.losses[loss.name]
-            found[loss.name] = [
+            found.setdefault(loss.name, []).extend(
                 line
                 for s_out, t_out in zip(students, teachers)
-                for line in check_shapes(module, s_out, t_out, component, where)
-            ]
+                for line in check_shapes(module, s_out, t_out, tap, tap.where)
+            )
     return found

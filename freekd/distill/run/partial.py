@@ -1,4 +1,4 @@
-"""Running a detector or segmentor no further than its tapped modules need.
+"""Running a model no further than its tapped modules need.
 
 A tapped neck needs no head, a tapped head no loss, a tapped encoder no decoder, and a RoI head of
 the teacher answers for the student's proposals, so that both speak of the same boxes.
@@ -12,10 +12,10 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from torch import Tensor, nn
 
+from freekd import tasks
 from freekd.distill.run.leave_out import EndAfterTaps, left_out, untapped_layers
 
 _ROI = re.compile(r"^roi_head\.bbox_head(?:\.(\d+))?(?:\.|$)")
-_HEADS = ("bbox_head", "rpn_head", "decode_head", "auxiliary_head")  # each takes all levels
 SINGLE = -1  # the stage of a RoI head that is no cascade
 
 
@@ -35,7 +35,7 @@ class PartialRun:
     """Which parts of ``model`` the modules at ``paths`` need.
 
     Args:
-        model: a detector of mmdet or a segmentor of mmseg.
+        model: of any task.
         paths: tapped modules, such as ``neck`` or ``roi_head.bbox_head.fc_reg``.
 
     Attributes:
@@ -51,6 +51,7 @@ class PartialRun:
         self.stages: List[int] = []
         heads: Set[str] = set()
         self.possible = hasattr(model, "extract_feat")
+        task = tasks.of_built(model)
         for path in paths:
             root = path.split(".")[0]
             if root == "roi_head":
@@ -59,21 +60,20 @@ class PartialRun:
                     self.possible = False
                 elif stage not in self.stages:
                     self.stages.append(stage)
-            elif root in _HEADS:
+            elif root in task.heads:
                 heads.add(root)
             elif root not in ("backbone", "neck"):
                 self.possible = False
-        self.heads: List[Tuple[nn.Module, bool]] = []
+        self.heads: List[tasks.RunHead] = []
         self.untapped: List[nn.Module] = []
         self.end: Optional[EndAfterTaps] = None
         for root in sorted(heads):
-            head = getattr(model, root, None)
-            wants_metas = _forward_takes(head)
-            if wants_metas is None:
+            run = task.run_head(model, root)
+            if run is None:
                 self.possible = False
             else:
-                self.heads.append((head, wants_metas))
-                self.untapped += untapped_layers(head, root, paths)
+                self.heads.append(run)
+                self.untapped += untapped_layers(getattr(model, root), root, paths)
         modules = dict(model.named_modules())
         tapped = [modules[path] for path in dict.fromkeys(paths) if path in modules]
         if self.possible and not self.stages:
@@ -88,13 +88,10 @@ class PartialRun:
         feats = None
         with left_out(self.untapped), self.end(len(img)) if self.end else nullcontext():
             feats = self.model.extract_feat(img)  # type: ignore[operator]
-            for head, wants_metas in self.heads:
-                if wants_metas:
-                    for meta in img_metas:  # which mmdet sets at the start of forward_train
-                        meta.setdefault("batch_input_shape", tuple(img.shape[-2:]))
-                    head(feats, img_metas)
-                else:
-                    head(feats)
+            for meta in img_metas if self.heads else ():  # as detectors set it before their losses
+                meta.setdefault("batch_input_shape", tuple(img.shape[-2:]))
+            for head in self.heads:
+                head(feats, img_metas)
         return feats
 
     def extractor(self, stage: int) -> nn.Module:
@@ -173,18 +170,3 @@ def why_no_rois(model: nn.Module) -> Optional[str]:
             names.remove(name)
     needs = [name for name in names if name not in ("x", "rois")]
     return f"{type(head).__name__} also needs {', '.join(needs)}" if needs else None
-
-
-def _forward_takes(head: Any) -> Optional[bool]:
-    """Whether a head's forward takes (feats, img_metas); None if it takes anything else."""
-    if not isinstance(head, nn.Module) or isinstance(head, nn.ModuleList):
-        return None
-    needed = [
-        name
-        for name, parameter in inspect.signature(head.forward).parameters.items()
-        if parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    if len(needed) == 1:
-        return False
-    return True if len(needed) == 2 and needed[1] == "img_metas" else None

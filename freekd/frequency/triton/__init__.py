@@ -1,1 +1,1 @@
-"""The Haar transform, distance and masks as Triton kernels."""
+"""The Haar transform, its weighted distance and the prompts' masks as GPU kernels (Triton)."""

@@ -12,12 +12,13 @@ from typing import Callable, Dict, List, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from freekd.frequency.triton import maps as haar_triton
+from freekd.frequency.butterfly import torch_analysis, torch_synthesis
+from freekd.frequency.triton import ops
 
 
 def usable(x: Tensor, levels: int = 1) -> bool:
     """Whether maps like ``x`` (..., H, W) go through the kernels: they can, and are trusted."""
-    return haar_triton.available(x, levels) and (not x.is_cuda or trusted(x.device))
+    return ops.available(x, levels) and (not x.is_cuda or trusted(x.device))
 
 
 @lru_cache(maxsize=None)
@@ -64,8 +65,6 @@ def _wrong_in(
     squared: bool,
     granularity: str,
 ) -> List[str]:
-    from freekd.frequency.haar import torch_analysis, torch_synthesis
-
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:
@@ -96,22 +95,22 @@ def _wrong_in(
     three = torch.tensor(3.0, device=device, dtype=torch.float32)
     loose = max(rtol, 4 * torch.finfo(dtype).eps)  # the gradient is rounded to the student's type
     cases: Dict[str, Callable[[], bool]] = {
-        "analysis": lambda: _close(haar_triton.analysis(t, levels), own, rtol),
+        "analysis": lambda: _close(ops.analysis(t, levels), own, rtol),
         "synthesis": lambda: _close(
-            [haar_triton.synthesis([b.to(device) for b in own], size)], [teacher], rtol
+            [ops.synthesis([b.to(device) for b in own], size)], [teacher], rtol
         ),
         "distance_value": lambda: _close(
-            [haar_triton.distance_value(s, t, *options)],
+            [ops.distance_value(s, t, *options)],
             [torch.tensor(value, device="cpu", dtype=torch.float32)],
             rtol,
         ),
         "distance_gradient": lambda: _close(
-            [haar_triton.distance_gradient(s, t, *options, three)],
+            [ops.distance_gradient(s, t, *options, three)],
             [torch_synthesis(slopes, size)],
             loose,
         ),
         "mask_weights": lambda: _close(
-            haar_triton.mask_weights(t, prompt.to(device), levels, granularity, squared),
+            ops.mask_weights(t, prompt.to(device), levels, granularity, squared),
             masks,
             rtol,
         ),

@@ -1,29 +1,31 @@
 # mypy: ignore-errors
-"""GPU kernels (Triton): the Haar transform, its inverse, and the weighted distance of two maps.
+"""GPU kernels (Triton): the Haar transform, its inverse, the weighted distance, the masks' weights.
 
-Each map is read, or written, once. See :mod:`.haar_triton_blocks` for how the work is cut, and
-:mod:`.haar_triton` for the functions that call these. Sizes are not specialised on, so that a run
-with maps of many sizes compiles few variants; what matters of a width, the power of two that
-divides it, is UNIT.
+Each map is read, or written, once. See :mod:`.lanes` for how the work is cut, and :mod:`.ops` for
+the functions that call these. Sizes are not specialised on, so that a run with maps of many sizes
+compiles few variants; what matters of a width, the power of two that divides it, is UNIT.
 """
 
 import triton
 import triton.language as tl
 
-from freekd.frequency.triton.bands import load_bands, store_bands
-from freekd.frequency.triton.blocks import analyse, depth, rows_in_lane, synthesise
-from freekd.frequency.triton.masks import logits_kernel, masks_kernel
-from freekd.frequency.triton.memory import SIZES, load_map, place, store_map
+from freekd.frequency.triton.lanes import (
+    SIZES,
+    analyse,
+    band_size,
+    depth,
+    load_bands,
+    load_map,
+    place,
+    rows_in_lane,
+    store_bands,
+    store_map,
+    store_row,
+    synthesise,
+)
 
-__all__ = [
-    "analysis_kernel",
-    "distance_kernel",
-    "logits_kernel",
-    "masks_kernel",
-    "synthesis_kernel",
-]
 
-
+# --------------------------------------------------------------------------- the transform
 @triton.jit(do_not_specialize=SIZES)
 def analysis_kernel(
     pointer,
@@ -80,6 +82,7 @@ def synthesis_kernel(
     store_map(pointer, rows, base, y, x, height, width, valid, SIDE, UNIT)
 
 
+# --------------------------------------------------------------------------- the weighted distance
 @triton.jit
 def size_of(x, SQUARED: tl.constexpr):
     """|x| or x^2."""
@@ -195,3 +198,238 @@ def distance_kernel(
             total += part * factor
     if not GRADIENT:
         tl.store(out + tl.program_id(0), tl.sum(total))
+
+
+# --------------------------------------------------------------------------- the masks' weights
+#     w_k = (1/T) sum_i sigma(P_k,i . R_k)    (sigma squared for the squared distance), Eq. 5
+#
+# The first kernel reads the map once and projects: it transforms a lane's channel and adds P_k,i,c
+# times each coefficient to the logits of the prompts, which stay in registers. A thread that summed
+# over all channels alone would leave most of the machine idle, so they are shared out: among SUBS
+# lanes of a warp that work on the same place, and among programs. The second kernel adds up the
+# programs' logits, in a fixed order, and applies sigma.
+@triton.jit
+def grouped(low, details, LEVELS: tl.constexpr, SIDE: tl.constexpr, SHARED: tl.constexpr):
+    """What the prompts are multiplied with: the low, then for each level and row its bands.
+
+    With SHARED (granularity ``level``) the sum of the three bands.
+    """
+    out = (low,)
+    for level in tl.static_range(LEVELS):
+        for row in tl.static_range(rows_in_lane(level + 1, SIDE)):
+            lh, hl, hh = details[level][row]
+            if SHARED:
+                out = out + (lh + hl + hh,)
+            else:
+                out = out + (lh, hl, hh)
+    return out
+
+
+@triton.constexpr_function
+def group_count(levels, shared):
+    """The number of groups: a low, and the bands or the levels."""
+    return 1 + (levels if shared else 3 * levels)
+
+
+@triton.constexpr_function
+def group_level(group, levels, shared):
+    """The level of a group's coefficients."""
+    return levels if group == 0 else group if shared else (group + 2) // 3
+
+
+@triton.constexpr_function
+def piece(number, part, levels, side, shared):
+    """The row, or the group, of one of :func:`grouped`'s tensors."""
+    out = [{"row": 0, "group": 0}]
+    for group in range(1, 1 + levels, 1) if shared else range(1, 1 + 3 * levels, 3):
+        level = group if shared else (group + 2) // 3
+        for row in range(max(side >> level, 1)):
+            out += [{"row": row, "group": group + i} for i in range(1 if shared else 3)]
+    return len(out) if part == "count" else out[number][part]
+
+
+@triton.jit
+def group_start(
+    images,
+    height,
+    width_units,
+    GROUP: tl.constexpr,
+    LEVELS: tl.constexpr,
+    UNIT: tl.constexpr,
+    SHARED: tl.constexpr,
+):
+    """Where a group's (N, h, w) starts in the packed buffer; groups start at multiples of 4."""
+    fours = images * 0
+    for group in tl.static_range(GROUP):
+        h, w = band_size(height, width_units, group_level(group, LEVELS, SHARED), UNIT)
+        fours += (images * h * w + 3) // 4
+    return fours * 4
+
+
+@triton.jit
+def over_subs(x, SPAN: tl.constexpr):
+    """The sum over the lanes of a warp that hold the same place; each of them gets it."""
+    lanes: tl.constexpr = x.shape[0]
+    columns: tl.constexpr = x.shape[1]
+    shape: tl.constexpr = (lanes // 32, 32 // SPAN, SPAN, columns)
+    total = tl.sum(tl.reshape(x, shape), axis=1, keep_dims=True)
+    return tl.reshape(tl.broadcast_to(total, shape), (lanes, columns))
+
+
+@triton.jit
+def store_piece(
+    pointer,
+    value,
+    image,
+    y,
+    x,
+    valid,
+    images,
+    height,
+    width_units,
+    ROW: tl.constexpr,
+    GROUP: tl.constexpr,
+    LEVELS: tl.constexpr,
+    SIDE: tl.constexpr,
+    UNIT: tl.constexpr,
+    SHARED: tl.constexpr,
+):
+    """Write a row of a group's coefficients into a packed buffer, each once."""
+    LEVEL: tl.constexpr = group_level(GROUP, LEVELS, SHARED)
+    h, w = band_size(height, width_units, LEVEL, UNIT)
+    y_in, x_in = y >> depth(LEVEL, SIDE), x >> depth(LEVEL, SIDE)
+    first = (y_in << depth(LEVEL, SIDE) == y) & (x_in << depth(LEVEL, SIDE) == x)
+    base = group_start(images, height, width_units, GROUP, LEVELS, UNIT, SHARED) + image * (h * w)
+    store_row(
+        pointer,
+        value,
+        base,
+        y_in,
+        x_in,
+        h,
+        w,
+        valid & first,
+        ROW,
+        rows_in_lane(LEVEL, SIDE),
+        UNIT >> LEVEL,
+    )
+
+
+@triton.jit
+def zeros_of(
+    NUMBER: tl.constexpr,
+    BLOCK: tl.constexpr,
+    LEVELS: tl.constexpr,
+    SIDE: tl.constexpr,
+    SHARED: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """Zeros of the shape of :func:`grouped`'s tensor NUMBER."""
+    GROUP: tl.constexpr = piece(NUMBER, "group", LEVELS, SIDE, SHARED)
+    COLUMNS: tl.constexpr = rows_in_lane(group_level(GROUP, LEVELS, SHARED), SIDE)
+    return tl.zeros((BLOCK, COLUMNS), ACC)
+
+
+@triton.jit(do_not_specialize=["channels", "share", "prompts", "chunks", "fours", *SIZES])
+def logits_kernel(
+    pointer,
+    prompt,
+    out,
+    channels,
+    share,
+    prompts,
+    chunks,
+    fours,
+    planes,
+    height,
+    width_units,
+    blocks_y,
+    blocks_x,
+    COUNT: tl.constexpr,
+    SHARED: tl.constexpr,
+    LEVELS: tl.constexpr,
+    SIDE: tl.constexpr,
+    UNIT: tl.constexpr,
+    SPAN: tl.constexpr,
+    BLOCK: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """The logits of COUNT prompts over a program's channels.
+
+    ``pointer`` is a map (N, C, H, W) with N = ``planes``, ``prompt`` (groups, prompts, C), ``out``
+    (programs along axis 1, prompts, 4 ``fours``), see :func:`group_start`. SPAN lanes of a warp
+    hold neighbouring places, and 32 / SPAN such spans the same places of different channels; a lane
+    takes ``share`` channels one after the other. ``chunks`` programs side by side share the
+    prompts: registers do not hold the sums of more than a few.
+    """
+    SUBS: tl.constexpr = 32 // SPAN
+    width = width_units * UNIT
+    area = height * width
+    lane = tl.arange(0, BLOCK)
+    sub = (lane // SPAN) % SUBS
+    first_prompt = (tl.program_id(0) % chunks) * COUNT
+    start = (tl.program_id(0) // chunks) * (BLOCK // SUBS)
+    index = start + (lane // 32) * SPAN + lane % SPAN
+    image, y, x = place(index, blocks_y, blocks_x, depth(LEVELS, SIDE))
+    valid = image < planes
+    logits = ()
+    for number in tl.static_range(piece(0, "count", LEVELS, SIDE, SHARED)):
+        for _prompt in tl.static_range(COUNT):
+            logits = logits + (zeros_of(number, BLOCK, LEVELS, SIDE, SHARED, ACC),)
+    for step in range(share):
+        channel = (tl.program_id(1) * share + step) * SUBS + sub
+        inside = valid & (channel < channels)
+        base = (image * channels + channel).to(tl.int64) * area
+        rows = load_map(pointer, base, y, x, height, width, inside, SIDE, UNIT, ACC)
+        low, details = analyse(rows, LEVELS, SIDE)
+        values = grouped(low, details, LEVELS, SIDE, SHARED)
+        factors = ()
+        for row in tl.static_range(group_count(LEVELS, SHARED) * COUNT):
+            i = first_prompt + row % COUNT
+            line = (row // COUNT) * prompts + i
+            factor = tl.load(
+                prompt + (line * channels + channel), mask=inside & (i < prompts), other=0.0
+            )
+            factors = factors + (factor.to(ACC)[:, None],)
+        sums = ()
+        for number in tl.static_range(piece(0, "count", LEVELS, SIDE, SHARED)):
+            for i in tl.static_range(COUNT):
+                factor = factors[piece(number, "group", LEVELS, SIDE, SHARED) * COUNT + i]
+                sums = sums + (logits[number * COUNT + i] + values[number] * factor,)
+        logits = sums
+    for number in tl.static_range(piece(0, "count", LEVELS, SIDE, SHARED)):
+        for i in tl.static_range(COUNT):
+            line = tl.program_id(1) * prompts + first_prompt + i
+            store_piece(
+                out + line.to(tl.int64) * (4 * fours),
+                over_subs(logits[number * COUNT + i], SPAN),
+                image,
+                y,
+                x,
+                valid & (sub == 0) & (first_prompt + i < prompts),
+                planes,
+                height,
+                width_units,
+                piece(number, "row", LEVELS, SIDE, SHARED),
+                piece(number, "group", LEVELS, SIDE, SHARED),
+                LEVELS,
+                SIDE,
+                UNIT,
+                SHARED,
+            )
+
+
+@triton.jit(do_not_specialize=["total", "prompts", "parts"])
+def masks_kernel(logits, out, total, prompts, parts, SQUARED: tl.constexpr, BLOCK: tl.constexpr):
+    """The mean over prompts of sigma, or its square, of the sum over ``parts`` programs' logits."""
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < total
+    result = tl.zeros((BLOCK,), out.dtype.element_ty)
+    for i in range(prompts):
+        logit = tl.zeros((BLOCK,), out.dtype.element_ty)
+        for part in range(parts):
+            line = (part * prompts + i).to(tl.int64) * total
+            logit += tl.load(logits + line + index, mask=inside, other=0.0)
+        mask = 1 / (1 + tl.exp(-logit))
+        result += mask * mask if SQUARED else mask
+    tl.store(out + index, result / prompts, mask=inside)

@@ -1,0 +1,3 @@
+"""Teacher of the bundled classification task: ResNet-34, 16 channels wide at first, 10 epochs."""
+
+_base_ = ["../_base_/models/resnet34_digits_cls.py", "../_base_/digits_cls.py"]

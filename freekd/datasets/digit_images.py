@@ -1,0 +1,104 @@
+"""The bundled classification task: one handwritten digit on a photograph a picture, as folders.
+
+Made like the detection task of ``digits.py``, from the same files inside scikit-learn: each of the
+1797 source digits is drawn once, turned, in a random ink on a random crop. 80 of 100 digits of each
+class are for training, the others for validation. A folder for each class is a form that mmcls's
+``CustomDataset`` reads, and torchvision's ``ImageFolder`` too.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional, Tuple, Union
+
+import numpy as np
+
+from freekd.datasets.dataset_folder import MARKER, is_complete, new_folder
+from freekd.datasets.digit_scenes import draw_scene
+from freekd.datasets.digits import DIGIT_CLASSES, load_sources, save_png, split_digits
+
+GENERATOR_VERSION = 1
+"""Raised whenever the same parameters would give other pictures."""
+
+
+def make_digit_images(
+    out_dir: Union[str, Path],
+    num_train: Optional[int] = None,
+    num_val: Optional[int] = None,
+    size: int = 32,
+    seed: int = 0,
+    digit_sizes: Tuple[int, int] = (14, 21),
+    force: bool = False,
+    progress: Optional[Callable[[int, int], None]] = None,
+) -> Path:
+    """Make the folders, or leave them alone where they already are.
+
+    The same parameters give the same bytes. The folder holds ``{train,val}/{0..9}/0000.png``, where
+    the number is the digit's row in ``load_digits``, and ``dataset.json`` (the parameters and a
+    SHA-256 of all pixels).
+
+    Args:
+        out_dir: the folder to make; its parents are made too.
+        num_train, num_val: how many pictures; None: all that the split has, 1438 and 359.
+        size: side of the square pictures in pixels.
+        seed: 0 to 2**32 - 1; of the split, 80 to 20 in every class, and of the pictures.
+        digit_sizes: smallest and largest side of an enlarged 8x8 digit in pixels.
+        force: replace a folder made with other parameters, or a damaged one.
+        progress: called as ``progress(done, total)`` after every picture.
+
+    Returns:
+        The folder, as a ``Path``.
+
+    Raises:
+        ValueError: a parameter is out of range.
+        FileExistsError: the folder holds something else, other parameters, or too few files.
+        ModuleNotFoundError: scikit-learn is not installed.
+    """
+    low, high = (int(side) for side in digit_sizes)
+    if not 8 <= low <= high:
+        raise ValueError(f"digit_sizes must be 8 <= low <= high, got {low}, {high}")
+    if size < 1.3 * high + 4:
+        raise ValueError(
+            f"size {size} is too small for turned digits of {high} pixels: give a size of at least "
+            f"{int(1.3 * high + 5)}, or smaller digit_sizes"
+        )
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be 0 to 2**32 - 1, got {seed}")
+    cells, labels, photos = load_sources()
+    pools = {}
+    for split, count in (("train", num_train), ("val", num_val)):
+        pool = np.random.RandomState([seed, 1]).permutation(split_digits(labels, seed)[split])
+        if count is not None and not 1 <= count <= len(pool):
+            raise ValueError(f"num_{split} must be from 1 to {len(pool)}, got {count}")
+        pools[split] = pool[:count]
+    parameters: Dict[str, Any] = {
+        "task": "classification",
+        "generator_version": GENERATOR_VERSION,
+        "num_train": len(pools["train"]),
+        "num_val": len(pools["val"]),
+        "size": int(size),
+        "seed": int(seed),
+        "digit_sizes": [low, high],
+    }
+    out = Path(out_dir)
+    files = {f"{split}/*/*.png": len(pool) for split, pool in pools.items()}
+    if is_complete(out, parameters, files, force):
+        return out
+    digest, done = hashlib.sha256(), 0
+    with new_folder(out, parameters, files, force) as draft:
+        for number, (split, pool) in enumerate(pools.items()):
+            for name in DIGIT_CLASSES:  # a class without a picture is a class all the same
+                (draft / split / name).mkdir(parents=True)
+            for index in pool:
+                rng = np.random.RandomState([seed, 2 + number, int(index)])
+                one = np.array([index])
+                picture, _ = draw_scene(rng, cells, labels, one, photos, size, (low, high), 1)
+                folder = draft / split / DIGIT_CLASSES[int(labels[index])]
+                save_png(picture, folder / f"{int(index):04d}.png")
+                digest.update(picture.tobytes())
+                done += 1
+                if progress is not None:
+                    progress(done, sum(map(len, pools.values())))
+        marker = {"parameters": parameters, "sha256": digest.hexdigest()}
+        (draft / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+    return out

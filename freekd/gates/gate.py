@@ -1,0 +1,46 @@
+"""What every gate is: weights for channels or places, learned in stage 1, frozen in stage 2.
+
+A gate of your own joins with ``@GATES.register("name")``, see :mod:`freekd.registry`. Its
+constructor takes ``channels``, one number for each pyramid level; what has a default is an option
+of the config.
+"""
+
+from abc import abstractmethod
+from typing import List, Sequence
+
+from torch import Tensor, nn
+
+from freekd.registry import Registry
+
+
+class Gate(nn.Module):
+    """How much each channel, or each place, of each level of a pyramid counts (the paper's omega).
+
+    It starts at 1. The teacher's task loss judges it in stage 1; in stage 2
+    :class:`freekd.losses.freekd.FreeKDLoss` computes it without gradient, so that the distillation
+    loss cannot be lowered through it.
+    """
+
+    same_channels = False  # whether all levels must have one number of channels
+
+    @abstractmethod
+    def forward(self, feats: Sequence[Tensor]) -> List[Tensor]:
+        """A weight for each map (N, C, H, W), finest level first.
+
+        Each broadcasts to its map: (N, C, 1, 1) for channels, (N, 1, H, W) for places, or
+        (N, C, H, W). A weight with places meets a band as the mean around each coefficient's place,
+        see :meth:`freekd.frequency.Transform.averaged`.
+        """
+
+
+GATES: "Registry[Gate]" = Registry("gate")
+
+
+def check_weight_shape(weight: Tensor, maps: Sequence[int]) -> None:
+    """Raise ValueError unless a gate's weight broadcasts to ``maps`` (N, C, H, W)."""
+    fits = weight.dim() == 4 and all(n in (1, m) for n, m in zip(weight.shape, maps))
+    if not fits or (weight.shape[2:] != (1, 1) and weight.shape[2:] != tuple(maps[2:])):
+        raise ValueError(
+            f"a gate's weight has the shape {tuple(weight.shape)}; for maps {tuple(maps)} expected "
+            "(N, C, 1, 1), (N, 1, H, W) or (N, C, H, W)"
+        )

@@ -1,0 +1,134 @@
+"""``KDLoss``: the teacher's class probabilities as soft labels (Hinton et al.).
+
+L_KD = alpha tau^2 mean_n( - sum_k p^tau(t)_k log p^tau(s)_k ), beside (1 - alpha) L_task, with
+p^tau(z) = softmax(z / tau) over the classes. It is the soft cross entropy, which is tau^2 KL plus
+the teacher's entropy and has the same gradient.
+"""
+
+from typing import Any, List, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from freekd.checks import FeatureError
+from freekd.widen import widened
+
+from .card import Card, Case, Outcome
+
+
+def kd_loss(student_logits: Tensor, teacher_logits: Tensor, tau: float, alpha: float) -> Tensor:
+    """The equation above.
+
+    Args:
+        student_logits: (N, K) before the softmax.
+        teacher_logits: (N, K); a constant, no gradient flows into it.
+        tau: temperature, above 0.
+        alpha: its weight; the student's own loss is to be scaled by 1 - alpha.
+
+    Returns:
+        A scalar, in float32 at least.
+
+    >>> kd_loss(torch.zeros(2, 4), torch.zeros(2, 4), tau=1.0, alpha=1.0)  # log 4
+    tensor(1.3863)
+    """
+    student, teacher = widened(student_logits), widened(teacher_logits.detach())
+    soft_labels = torch.softmax(teacher / tau, dim=1)
+    log_probabilities = torch.log_softmax(student / tau, dim=1)
+    return -alpha * tau**2 * (soft_labels * log_probabilities).sum(dim=1).mean()
+
+
+class KDLoss(nn.Module):
+    """Knowledge distillation by class logits, see :func:`kd_loss`.
+
+    Args:
+        tau: temperature; the larger, the more the classes that are not the label count.
+        alpha: weight of the term, 0 to 1. The student's own losses are multiplied by 1 - alpha,
+            see :attr:`task_scale`.
+
+    Raises:
+        ValueError: a value out of range; names the config key.
+
+    Example:
+        >>> loss = KDLoss(tau=4.0, alpha=0.9)
+        >>> round(loss.task_scale, 6)
+        0.1
+    """
+
+    def __init__(self, tau: float = 4.0, alpha: float = 0.5) -> None:
+        super().__init__()
+        if not _number(tau) or not 0 < tau < 1e6:
+            raise ValueError(f"kd.tau must be a number above 0 (and below 1e6), got {tau!r}")
+        if not _number(alpha) or not 0 <= alpha <= 1:
+            raise ValueError(
+                f"kd.alpha must be a number from 0 to 1, as the student's own loss is multiplied "
+                f"by 1 - alpha, got {alpha!r}"
+            )
+        self.tau = float(tau)
+        self.alpha = float(alpha)
+
+    @property
+    def task_scale(self) -> float:
+        """What the student's own losses are to be multiplied by: 1 - alpha."""
+        return 1.0 - self.alpha
+
+    def check_feats(
+        self, student: Sequence[Any], teacher: Sequence[Any]
+    ) -> Tuple[List[Tensor], List[Tensor]]:
+        """What the taps gave as lists of one tensor, checked; see :meth:`forward`."""
+        for given, who in ((student, "student"), (teacher, "teacher")):
+            if len(given) != 1 or not torch.is_tensor(given[0]) or given[0].dim() != 2:
+                came = [
+                    tuple(x.shape) if torch.is_tensor(x) else type(x).__name__ for x in given[:3]
+                ]
+                raise FeatureError(
+                    f"kd: expected class logits (N, K) from the {who}'s tap, got "
+                    f"{', '.join(map(str, came))}; tap its classifier layer, such as 'head.fc'"
+                )
+        if student[0].shape != teacher[0].shape:
+            raise FeatureError(
+                f"kd: expected logits of the same classes, got {tuple(student[0].shape)} from the "
+                f"student and {tuple(teacher[0].shape)} from the teacher; take a teacher of the "
+                "student's classes (num_classes of both heads)"
+            )
+        return list(student), list(teacher)
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """A scalar, ``alpha`` included; in float32 at least, also under autocast.
+
+        Args:
+            student, teacher: class logits (N, K), of the same classes.
+
+        Raises:
+            FeatureError: they are no such logits; says both shapes.
+        """
+        self.check_feats([student], [teacher])
+        with torch.autocast(device_type=student.device.type, enabled=False):
+            return kd_loss(student, teacher, self.tau, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"tau={self.tau:g}, alpha={self.alpha:g}"
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def golden(case: Case) -> Outcome:
+    """The reference's numbers, see :class:`freekd.losses.card.Case`."""
+    loss = KDLoss(tau=case.options["temp"], alpha=case.options["alpha"])
+    value = loss(case.inputs["student"], case.inputs["teacher"])
+    return Outcome(dict(loss=value, task_loss_scale=loss.task_scale))
+
+
+CARD = Card(
+    name="kd",
+    title="KD",
+    summary="Class probabilities at a temperature: the teacher's as soft labels.",
+    module=KDLoss,
+    paper="Distilling the Knowledge in a Neural Network, 2015, https://arxiv.org/abs/1503.02531",
+    tasks=("cls",),
+    taps=dict(cls="head.fc"),
+    maps=False,
+    weight="alpha",
+    golden=golden,
+)
