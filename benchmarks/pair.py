@@ -52,9 +52,17 @@ def _prompt_file(loss: Any, folder: str) -> str:
     from freekd import FreeKDLoss
     from freekd.prompts.file import save_prompts
     from freekd.prompts.prompts import FrequencyPrompts
+    from freekd.prompts.spec import PromptSpec
 
     plain = FreeKDLoss(**{k: v for k, v in loss.items() if k not in ("type", "name", "prompts")})
-    spec = plain.spec._replace(gate=loss.get("gate", "position"))
+    gate = loss.get("gate", "auto")
+    spec = PromptSpec.build(
+        plain.teacher_channels,
+        num_prompts=loss.get("num_prompts") or 2,
+        transform=plain.transform,
+        granularity=plain.granularity,
+        gate="position" if gate == "auto" else gate,
+    )
     path = os.path.join(folder, "prompts.pth")
     save_prompts(FrequencyPrompts(spec, init_std=0.05), path)
     return path

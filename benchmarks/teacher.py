@@ -91,7 +91,7 @@ class Teacher:
         self.taps = self.distiller.partial_teacher
         if not self.taps.possible:
             raise SystemExit("this teacher can only be run whole: nothing to compare")
-        paths = [component.teacher_module for component in self.distiller.components]
+        paths = [tap.teacher_module for tap in self.distiller.taps]
         self.heads = PartialRun(self.teacher, paths)
         self.heads.end, self.heads.untapped = None, []
         compat.run_ops_in_float32()
@@ -130,7 +130,9 @@ class Teacher:
             if component.teacher_module.startswith("roi_head"):
                 continue
             for loss in component.losses:
-                distiller.components = [type(component)({**component, "losses": [loss]})]
+                distiller.components = [
+                    type(c)({**c, "losses": [loss] if c is component else []}) for c in components
+                ]
                 self.parts(self.taps, mode, autocast=autocast)
                 distiller.exec_student_forward(self.model.architecture, self.data)
                 pending, distiller.teacher_run.components = distiller.teacher_run.components, ()

@@ -2,7 +2,7 @@
 
 from typing import Any, List, Mapping, Sequence
 
-from freekd.convert.student import ConversionError
+from freekd.convert.output import ConversionError
 
 
 def student_config(reference: str, key: str = "--check") -> Any:

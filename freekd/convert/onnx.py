@@ -21,7 +21,7 @@ import numpy as np
 
 from freekd import tasks
 from freekd.convert.onnx_compare import Agreement, compare_with_torch
-from freekd.convert.student import (
+from freekd.convert.output import (
     ConversionError,
     add_output_arguments,
     check_output,

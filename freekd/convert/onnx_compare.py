@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from freekd import tasks
-from freekd.convert.student import ConversionError
+from freekd.convert.output import ConversionError
 from freekd.tasks.base import Agreement
 
 __all__ = ["Agreement", "compare_with_torch"]

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, List, Mapping, Optional
 
-from freekd.convert.student import (
+from freekd.convert.output import (
     ConversionError,
     add_output_arguments,
     check_output,

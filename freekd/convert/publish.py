@@ -13,7 +13,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 import torch
 
-from freekd.convert.student import (
+from freekd.convert.output import (
     ConversionError,
     averages,
     copied,

@@ -6,18 +6,16 @@ fed with the student's proposals. The teacher is held, see :class:`freekd.held.H
 checkpoint, optimizer, average of weights or hook that walks modules meets it.
 """
 
-from contextlib import contextmanager
-from typing import Any, Collection, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Collection, Dict, List, Optional, Sequence, Union
 
 import torch
 from mmrazor.models.builder import DISTILLERS, build_loss
 from mmrazor.models.distillers import SingleTeacherDistiller
 from torch import Tensor, nn
 
-from freekd.checks import FeatureError, check_choice
+from freekd.checks import check_choice
 from freekd.distill.annotations import check_annotations, left_out, missing
-from freekd.distill.apply import apply_loss, apply_named, check_calls
-from freekd.distill.class_maps import CLASS_MAPS, reorder
+from freekd.distill.class_maps import CLASS_MAPS
 from freekd.distill.class_taps import check_classes, class_orders
 from freekd.distill.components import (
     check_components,
@@ -30,6 +28,7 @@ from freekd.distill.run.dry_run import dry_run
 from freekd.distill.run.partial import PartialRun, Proposals
 from freekd.distill.run.taps import hook_output
 from freekd.distill.run.teacher_run import TeacherRun, check_autocast
+from freekd.distill.terms import distillation_terms
 from freekd.distill.weights import (
     find_module,
     load_teacher_weights,
@@ -291,48 +290,11 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             RuntimeError: a tapped module did not run, or not as often in student and teacher.
         """
         self.teacher_run.roi_heads(self._proposals.rois)
-        images = None if data is None else len(data["img"])
         step = None if data is None else Step(data, *self._models)
-        terms: Dict[str, Tensor] = {}
-        for i, component in enumerate(self.components):
-            numbered = [(n, tap) for n, tap in enumerate(self.taps) if tap.component == i]
-            taps = [tap for _, tap in numbered]
-            outputs = [self._outputs(tap, self.class_orders.get(n)) for n, tap in numbered]
-            name = f"component_{i}"
-            align = self.align_modules[name] if name in self.align_modules else None
-            for call, each in enumerate(zip(*outputs)):
-                for loss in component.losses:
-                    module = self.losses[loss.name]
-                    module.current_data = data
-                    with _naming(loss.name, taps[0].where):
-                        if taps[0].tap:
-                            named = [
-                                {tap.tap: out[k] for tap, out in zip(taps, each)} for k in (0, 1)
-                            ]
-                            term = apply_named(module, named[0], named[1], step)
-                        else:
-                            (s_out, t_out), tap = each[0], taps[0]
-                            term = apply_loss(
-                                module, s_out, t_out, align, tap, tap.where, images, step
-                            )
-                    terms[f"{loss.name}.{call}"] = term
-                    module.current_data = None
+        terms = distillation_terms(self, step)
         self.teacher_run.forget()
         self._proposals.forget()
         return terms
-
-    def _outputs(self, tap: Any, order: Optional[Tensor]) -> List[Any]:
-        """What a tap gave on both sides, for each call; ``order`` is the teacher's of classes.
-
-        Raises:
-            RuntimeError: see :func:`freekd.distill.apply.check_calls`.
-        """
-        students = self.student_outputs[tap.student_module]
-        teachers = self.teacher_outputs[tap.teacher_module]
-        check_calls(students, teachers, tap, tap.where)
-        if order is not None:
-            students = [(reorder(out, order), sizes) for out, sizes in students]
-        return list(zip(students, teachers))
 
     def exec_student_forward(self, student: nn.Module, data: Dict[str, Any]) -> Any:
         """The student's own losses, scaled by the ``task_scale`` of losses that have one."""
@@ -357,22 +319,6 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         """The taps let go of the last step's maps, which would outlive its backward pass."""
         self.reset_outputs(self.student_outputs)
         self.reset_outputs(self.teacher_outputs)
-
-
-@contextmanager
-def _naming(loss: str, where: str) -> Iterator[None]:
-    """What a loss of MMRazor's, mmdet's or a user's raises, with its name and its component."""
-    try:
-        yield
-    except FeatureError:
-        raise
-    except (ValueError, TypeError, IndexError, AssertionError, RuntimeError) as error:
-        if isinstance(error, getattr(torch, "OutOfMemoryError", ())):
-            raise
-        raise FeatureError(
-            f"{where}: {loss} cannot compare what its taps give ({type(error).__name__}: {error}). "
-            "Tap other modules, or take another loss"
-        ) from error
 
 
 def _scaled(value: Any, scale: float) -> Any:

@@ -11,7 +11,8 @@ from freekd import compat
 compat.apply()
 
 from freekd.config import load
-from freekd.convert.student import ConversionError, convert_student, main
+from freekd.convert.output import ConversionError
+from freekd.convert.student import convert_student, main
 from freekd.engine import build
 
 # Runs with an import hook that refuses freekd, as on a machine that does not have it.

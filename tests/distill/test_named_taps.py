@@ -194,6 +194,14 @@ def test_what_named_taps_may_not_be(component, words):
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+def test_named_taps_run_equally_often(batch):
+    """The class layer of the head runs once for each of three levels, the stage once."""
+    named = dict(a="backbone.layer2", b="bbox_head.retina_cls")
+    model = algorithm(dict(two_stages(), student_module=named, teacher_module=named)).train()
+    with pytest.raises(RuntimeError, match=r"components\[0\].*{'a': 1, 'b': 3} times"):
+        model.train_step(batch, None)
+
+
 def test_a_pair_tells_the_channels_of_each_tap(tmp_path):
     config = tmp_path / "pair.py"
     stock = "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py"

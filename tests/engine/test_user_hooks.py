@@ -15,7 +15,8 @@ from freekd.config import (
     stock_hooks,
 )
 from freekd.config.errors import ConfigError
-from freekd.convert.student import ConversionError, convert_student
+from freekd.convert.output import ConversionError
+from freekd.convert.student import convert_student
 from freekd.engine.test import main as run_test
 from freekd.engine.train import main, train
 from freekd.fileio import load_checkpoint_file

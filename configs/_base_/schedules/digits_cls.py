@@ -1,6 +1,6 @@
 """10 epochs of 45 iterations: SGD, warm-up, cosine."""
 
-optimizer = dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
+optimizer = dict(type="SGD", lr=0.3, momentum=0.9, weight_decay=5e-4, nesterov=True)
 optimizer_config = dict(grad_clip=None)
 lr_config = dict(
     policy="CosineAnnealing",

@@ -1,0 +1,87 @@
+"""A training step's distillation terms: every loss of every component on what its taps gave."""
+
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from freekd.checks import FeatureError
+from freekd.distill.apply import apply_loss, apply_named, check_calls
+from freekd.distill.class_maps import reorder
+from freekd.losses.step import Step
+
+
+def distillation_terms(distiller: Any, step: Optional[Step]) -> Dict[str, Tensor]:
+    """Each term by name; a module that runs several times gives one for each call.
+
+    Args:
+        distiller: a ``FreeKDDistiller`` whose taps have recorded teacher and student.
+        step: of this training step; None where there is no batch.
+
+    Raises:
+        RuntimeError: a tapped module did not run, or not as often on both sides.
+        FeatureError: a loss does not take what its taps give.
+    """
+    terms: Dict[str, Tensor] = {}
+    numbered = list(enumerate(distiller.taps))
+    for i, component in enumerate(distiller.components):
+        taps = [tap for _, tap in numbered if tap.component == i]
+        calls = [_calls(distiller, n, tap) for n, tap in numbered if tap.component == i]
+        if len({len(each) for each in calls}) > 1:
+            counts = {tap.tap: len(each) for tap, each in zip(taps, calls)}
+            raise RuntimeError(
+                f"{taps[0].where}: the named taps must run equally often in a step, they ran "
+                f"{counts} times. Tap modules that run once"
+            )
+        for call, each in enumerate(zip(*calls)):
+            for loss in component.losses:
+                with _naming(loss.name, taps[0].where):
+                    terms[f"{loss.name}.{call}"] = _term(distiller, loss, i, taps, each, step)
+    return terms
+
+
+def _calls(distiller: Any, number: int, tap: Any) -> List[Tuple[Any, Any]]:
+    """What a tap gave to student and teacher in each call, in the teacher's order of classes."""
+    students = distiller.student_outputs[tap.student_module]
+    teachers = distiller.teacher_outputs[tap.teacher_module]
+    check_calls(students, teachers, tap, tap.where)
+    order = distiller.class_orders.get(number)
+    if order is not None:
+        students = [(reorder(output, order), sizes) for output, sizes in students]
+    return list(zip(students, teachers))
+
+
+def _term(
+    distiller: Any, loss: Any, number: int, taps: List[Any], outputs: Any, step: Optional[Step]
+) -> Tensor:
+    """One loss of component ``number`` on one call of its taps."""
+    module, name = distiller.losses[loss.name], f"component_{number}"
+    module.current_data = None if step is None else step.data  # where MMRazor's losses look
+    try:
+        if taps[0].tap:
+            students = {tap.tap: student for tap, (student, _) in zip(taps, outputs)}
+            teachers = {tap.tap: teacher for tap, (_, teacher) in zip(taps, outputs)}
+            return apply_named(module, students, teachers, step)
+        align = distiller.align_modules[name] if name in distiller.align_modules else None
+        (student, teacher), tap = outputs[0], taps[0]
+        images = None if step is None else len(step.data["img"])
+        return apply_loss(module, student, teacher, align, tap, tap.where, images, step)
+    finally:
+        module.current_data = None
+
+
+@contextmanager
+def _naming(loss: str, where: str) -> Iterator[None]:
+    """What a loss of MMRazor's, mmdet's or a user's raises, with its name and its component."""
+    try:
+        yield
+    except FeatureError:
+        raise
+    except (ValueError, TypeError, IndexError, AssertionError, RuntimeError) as error:
+        if isinstance(error, getattr(torch, "OutOfMemoryError", ())):
+            raise
+        raise FeatureError(
+            f"{where}: {loss} cannot compare what its taps give ({type(error).__name__}: {error}). "
+            "Tap other modules, or take another loss"
+        ) from error
