@@ -1,5 +1,8 @@
 """Work-arounds for the 2022-era packages on today's torch, each with the fault it is for."""
 
+from .devices import hide_gpus_if_asked, plain_batch_norm, usable_optimizer
+from .imports import quiet_imports
+from .parallel import cpu_data_parallel
 from .precision import (
     autocast_of,
     run_ops_in_float32,
@@ -8,18 +11,8 @@ from .precision import (
     use_low_precision,
     wrap_low_precision,
 )
-from .stack import (
-    apply,
-    apply_in_worker,
-    cpu_data_parallel,
-    hide_gpus_if_asked,
-    iterations_done,
-    plain_batch_norm,
-    quiet_imports,
-    rename_old_offsets,
-    shorten_epoch_pause,
-    usable_optimizer,
-)
+from .runner import iterations_done, rename_old_offsets, shorten_epoch_pause
+from .stack import apply, apply_in_worker
 
 __all__ = [
     "apply",

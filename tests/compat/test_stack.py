@@ -1,4 +1,4 @@
-"""Each work-around of freekd/compat.py does what it says, on this stack."""
+"""Each work-around of freekd/compat does what it says, on this stack."""
 
 import importlib
 import inspect
@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from freekd import compat
+from freekd.compat import imports
 
 compat.apply()
 
@@ -80,7 +81,7 @@ def test_pkg_resources_stub(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("pytorch_wavelets")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pkg_resources", None)  # importing it fails now
-    compat._stub_pkg_resources()
+    imports.stub_pkg_resources()
     stub = sys.modules["pkg_resources"]
     with stub.resource_stream("pytorch_wavelets.dtcwt.data", "near_sym_a.npz") as stream:
         assert "h0o" in np.load(stream)
@@ -92,7 +93,7 @@ def test_pkg_resources_stub(monkeypatch):
 
 def test_missing_package_is_named():
     with pytest.raises(ImportError, match="freekd needs mmcv-full .*tools/setup_env.sh"):
-        compat._require("no_such_module", "mmcv-full")
+        imports.require("no_such_module", "mmcv-full")
 
 
 def test_quiet_imports_restores_the_log_level():
