@@ -22,7 +22,7 @@ def long_description() -> str:
     return readme.read_text(encoding="utf-8") if readme.is_file() else ""
 
 
-# The core: freekd.frequency, prompt, gate, functional. Its tests also passed with the lowest of
+# The core: freekd.frequency, gates, prompts, losses. Its tests also passed with the lowest of
 # these versions, on Python 3.8.
 CORE = [
     "torch>=1.13",  # torch.load(weights_only=True) came with it

@@ -1,6 +1,6 @@
 """What every public function says of a bad argument: its key, what was expected, what came."""
 
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 
 class FeatureError(ValueError):
@@ -31,3 +31,16 @@ def check_channels(key: str, value: Any) -> None:
     """Raise ValueError, naming the key, unless ``value`` is an integer or a list of integers."""
     for channels in value if isinstance(value, (list, tuple)) else [value]:
         check_integer(key, channels, 2**15)
+
+
+def check_align_module(key: str, value: Any) -> None:
+    """Raise ValueError, naming the key, unless ``value`` is what MMRazor makes a layer of."""
+    given = value if isinstance(value, Mapping) else {}
+    channels = ("student_channels", "teacher_channels")
+    if set(given) != {"type", *channels} or given["type"] not in ("conv2d", "linear"):
+        raise ValueError(
+            f"{key} must be dict(type='conv2d' or 'linear', student_channels=<integer>, "
+            f"teacher_channels=<integer>), got {value!r}"
+        )
+    for name in channels:
+        check_integer(f"{key}.{name}", given[name], 2**15)

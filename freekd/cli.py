@@ -5,7 +5,10 @@ from typing import Any, Dict, Optional, Sequence
 
 
 class CfgOptions(argparse.Action):
-    """``key=value`` pairs; their text is read by :func:`cfg_options`, with mmcv's rules."""
+    """``key=value`` pairs; their text is read by :func:`cfg_options`, with mmcv's rules.
+
+    The option may come more than once.
+    """
 
     def __call__(
         self,
@@ -17,7 +20,7 @@ class CfgOptions(argparse.Action):
         wrong = [value for value in values if "=" not in value]
         if wrong:
             parser.error(f"{option_string}: expected key=value, got {wrong[0]!r}")
-        setattr(namespace, self.dest, values)
+        setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or ()), *values])
 
 
 def cfg_options(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
@@ -121,7 +124,7 @@ def doctor(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 def print_config(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The command line of ``tools/print_config.py``."""
     parser = _parser(
-        "Print what a config comes to.", "config file, or mmdet::... / mmseg::... for a stock one"
+        "Print what a config comes to.", "config file, or mmdet::... (mmseg, mmcls) for a stock one"
     )
     parser.add_argument("--key", help="a part only, such as algorithm.distiller.components.0")
     parser.add_argument(

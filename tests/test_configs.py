@@ -3,6 +3,7 @@
 Detectors of COCO and segmentors of Cityscapes get random weights and small images, nothing else.
 """
 
+import ast
 import json
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 from freekd.datasets import make_digit_images, make_digits
 from freekd.fileio import load_checkpoint_file
+from freekd.losses import cards
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
@@ -189,6 +191,18 @@ def test_a_pair_is_short(config):
     if "pair = dict(" in text or "prompt = dict(" in text:
         assert len(text.splitlines()) <= 15
         assert "model = dict(" not in text
+
+
+METHODS = [name for name in CONFIGS if Path(name).parts[1] in cards()]
+
+
+@pytest.mark.parametrize("config", METHODS)
+def test_a_method_and_a_pair_are_two_things(config):
+    """A method's config has two statements: whose pair it is, and what is taught."""
+    statements = ast.parse((ROOT / config).read_text()).body[1:]
+    assert [node.targets[0].id for node in statements] == ["_base_", "pair"]
+    said = {keyword.arg for keyword in statements[1].value.keywords}
+    assert said <= {"losses", "inherit"}
 
 
 @pytest.mark.parametrize("config", CONFIGS)

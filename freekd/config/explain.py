@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import re
 import traceback
 from typing import Any, Iterator, List, Optional, Tuple
 
@@ -67,7 +68,10 @@ def _origin(error: BaseException) -> Tuple[BaseException, List[str]]:
     builders = []
     inner = error.__context__
     while inner is not None and type(inner) is type(error) and _text(error).endswith(str(inner)):
-        builders.append(_text(error).split(":")[0])
+        before = _text(error)[: len(_text(error)) - len(str(inner))]
+        if re.fullmatch(r"\w+: ", before) is None:  # more than a class's name: it says more
+            break
+        builders.append(before[:-2])
         error, inner = inner, inner.__context__
     return error, builders
 

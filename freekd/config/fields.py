@@ -102,7 +102,8 @@ def model(value: Any, key: str) -> None:
     if isinstance(value, Mapping) and value:
         return
     if not isinstance(value, str) or not value.strip():
-        raise refuse(key, "a config path, 'mmdet::...' or 'mmseg::...', or a model dict", value)
+        stock = "'mmdet::...', 'mmseg::...', 'mmcls::...'"
+        raise refuse(key, f"a config path, a stock one ({stock}), or a model dict", value)
 
 
 def taps(value: Any, key: str) -> None:

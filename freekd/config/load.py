@@ -6,6 +6,7 @@ from typing import Any, Dict, Optional, Tuple
 
 import mmcv
 
+from freekd import compat
 from freekd.config import short, stock_hooks, top_keys
 from freekd.config.errors import ConfigError
 from freekd.config.explain import building
@@ -34,6 +35,8 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
             :func:`freekd.config.short.expand`.
     """
     cfg, late = read(path, options)
+    if cfg.get("custom_imports"):
+        compat.apply()  # modules of the user's import the 2022-era stack
     try:
         import_modules(cfg.get("custom_imports"), path)
     except ConfigFileError as error:
@@ -74,7 +77,7 @@ def read(path: str, options: Optional[Dict[str, Any]] = None) -> Tuple[Any, Dict
         first = key.split(".")[0]
         known = [*cfg.keys(), *_OPTIONAL_KEYS]
         if first not in known:
-            near = difflib.get_close_matches(first, known, n=3)
+            near = difflib.get_close_matches(first, dict.fromkeys(known), n=3)
             raise ConfigError(
                 f"--cfg-options {key}: expected a key of {path}, but it has no '{first}'. "
                 f"Nearest: {', '.join(near) or 'none'}. Correct the name."
@@ -153,6 +156,6 @@ def default_work_dir(path: str) -> str:
     >>> default_work_dir("/home/me/my_config.py")
     'work_dirs/my_config'
     """
-    parts = list(Path(path).with_suffix("").parts)
-    inside = len(parts) - parts[::-1].index("configs") if "configs" in parts else len(parts) - 1
-    return str(Path("work_dirs", *parts[inside:]))
+    *folders, name = Path(path).with_suffix("").parts
+    inside = folders[::-1].index("configs") if "configs" in folders else 0
+    return str(Path("work_dirs", *folders[len(folders) - inside :], name))

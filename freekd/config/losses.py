@@ -4,16 +4,25 @@ import difflib
 import inspect
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
 
+from freekd.checks import check_align_module
 from freekd.config import fields
 from freekd.config.errors import ConfigError
 from freekd.losses import Card, cards
+
+
+def _align_module(value: Any, key: str) -> None:
+    try:
+        check_align_module(key, value)
+    except ValueError as error:
+        raise ConfigError(f"{error}. Correct it.") from error
+
 
 # what every entry may say, beside the options of its loss
 ROUTING: Dict[str, fields.Check] = dict(
     type=fields.text,
     module=fields.optional(fields.taps),
     resize=fields.optional(fields.flag),
-    align_module=fields.optional(fields.mapping),
+    align_module=fields.optional(_align_module),
 )
 OF_MAPS: Dict[str, fields.Check] = dict(
     channels=fields.optional(fields.channels),
@@ -111,7 +120,7 @@ def read_entry(label: str, options: Any, key: str, task: Optional[str]) -> Entry
             f"this pair does {task}. Remove the entry ({key}=None)."
         )
     routing = [name for name in ROUTING if name in options]
-    routing += [name for name in OF_MAPS if name in options and "num_levels" in parameters]
+    routing += [name for name in _of_maps(parameters) if name in options]
     own = {k: v for k, v in options.items() if k not in routing}
     _check_arguments(own, taken, kind, key)
     return Entry(
@@ -151,15 +160,20 @@ def card_of_entry(label: str, options: Any, key: str) -> Optional[Card]:
     )
 
 
+def _of_maps(parameters: Mapping[str, Any]) -> Sequence[str]:
+    """The keys of the maps, which a loss has that is told their number."""
+    return [*OF_MAPS] if "num_levels" in parameters else []
+
+
 def _check_arguments(own: Mapping[str, Any], taken: Any, kind: str, key: str) -> None:
     parameters = inspect.signature(taken).parameters
     if hasattr(taken, "check_options"):  # what the class itself knows of them
         try:
             taken.check_options(own, key)
         except (ValueError, ImportError) as error:
-            raise ConfigError(f"{error}. Correct it.") from error
+            raise ConfigError(f"{str(error).rstrip('.')}. Correct it.") from error
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        known = [*parameters, *ROUTING]
+        known = [*dict.fromkeys([*parameters, *ROUTING, *_of_maps(parameters)])]
         check_names(own, known, key, f"{kind} has ")
     for option, value in own.items():
         if option in parameters:

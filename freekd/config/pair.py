@@ -5,7 +5,7 @@ entry for each term, by the name of a method or of a registered loss. Everything
 the two models.
 """
 
-from typing import Any, Dict, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from mmcv import ConfigDict
 
@@ -108,30 +108,64 @@ def distill(pair: Pair) -> ConfigDict:
 
 def _component(pair: Pair, entry: Entry) -> Dict[str, Any]:
     """One entry of ``losses`` in the distiller's form."""
-    module = entry.module
-    if module is None:
-        module = (pair.module if entry.compares_maps else None) or entry.default_module
-    if module is None:
-        raise ConfigError(
-            f"{entry.key}.module: expected the path of the tapped module, or a dict with student "
-            "and teacher, got none. Add it."
-        )
-    student, teacher = fields.sides(module)
-    if isinstance(student, Mapping) and not getattr(entry.taken, "named_taps", False):
-        raise ConfigError(
-            f"{entry.key}.module: {entry.kind} compares what one module gives, got the named taps "
-            f"{dict(student)}. Give one path, or an entry for each."
-        )
+    student, teacher = _taps(pair, entry)
+    named = isinstance(student, Mapping)
+    _check_taps(entry, student)
     told: Dict[str, Any] = {}
     if entry.takes_maps:
         told = _told(pair, entry, student, teacher)
     component = dict(student_module=student, teacher_module=teacher, losses=[entry.loss(told)])
-    resize = pair.resize if entry.resize is None else entry.resize
-    if resize or entry.compares_maps:
+    resize = entry.resize
+    if resize is None and entry.compares_maps and not named:
+        resize = pair.resize
+    if resize is not None:
         component["resize"] = resize
     if entry.align_module is not None:
         component["align_module"] = entry.align_module
     return component
+
+
+def _taps(pair: Pair, entry: Entry) -> Tuple[Any, Any]:
+    """The taps in student and teacher: the entry's own, else the pair's, else the card's."""
+    module = entry.module
+    if module is None and entry.compares_maps:
+        module = pair.module
+    if module is not None:
+        return fields.sides(module)
+    if entry.default_module is None:
+        raise ConfigError(
+            f"{entry.key}.module: expected the path of the tapped module, or a dict with student "
+            "and teacher, got none. Add it."
+        )
+    sides = []  # a card may give a word, such as logits, whose path differs by model
+    for side, who in zip(fields.sides(entry.default_module), ("student", "teacher")):
+        model = read_model_at(getattr(pair, who), f"pair.{who}")
+        task = tasks.of_model(model) or tasks.every()[0]
+        named = isinstance(side, Mapping)
+        paths = {name: task.tap(path, model) for name, path in side.items()} if named else {}
+        sides.append(paths if named else task.tap(side, model))
+    return sides[0], sides[1]
+
+
+def _check_taps(entry: Entry, student: Any) -> None:
+    """One path or named ones, as the loss takes them."""
+    named = isinstance(student, Mapping)
+    if named and not getattr(entry.taken, "named_taps", False):
+        raise ConfigError(
+            f"{entry.key}.module: {entry.kind} compares what one module gives, got the named taps "
+            f"{dict(student)}. Give one path, or an entry for each."
+        )
+    if getattr(entry.taken, "named_taps", False) and not named:
+        raise ConfigError(
+            f"{entry.key}.module: {entry.kind} takes named taps, a dict from their names to paths, "
+            f"got {student!r}. Write module=dict(name='path', ...)."
+        )
+    for option in ("resize", "align_module"):
+        if named and getattr(entry, option):
+            raise ConfigError(
+                f"{entry.key}.{option}: {entry.kind} gets its named taps as they are, and aligns "
+                "them by itself. Remove the key."
+            )
 
 
 def _told(pair: Pair, entry: Entry, student: Any, teacher: Any) -> Dict[str, Any]:

@@ -11,6 +11,7 @@ from freekd.frequency import build_transform
 from freekd.frequency.transform import TransformLike, refuse_old
 from freekd.gates import GATES
 from freekd.prompts.spec import MOST_PROMPTS, GateLike
+from freekd.state_dict import MIN_SHARE
 
 
 class Prompt(NamedTuple):
@@ -35,7 +36,7 @@ class Prompt(NamedTuple):
     dissimilarity_weight: float = 1.0
     channels: Any = None
     num_levels: Optional[int] = None
-    min_share: float = 0.95
+    min_share: float = MIN_SHARE
     class_map: Optional[str] = None
     without_losses: Sequence[str] = ()
 

@@ -183,7 +183,8 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
         log = outputs["log_vars"]
         task = sum(v for k, v in log.items() if k.startswith("student.") and "loss" in k)
         for name in [name for name in log if name.startswith("distiller.")]:
-            short = name[len("distiller.") :].replace("loss_", "").rsplit(".", 1)[0]
+            short = name[len("distiller.") :].rsplit(".", 1)[0]
+            short = short[len("loss_") :] if short.startswith("loss_") else short
             ratio = log[name] / task if task else float("nan")
             log[f"ratio.{short}"] = log.get(f"ratio.{short}", 0.0) + ratio
         return outputs

@@ -1,7 +1,7 @@
 """One loss on what its taps gave: before training on a blank image, and in each step."""
 
 import inspect
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -105,8 +105,8 @@ def _check_plain(s_out: Any, t_out: Any, component: Any, where: str) -> List[str
         came = s_shape
         if len(s_shape) == len(t_shape) == 4 and component.get("resize", False):
             came = came[:2] + t_shape[2:]
-        if len(s_shape) == len(t_shape) and "align_module" in component:
-            came = came[:1] + t_shape[1:2] + came[2:]
+        if component.get("align_module") is not None:
+            came = _after_align(came, component, where)
         if came != t_shape:
             raise FeatureError(
                 f"{where}: {component.student_module!r} gives {s_shape}, the teacher's "
@@ -119,6 +119,18 @@ def _check_plain(s_out: Any, t_out: Any, component: Any, where: str) -> List[str
                 )
             )
     return [f"{s} {t}" for s, t in pairs]
+
+
+def _after_align(shape: Tuple[int, ...], component: Any, where: str) -> Tuple[int, ...]:
+    """The shape that ``align_module`` makes of ``shape``."""
+    align = component["align_module"]
+    axis = 1 if align["type"] == "conv2d" else len(shape) - 1
+    if not axis < len(shape) or shape[axis] != align["student_channels"]:
+        raise FeatureError(
+            f"{where}.align_module: student_channels={align['student_channels']}, but "
+            f"{component.student_module!r} gives {shape}"
+        )
+    return (*shape[:axis], align["teacher_channels"], *shape[axis + 1 :])
 
 
 def apply_loss(
@@ -208,6 +220,8 @@ def _call(loss: nn.Module, student: Any, teacher: Any, step: Optional[Step]) -> 
     result: Tensor = (
         loss(student, teacher, step=step) if takes_step(loss) else loss(student, teacher)
     )
+    if not torch.is_tensor(result):  # MMRazor would not sum what is in a dict
+        raise TypeError(f"forward must give a tensor, the loss; it gives a {type(result).__name__}")
     return result
 
 

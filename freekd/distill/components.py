@@ -5,6 +5,7 @@ from typing import Any, List, Mapping, Sequence, Union
 from mmcv import ConfigDict
 from torch import nn
 
+from freekd.checks import check_align_module, check_weight
 from freekd.distill.run.partial import PartialRun, roi_stage, why_no_rois
 
 Paths = Union[str, Mapping[str, str]]
@@ -46,6 +47,8 @@ def check_components(components: Any) -> List[ConfigDict]:
                     f"{where}.losses: two losses are named {name!r}; each needs its own name"
                 )
             names.add(name)
+        if component.get("align_module") is not None:
+            check_align_module(f"{where}.align_module", component["align_module"])
         _check_paths(component, where)
         checked.append(ConfigDict(component))
     return checked
@@ -66,6 +69,12 @@ def _check_paths(component: Mapping[str, Any], where: str) -> None:
         raise ValueError(
             f"{where}: student_module names the taps {names[0]}, teacher_module {names[1]}; they "
             "must be the same"
+        )
+    useless = [key for key in ("align_module", "resize") if component.get(key)]
+    if names[0] is not None and useless:
+        raise ValueError(
+            f"{where}: {useless} are for one tap; a loss gets its named taps as they are, and "
+            "aligns them by itself. Remove them"
         )
 
 
@@ -151,3 +160,19 @@ def check_named(module: nn.Module, loss: Any, component: Any, index: int) -> Non
             "taps: student_module and teacher_module must be dicts, got "
             f"{component['student_module']!r}"
         )
+
+
+def task_scale_of(loss: nn.Module) -> float:
+    """By what a loss wants the student's own losses multiplied; 1 where it does not say.
+
+    Raises:
+        ValueError: it is no finite number of at least 0, or the property that gives it fails.
+    """
+    try:
+        scale = loss.task_scale
+    except AttributeError as error:
+        if hasattr(type(loss), "task_scale"):  # a property that asks for what is not there
+            raise ValueError(f"{type(loss).__name__}.task_scale cannot be read") from error
+        return 1.0
+    check_weight(f"{type(loss).__name__}.task_scale", scale)
+    return float(scale)  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from freekd.distill.components import (
     check_roi_head,
     check_same_images,
     taps_of,
+    task_scale_of,
 )
 from freekd.distill.run.dry_run import dry_run
 from freekd.distill.run.partial import PartialRun, Proposals
@@ -124,6 +125,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
                 options = {key: value for key, value in loss.items() if key != "name"}
                 self.losses[loss.name] = build_loss(options)
                 check_named(self.losses[loss.name], loss, component, i)
+                task_scale_of(self.losses[loss.name])
 
     def _load_from_state_dict(
         self, state_dict: Dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
@@ -281,7 +283,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             with left_out(self.teacher, [need.head for need in lacking]):
                 return super().exec_teacher_forward(data)
         self.reset_ctx_teacher_mode(True)
-        return self.teacher_run.features(data["img"], data["img_metas"])
+        return self.teacher_run.features(data["img"], data.get("img_metas", ()))
 
     def compute_distill_loss(self, data: Optional[Dict[str, Any]] = None) -> Dict[str, Tensor]:
         """Each term by name, after teacher and student have run.
@@ -312,7 +314,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         """By what the student's own losses are multiplied: 1, unless a loss says otherwise."""
         scale = 1.0
         for loss in self.losses.values():
-            scale *= getattr(loss, "task_scale", 1.0)
+            scale *= task_scale_of(loss)
         return scale
 
     def forget(self) -> None:

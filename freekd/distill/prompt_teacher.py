@@ -21,6 +21,7 @@ from freekd.frequency.transform import TransformLike, refuses_old
 from freekd.prompts.file import fingerprint
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.spec import GateLike, PromptSpec
+from freekd.state_dict import MIN_SHARE
 
 _TRAINED = 10**6  # an epoch after any warm-up: TOOD's first ones assign boxes in another way
 
@@ -66,7 +67,7 @@ class FrequencyPromptTeacher(BaseArchitecture):
         transform: TransformLike = "haar",
         granularity: str = "band",
         gate: GateLike = "position",
-        min_share: float = 0.95,
+        min_share: float = MIN_SHARE,
         without_losses: Sequence[str] = (),
         init_cfg: Optional[Dict[str, Any]] = None,
     ) -> None:

@@ -78,7 +78,10 @@ def _naming(loss: str, where: str) -> Iterator[None]:
         yield
     except FeatureError:
         raise
-    except (ValueError, TypeError, IndexError, AssertionError, RuntimeError) as error:
+    except (
+        ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
+        ValueError,
+    ) as error:  # fmt: skip
         if isinstance(error, getattr(torch, "OutOfMemoryError", ())):
             raise
         raise FeatureError(

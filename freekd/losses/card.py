@@ -63,6 +63,8 @@ class Card(NamedTuple):
         paper: authors' short title, venue and link.
         tasks: which it is made for: ``det``, ``seg``, ``cls``.
         taps: task -> the default of ``module`` in its entry; a task that is not here needs one.
+            A word that the task knows stands for a path that differs by model: ``logits``, the
+            classifier layer of image classification (:meth:`freekd.tasks.base.Task.tap`).
         defaults: options that differ from the class's own defaults.
         needs: what it needs beyond the taps, in words: ``prompts``, ``labels``.
         maps: whether it compares feature maps, so that ``pair.module`` is its tap.

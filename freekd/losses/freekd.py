@@ -25,7 +25,15 @@ from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.spec import MOST_PROMPTS, GateLike, expand_channels
 from freekd.widen import wide_dtype
 
-from .align import NORMALIZATIONS, Feats, aligned_levels, build_align, check_levels, standardize
+from .align import (
+    ALIGNMENTS,
+    NORMALIZATIONS,
+    Feats,
+    aligned_levels,
+    build_align,
+    check_levels,
+    standardize,
+)
 from .card import Bundled, Card, Published
 
 
@@ -156,6 +164,21 @@ def _band_weights(
     return out
 
 
+CHOICES: Dict[str, Sequence[object]] = dict(
+    granularity=(None, *GRANULARITIES),
+    bands=BAND_CHOICES,
+    align=ALIGNMENTS,
+    normalize=NORMALIZATIONS,
+    distance=DISTANCES,
+)
+
+
+def check_prompts(key: str, value: object) -> None:
+    """Raise ValueError, naming the key, unless ``value`` is a path or None."""
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ValueError(f"{key} must be the path of a file, or None, got {value!r}")
+
+
 class FreeKDLoss(HoldsFrozen):
     """sum over levels and bands k of mean( omega^r (1/T) sum_i sigma(M_k,i) |a_k - b_k| ), Eq. 13.
 
@@ -193,12 +216,18 @@ class FreeKDLoss(HoldsFrozen):
 
     @staticmethod
     def check_options(options: Mapping[str, Any], key: str) -> None:
-        """What a config says of components, by their config keys; and version 0.1's keys.
+        """What a config says, by its config keys; and version 0.1's keys.
 
         Raises:
             ValueError: with the key, and the new spelling of an old one.
         """
         refuse_old(options, f"{key}.")
+        check_prompts(f"{key}.prompts", options.get("prompts"))
+        if options.get("num_prompts") is not None:
+            check_integer(f"{key}.num_prompts", options["num_prompts"], MOST_PROMPTS)
+        for name, choices in CHOICES.items():
+            if name in options:
+                check_choice(f"{key}.{name}", options[name], choices)
         if options.get("transform") is not None:
             build_transform(options["transform"], f"{key}.transform")
         if options.get("gate") not in (None, "auto"):
@@ -226,8 +255,7 @@ class FreeKDLoss(HoldsFrozen):
         check_channels("teacher_channels", teacher_channels)
         check_integer("num_levels", num_levels, 64)
         check_weight("loss_weight", loss_weight)
-        if prompts is not None and (not isinstance(prompts, str) or not prompts):
-            raise ValueError(f"prompts must be the path of a file, or None, got {prompts!r}")
+        check_prompts("prompts", prompts)
         check_choice("bands", bands, BAND_CHOICES)
         check_choice("normalize", normalize, NORMALIZATIONS)
         check_choice("distance", distance, DISTANCES)

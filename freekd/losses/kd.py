@@ -127,7 +127,7 @@ CARD = Card(
     module=KDLoss,
     paper="Distilling the Knowledge in a Neural Network, 2015, https://arxiv.org/abs/1503.02531",
     tasks=("cls",),
-    taps=dict(cls="head.fc"),
+    taps=dict(cls="logits"),
     maps=False,
     weight="alpha",
     golden=golden,

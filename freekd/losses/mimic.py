@@ -1,15 +1,15 @@
 """``FeatureMSELoss``: the spatial term that the release's configs set beside FreeKD."""
 
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
-from freekd.checks import check_channels, check_integer, check_weight
+from freekd.checks import check_channels, check_choice, check_integer, check_weight
 from freekd.prompts.spec import expand_channels
 from freekd.widen import widened
 
-from .align import Feats, aligned_levels, build_align, check_levels
+from .align import ALIGNMENTS, Feats, aligned_levels, build_align, check_levels
 from .card import Card
 
 
@@ -33,6 +33,12 @@ class FeatureMSELoss(nn.Module):
 
     takes_levels = True
     widens = True  # takes low precision as it comes, as FreeKDLoss
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any], key: str) -> None:
+        """What a config says, by its config keys; raises ValueError."""
+        if "align" in options:
+            check_choice(f"{key}.align", options["align"], ALIGNMENTS)
 
     def __init__(
         self,

@@ -5,7 +5,6 @@ from typing import Dict
 from freekd.losses import Bundled, cards
 
 BASELINE = "baseline"
-DETECTION = "digits.py"  # how the configs of the bundled detection task end
 
 
 def rows() -> Dict[str, Bundled]:

@@ -100,9 +100,10 @@ def find_config(reference: str, key: str) -> str:
     for candidate in (reference, os.path.join(root, reference)):
         if os.path.isfile(candidate):
             return candidate
+    places = " or from ".join(dict.fromkeys([os.getcwd(), root]))
     raise FileNotFoundError(
-        f"{key}={reference!r}: no such config file, neither from {os.getcwd()} nor from {root}; a "
-        f"stock config is named {_forms()}"
+        f"{key}={reference!r}: no such config file from {places}; a stock config is named "
+        f"{_forms()}"
     )
 
 

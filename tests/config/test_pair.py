@@ -196,6 +196,23 @@ def test_what_a_run_can_write_down(tmp_path):
         (dict(regression=dict(module="a", loss_weight=[1])), ["regression.loss_weight", "number"]),
         (dict(regression=dict(module="a", reduction=1)), ["regression.reduction", "'mean'"]),
         (dict(regression=dict(module="a", beta=0)), ["regression.beta", "more than 0"]),
+        (dict(freekd=dict(bands="hihg")), ["pair.losses.freekd.bands='hihg'", "'high'"]),
+        (dict(freekd=dict(normalize="batch")), ["pair.losses.freekd.normalize='batch'"]),
+        (dict(freekd=dict(num_prompts=True)), ["pair.losses.freekd.num_prompts", "integer"]),
+        (dict(freekd=dict(prompts=5)), ["pair.losses.freekd.prompts", "path"]),
+        (dict(freekd=dict(transform=dict(levels=2))), ["freekd.transform", "such as 'haar'"]),
+        (dict(freekd=dict(wavelet="db2")), ["instead. Correct it."]),
+        (dict(freekd=dict(chanels=8)), ["chanels -> channels"]),
+        (dict(mimic=dict(align="conv")), ["pair.losses.mimic.align='conv'"]),
+        (dict(cwd=dict(align_module=dict(type="conv2d"))), ["cwd.align_module", "'linear'"]),
+        (
+            dict(
+                cwd=dict(
+                    align_module=dict(type="conv2d", student_channels="8", teacher_channels=8)
+                )
+            ),
+            ["pair.losses.cwd.align_module.student_channels", "'8'"],
+        ),
         (dict(kd=dict(alpha=0.5)), ["pair.losses.kd", "made for the tasks cls", "det"]),
         (dict(freekd=None), ["pair.losses", "at least one entry", "The methods are"]),
         ({}, ["pair.losses", "at least one entry"]),
@@ -239,13 +256,46 @@ def test_losses_that_cannot_be(tmp_path, losses, words):
             ),
             ["cwd=dict(type='ChannelWiseDivergence', module='neck', tau=1)"],
         ),
-        (dict(regression=3, components="a"), ["['regression', 'components']", "version 0.1"]),
+        (dict(regression=3, components="a"), ["['regression', 'components']", "Remove them"]),
+        (
+            dict(prompts=None, freekd=dict(type="ChannelWiseDivergence", tau=1)),
+            ["losses=dict(cwd=dict(tau=1))"],
+        ),
+        (
+            dict(losses=dict(freekd={}), freekd=dict(type="ChannelWiseDivergence", tau=1)),
+            ["losses=dict(cwd=dict(tau=1), freekd=None)"],
+        ),
+        (
+            dict(freekd=dict(type="mmdet.L1Loss"), module="backbone.layer2"),
+            ["freekd_term=dict(type='mmdet.L1Loss', module='backbone.layer2')"],
+        ),
+        (dict(regression=dict(module="a")), ["losses=dict(regression=dict(module='a'))"]),
+        (
+            dict(
+                components=[
+                    dict(
+                        student_module="neck",
+                        teacher_module="neck",
+                        losses=[dict(type="FreeKDLoss", name="loss-b", dwt_levels=2)],
+                    )
+                ]
+            ),
+            ["loss_b=dict(type='FreeKDLoss', module='neck', transform=dict(type='haar', levels=2"],
+        ),
     ],
 )
 def test_keys_of_version_01_say_their_new_spelling(tmp_path, old, new):
     with pytest.raises(ConfigError) as error:
         load_pair(tmp_path, pair={**PAIR, "losses": None, **old})
     assert all(word in str(error.value) for word in new), str(error.value)
+
+
+def test_resize_of_the_pair_is_for_its_maps(tmp_path):
+    """What a head's last layer gives is never resized by it."""
+    losses = dict(mimic={}, regression=dict(module="rpn_head.rpn_reg"))
+    pair = dict(with_losses(**losses), resize=True)
+    components = load_pair(tmp_path, pair=pair).algorithm.distiller.components
+    assert [component.get("resize") for component in components] == [True, None]
 
 
 def test_the_new_spelling_is_taken_as_it_is_printed(tmp_path):
@@ -297,6 +347,19 @@ def test_whose_module_counts(tmp_path):
     assert second.losses[0].teacher_channels == 256
     pair = dict(PAIR, losses=dict(freekd={}))
     assert load_pair(tmp_path, pair=pair).algorithm.distiller.components[0].teacher_module == "neck"
+
+
+def test_a_cards_word_is_a_path_that_differs_by_model(tmp_path):
+    """Class logits: the classifier layer of a CNN's head, and of a transformer's."""
+    pair = dict(
+        teacher="mmcls::deit/deit-base_pt-16xb64_in1k.py",
+        student="mmcls::resnet/resnet18_8xb32_in1k.py",
+        losses=dict(kd={}),
+    )
+    algorithm = load_pair(tmp_path, pair=pair).algorithm
+    (component,) = algorithm.distiller.components
+    assert algorithm.architecture.type == "MMClsArchitecture"
+    assert (component.student_module, component.teacher_module) == ("head.fc", "head.layers.head")
 
 
 def test_an_entry_is_changed_and_removed_by_options(tmp_path):
