@@ -19,8 +19,8 @@ def check_config(cfg: Any, splits: Tuple[str, ...] = ("train",)) -> str:
         came = "both" if given else "neither"
         raise ConfigError(
             "Expected exactly one of the config keys 'model' (a plain model of a host) and "
-            f"'algorithm' (mmrazor: prompts or distillation; 'pair' and 'prompt' become one), found "
-            f"{came}. Remove one with model=None or add the missing one."
+            "'algorithm' (mmrazor: prompts or distillation; 'pair' and 'prompt' become one), "
+            f"found {came}. Remove one with model=None or add the missing one."
         )
     if cfg.get("data") is None:
         raise ConfigError(

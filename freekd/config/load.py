@@ -155,6 +155,8 @@ def default_work_dir(path: str) -> str:
     'work_dirs/freekd/retinanet_r34_r18_digits'
     >>> default_work_dir("/home/me/my_config.py")
     'work_dirs/my_config'
+    >>> default_work_dir("configs.py")
+    'work_dirs/configs'
     """
     *folders, name = Path(path).with_suffix("").parts
     inside = folders[::-1].index("configs") if "configs" in folders else 0

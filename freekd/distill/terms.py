@@ -26,17 +26,18 @@ def distillation_terms(distiller: Any, step: Optional[Step]) -> Dict[str, Tensor
     terms: Dict[str, Tensor] = {}
     numbered = list(enumerate(distiller.taps))
     for i, component in enumerate(distiller.components):
+        where = f"distiller.components[{i}]"
         taps = [tap for _, tap in numbered if tap.component == i]
         calls = [_calls(distiller, n, tap) for n, tap in numbered if tap.component == i]
         if len({len(each) for each in calls}) > 1:
             counts = {tap.tap: len(each) for tap, each in zip(taps, calls)}
             raise RuntimeError(
-                f"{taps[0].where}: the named taps must run equally often in a step, they ran "
+                f"{where}: the named taps must run equally often in a step, they ran "
                 f"{counts} times. Tap modules that run once"
             )
         for call, each in enumerate(zip(*calls)):
             for loss in component.losses:
-                with _naming(loss.name, taps[0].where):
+                with _naming(loss.name, where):
                     terms[f"{loss.name}.{call}"] = _term(distiller, loss, i, taps, each, step)
     return terms
 

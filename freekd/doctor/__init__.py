@@ -26,7 +26,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     from mmcv.utils import get_logger
 
     from freekd.config import load
-    from freekd.engine import launch
+    from freekd.engine import friendly, launch
     from freekd.fileio import atomic_write_text
 
     args = cli.doctor(argv)
@@ -36,7 +36,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     root.setLevel(logging.ERROR)  # the report says it better
     code, report = 1, Report("")
     try:
-        with launch.friendly_errors() as outcome:
+        with friendly.friendly_errors() as outcome:
             try:
                 cfg = load.load_config(args.config, cli.cfg_options(args))
                 cfg.device = launch.choose_device(args.device or cfg.get("device"))
@@ -159,6 +159,7 @@ def prepare(cfg: Any) -> Subject:
         datasets,
         launch,
         load_from,
+        loader_options,
         metrics,
         optimizers,
         precision,
@@ -180,7 +181,7 @@ def prepare(cfg: Any) -> Subject:
     build.init_weights(model, cfg)
     if cfg.device == "cpu":
         compat.plain_batch_norm(model)
-    options = datasets.train_loader_options(cfg, task)
+    options = loader_options.train_loader_options(cfg, task)
     options["workers_per_gpu"] = 0  # the batches are the same
     loader = data.build_train_loader(dataset, seed=cfg.seed, by_epoch=by_epoch, **options)
     if validates:

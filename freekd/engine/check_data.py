@@ -92,7 +92,7 @@ def check_ready(model: torch.nn.Module, dataset: Any, seed: int) -> None:
     """
     from freekd.config.explain import building
     from freekd.distill.annotations import check_annotations
-    from freekd.engine.data import temporary_seed
+    from freekd.engine.seeds import temporary_seed
 
     with building("data.train: its first image cannot be loaded"), temporary_seed(seed):
         sample = dataset[0]

@@ -5,7 +5,7 @@ from typing import Any, Iterator
 
 from freekd.config.errors import ConfigError
 from freekd.config.explain import explained
-from freekd.engine.launch import HELPFUL, LOST
+from freekd.engine.friendly import HELPFUL, LOST
 
 
 @contextlib.contextmanager
@@ -14,7 +14,7 @@ def first_step(runner: Any) -> Iterator[None]:
 
     Only there do many parts say that they do not fit: a loss that wants boxes and gets maps, a head
     without its ``train_cfg``. What is raised later is no matter of the config and stays as it is;
-    so does what :func:`freekd.engine.launch.friendly_errors` has words for.
+    so does what :func:`freekd.engine.friendly.friendly_errors` has words for.
 
     Args:
         runner: mmcv's, before ``run``.

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from mmcv.runner import HOOKS, Hook, get_dist_info
 
-from freekd.engine.data import derive_seed
+from freekd.engine.seeds import derive_seed
 from freekd.fileio import atomic_write_text
 from freekd.prompts.file import describe
 

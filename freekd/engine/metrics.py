@@ -101,7 +101,7 @@ def check(
 
 def _check_sample(dataset: Any, seed: int, key: str) -> None:
     from freekd.config.explain import building
-    from freekd.engine.data import temporary_seed
+    from freekd.engine.seeds import temporary_seed
 
     with building(f"{key}: its first image cannot be loaded"), temporary_seed(seed):
         sample = dataset[0]

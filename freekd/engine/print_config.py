@@ -57,10 +57,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     from mmcv import Config
 
     from freekd.config import load
-    from freekd.engine import launch
+    from freekd.engine import friendly
 
     args = cli.print_config(argv)
-    with launch.friendly_errors() as outcome:
+    with friendly.friendly_errors() as outcome:
         cfg = load.load_config(args.config, cli.cfg_options(args))
         if not args.short:
             cfg = resolved(cfg)

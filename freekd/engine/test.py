@@ -23,11 +23,11 @@ def main(argv: Optional[List[str]] = None) -> int:
     compat.hide_gpus_if_asked(sys.argv[1:] if argv is None else argv)
     compat.apply()
     from freekd.config import load
-    from freekd.engine import launch
+    from freekd.engine import friendly, launch
 
     args = cli.test(argv)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    with launch.friendly_errors() as outcome, launch.process_group(args.launcher) as distributed:
+    with friendly.friendly_errors() as outcome, launch.process_group(args.launcher) as distributed:
         cfg = load.load_config(args.config, cli.cfg_options(args))
         cfg.device = launch.choose_device(args.device or cfg.get("device"))
         test(

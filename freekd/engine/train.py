@@ -22,11 +22,11 @@ def main(argv: Optional[List[str]] = None) -> int:
     compat.hide_gpus_if_asked(sys.argv[1:] if argv is None else argv)
     compat.apply()
     from freekd.config import load
-    from freekd.engine import launch
+    from freekd.engine import friendly, launch
 
     args = cli.train(argv)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    with launch.friendly_errors() as outcome, launch.process_group(args.launcher) as distributed:
+    with friendly.friendly_errors() as outcome, launch.process_group(args.launcher) as distributed:
         cfg = load.load_config(args.config, cli.cfg_options(args))
         cfg.work_dir = cfg.get("work_dir") or load.default_work_dir(args.config)
         if args.student_only:
@@ -81,6 +81,7 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
         hooks,
         launch,
         load_from,
+        loader_options,
         optimizers,
         resuming,
     )
@@ -95,7 +96,7 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
     )
     if rank == 0:
         remove_stale_temp_files(cfg.work_dir)
-    loader_cfg = datasets.train_loader_options(cfg, task)
+    loader_cfg = loader_options.train_loader_options(cfg, task)
     earlier = resuming.find_earlier_run(cfg, by_epoch, logger)
     if cfg.get("seed") is None and earlier is not None:
         cfg.seed = earlier.meta.get("seed")

@@ -10,7 +10,7 @@ compat.apply()
 from freekd.config import checks
 from freekd.config.checks import check_config, check_schedule
 from freekd.config.load import ConfigError, load_config
-from freekd.engine import build, datasets, launch
+from freekd.engine import build, datasets, friendly, launch
 from freekd.engine.optimizers import build_optimizer
 from freekd.engine.train import main
 
@@ -141,10 +141,10 @@ def test_errors_are_one_line_for_the_user(tiny, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("FREEKD_DEBUG", "1")
     with pytest.raises(ConfigError):
         main([config, "--work-dir", str(tmp_path)])
-    with launch.friendly_errors() as outcome:
+    with friendly.friendly_errors() as outcome:
         raise KeyboardInterrupt
     assert outcome.code == 130 and "--auto-resume" in capsys.readouterr().err
-    with pytest.raises(ZeroDivisionError), launch.friendly_errors():
+    with pytest.raises(ZeroDivisionError), friendly.friendly_errors():
         _ = 1 / 0
 
 

@@ -14,6 +14,7 @@ from freekd.config import explain
 from freekd.config.errors import ConfigError
 from freekd.config.explain import explained
 from freekd.engine.first_step import first_step
+from freekd.zoo.stock import read_model
 
 
 def said(function):
@@ -151,3 +152,12 @@ def test_a_remedy_that_was_added_on_the_way_stays():
         except FileNotFoundError as outer:
             text = explained(outer)
     assert text == "FreeKDLoss: no file x.pth. Make it by: python tools/train.py"
+
+
+def test_a_name_with_a_colon_is_no_class_that_was_built():
+    """pair.teacher='mmdet::...' once came twice, the first time cut at its colon."""
+    with pytest.raises(ConfigError) as error, explain.building("pair.teacher"):
+        read_model("mmdet::retinanet/retinanet_r10_fpn_2x_coco.py", "pair.teacher")
+    text = str(error.value)
+    assert text.startswith("pair.teacher (StockConfigError): pair.teacher='mmdet::retinanet/")
+    assert text.count("retinanet_r10_fpn") == 1

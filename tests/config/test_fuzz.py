@@ -19,10 +19,7 @@ from freekd import compat
 compat.apply()
 
 from freekd.config import checks, load
-from freekd.engine import (
-    build,
-    launch,
-)
+from freekd.engine import build, friendly
 from freekd.engine.train import train
 
 
@@ -206,7 +203,7 @@ def holds(path, chosen=None, work_dir=None):
         cfg.update(work_dir=str(work_dir), device="cpu", seed=0)
         train(cfg, validate=False)
         return True
-    except launch.HELPFUL + (FloatingPointError,) as error:
+    except friendly.HELPFUL + (FloatingPointError,) as error:
         assert len(str(error)) > 20, repr(error)
         return False
 

@@ -207,9 +207,7 @@ def test_what_a_run_can_write_down(tmp_path):
         (dict(cwd=dict(align_module=dict(type="conv2d"))), ["cwd.align_module", "'linear'"]),
         (
             dict(
-                cwd=dict(
-                    align_module=dict(type="conv2d", student_channels="8", teacher_channels=8)
-                )
+                cwd=dict(align_module=dict(type="conv2d", student_channels="8", teacher_channels=8))
             ),
             ["pair.losses.cwd.align_module.student_channels", "'8'"],
         ),
@@ -766,3 +764,22 @@ def test_two_processes_agree_on_a_download(tmp_path, cache):
         assert all(text.strip().endswith("shared/checkpoints/a-0123abcd.pth") for text, _ in out)
     else:
         assert all("process 1 does not see the file" in text for text, _ in out)
+
+
+def test_a_module_of_ones_own_may_import_mmrazor(tmp_path):
+    """In a process where nothing has patched the stack yet, as in a notebook."""
+    (tmp_path / "own_loss_of_mine.py").write_text(
+        "from mmrazor.models.builder import LOSSES\nfrom torch import nn\n\n\n"
+        "@LOSSES.register_module()\nclass OwnOfMine(nn.Module):\n    pass\n"
+    )
+    config = tmp_path / "config.py"
+    losses = dict(own=dict(type="OwnOfMine", module="neck"))
+    config.write_text(
+        "custom_imports = dict(imports=['own_loss_of_mine'], allow_failed_imports=False)\n"
+        f"pair = {dict(PAIR, losses=losses)!r}\n"
+    )
+    code = (
+        f"from freekd.config.load import load_config; print(load_config({str(config)!r}).algorithm)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "loss_own" in done.stdout, done.stderr

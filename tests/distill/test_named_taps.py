@@ -13,6 +13,8 @@ compat.apply()
 
 from mmrazor.models.builder import LOSSES
 
+from freekd.checks import FeatureError
+from freekd.config.errors import ConfigError
 from freekd.config.load import load_config
 from freekd.losses.step import Step
 
@@ -53,6 +55,31 @@ class WithStep(nn.Module):
     def forward(self, student, teacher, step=None):
         SEEN.append(step)
         return sum(label.sum() for label in step.labels) * student.mean() * 0.0
+
+
+@LOSSES.register_module()
+class Answers(nn.Module):
+    """A loss whose forward gives or raises something else than a loss."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, student, teacher):
+        if self.kind == "key":
+            return teacher[{}["gt_label"]]
+        if self.kind == "attribute":
+            return teacher.no_such
+        return dict(dict=dict(a=student.mean()), none=None, number=1.0)[self.kind]
+
+
+@LOSSES.register_module()
+class WrongScale(nn.Module):
+    """Its property asks for what is not there."""
+
+    @property
+    def task_scale(self):
+        return 1 - self.alpha
 
 
 NAMED = dict(
@@ -186,6 +213,14 @@ def test_the_task_loss_is_scaled(batch):
             dict(two_stages(), student_module=dict(a="backbone.layer2", b="backbone.layer9")),
             ["tap 'b'", "'backbone.layer9'", "nearest"],
         ),
+        (dict(two_stages(), resize=True), ["components[0]", "['resize']", "one tap"]),
+        (
+            dict(
+                two_stages(),
+                align_module=dict(type="conv2d", student_channels=8, teacher_channels=8),
+            ),
+            ["components[0]", "['align_module']", "one tap"],
+        ),
     ],
 )
 def test_what_named_taps_may_not_be(component, words):
@@ -216,3 +251,97 @@ def test_a_pair_tells_the_channels_of_each_tap(tmp_path):
         type="TwoStages", name="loss_two", a=3.0, student_channels=dict(a=128, b=256),
         teacher_channels=dict(a=512, b=1024), num_levels=dict(a=1, b=1),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (dict(module="neck"), ["pair.losses.two.module", "takes named taps", "'neck'"]),
+        (dict(module=NAMED["student_module"], resize=True), ["pair.losses.two.resize", "Remove"]),
+    ],
+)
+def test_what_an_entry_with_named_taps_may_not_be(tmp_path, options, words):
+    config = tmp_path / "pair.py"
+    losses = dict(two=dict(type="TwoStages", **options))
+    config.write_text(
+        f"pair = dict(teacher={tiny.detector()!r}, student={tiny.detector()!r}, losses={losses!r})"
+    )
+    with pytest.raises(ConfigError) as error:
+        load_config(str(config))
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_resize_of_the_pair_is_not_for_named_taps(tmp_path):
+    config = tmp_path / "pair.py"
+    losses = dict(two=dict(type="TwoStages", module=NAMED["student_module"]))
+    config.write_text(
+        f"pair = dict(teacher={tiny.detector()!r}, student={tiny.detector()!r}, resize=True, "
+        f"losses={losses!r})"
+    )
+    (component,) = load_config(str(config)).algorithm.distiller.components
+    assert "resize" not in component
+
+
+def one_tap(loss, module="bbox_head.retina_reg", **component):
+    return dict(student_module=module, teacher_module=module, losses=[loss], **component)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("dict", "gives a dict"),  # MMRazor would leave it out of the sum
+        ("none", "gives a NoneType"),
+        ("number", "gives a float"),
+        ("key", "KeyError: 'gt_label'"),
+        ("attribute", "no attribute 'no_such'"),
+    ],
+)
+def test_a_loss_that_gives_no_loss(batch, kind, words):
+    model = algorithm(one_tap(dict(type="Answers", name="loss_x", kind=kind))).train()
+    with pytest.raises(FeatureError, match=r"components\[0\]: loss_x") as error:
+        model.train_step(batch, None)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("scale", ["a", None, -1, float("nan"), True])
+def test_a_scale_of_the_task_that_is_none(scale):
+    with pytest.raises(ValueError, match="WithStep.task_scale must be a finite number"):
+        algorithm(one_tap(dict(type="WithStep", name="loss_x", scale=scale)))
+
+
+def test_a_scale_of_the_task_that_cannot_be_read():
+    """Without an error the task loss would stay as it is."""
+    with pytest.raises(ValueError, match="WrongScale.task_scale cannot be read"):
+        algorithm(one_tap(dict(type="WrongScale", name="loss_x")))
+
+
+def test_ratios_of_labels_that_are_alike(batch):
+    """Only the prefix that every term has is taken off."""
+    losses = [dict(type="ChannelWiseDivergence", name=name) for name in ("loss_x", "loss_loss_x")]
+    component = dict(one_tap(losses[0], "neck"), losses=losses)
+    log = algorithm(component).train().train_step(batch, None)["log_vars"]
+    assert log["ratio.x"] == log["ratio.loss_x"]
+
+
+@pytest.mark.parametrize(
+    ("align", "words"),
+    [
+        (dict(type="conv2d"), "align_module must be dict(type='conv2d' or 'linear'"),
+        (3, "align_module must be dict"),
+        (dict(type="conv2d", student_channels="8", teacher_channels=8), "student_channels must be"),
+    ],
+)
+def test_what_align_module_may_not_be(align, words):
+    with pytest.raises(ValueError) as error:
+        algorithm(
+            one_tap(dict(type="ChannelWiseDivergence", name="loss_x"), "neck", align_module=align)
+        )
+    assert f"components[0].{words}" in str(error.value) or words in str(error.value)
+
+
+def test_align_module_of_other_channels_is_refused_before_training():
+    align = dict(type="conv2d", student_channels=16, teacher_channels=8)
+    loss = dict(type="ChannelWiseDivergence", name="loss_x")
+    model = algorithm(one_tap(loss, "neck", align_module=align))
+    with pytest.raises(FeatureError, match=r"align_module: student_channels=16, but 'neck' gives"):
+        model.distiller.check_shapes(model.architecture.model)

@@ -12,14 +12,9 @@ from freekd import compat
 compat.apply()
 
 from freekd.config.errors import ConfigError
-from freekd.engine.data import (
-    Draw,
-    SeededBatchSampler,
-    SeededDataset,
-    build_train_loader,
-    derive_seed,
-    temporary_seed,
-)
+from freekd.engine.data import SeededDataset, build_train_loader
+from freekd.engine.sampler import SeededBatchSampler
+from freekd.engine.seeds import Draw, derive_seed, temporary_seed
 
 
 class Noise(torch.utils.data.Dataset):

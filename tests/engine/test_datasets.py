@@ -17,7 +17,8 @@ from mmcv import Config, ConfigDict
 
 from freekd.config import load
 from freekd.config.errors import ConfigError
-from freekd.engine import data, datasets
+from freekd.engine import data, datasets, loader_options
+from freekd.engine.sampler import SeededBatchSampler
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_class_aware_on_a_coco_file(cfg, tiny):
     with pytest.raises(KeyError):
         dataset.get_cat2imgs()
     options = dict(class_aware_sampler=dict(num_sample_class=1))
-    sampler = data.SeededBatchSampler(dataset, 7, seed=0, by_epoch=False, **options)
+    sampler = SeededBatchSampler(dataset, 7, seed=0, by_epoch=False, **options)
     drawn = sum(([d.index for d in batch] for batch in itertools.islice(sampler, 2)), [])
     labels = [set(dataset.get_ann_info(index)["labels"].tolist()) for index in drawn]
     for epoch in (labels[:7], labels[7:]):  # one after the other, in an order drawn for each round
@@ -123,7 +124,7 @@ def test_class_aware_on_a_coco_file(cfg, tiny):
             assert any(0 in a and 1 in b for a, b in (pair, pair[::-1]))
     cfg.data.train.classes = ("light",)
     dataset = datasets.build_dataset(cfg.data.train, "det")  # annotations of "dark" do not count
-    sampler = data.SeededBatchSampler(dataset, 7, seed=0, by_epoch=True, **options)
+    sampler = SeededBatchSampler(dataset, 7, seed=0, by_epoch=True, **options)
     assert {d.index for batch in sampler for d in batch} == set(range(len(dataset)))
 
 
@@ -233,18 +234,20 @@ def test_where_options_are_read():
     both = dict(samples_per_gpu=4, workers_per_gpu=1, train=None, val=None, test=None)
     cfg = Config(dict(data=dict(both, pin_memory=True, persistent_workers=True)))
     found = dict(samples_per_gpu=4, workers_per_gpu=1, persistent_workers=True)
-    assert datasets.train_loader_options(cfg, "det") == found  # mmdet passes by pin_memory there
-    assert datasets.train_loader_options(cfg, "seg") == dict(found, pin_memory=True)
+    assert (
+        loader_options.train_loader_options(cfg, "det") == found
+    )  # mmdet passes by pin_memory there
+    assert loader_options.train_loader_options(cfg, "seg") == dict(found, pin_memory=True)
     cfg.data.train_dataloader = dict(
         samples_per_gpu=8, num_gpus=1, prefetch_factor=None, class_aware_sampler=dict()
     )
     found.update(samples_per_gpu=8, class_aware_sampler={})
-    assert datasets.train_loader_options(cfg, "det") == found
-    assert datasets.train_loader_options(Config(dict(data=dict())), "det") == dict(
+    assert loader_options.train_loader_options(cfg, "det") == found
+    assert loader_options.train_loader_options(Config(dict(data=dict())), "det") == dict(
         samples_per_gpu=2, workers_per_gpu=2
     )
     cfg = Config(dict(data=dict(imgs_per_gpu=3)))
-    assert datasets.train_loader_options(cfg, "det")["samples_per_gpu"] == 3
+    assert loader_options.train_loader_options(cfg, "det")["samples_per_gpu"] == 3
 
 
 WRONG = [
@@ -287,12 +290,12 @@ def test_options_that_mean_nothing_are_named(cfg, name, value, words):
             words = "expected (False|None), as"  # no other value counts there
         with pytest.raises(ConfigError, match=rf"data.{split}_dataloader.{name}: .*{words}"):
             if split == "train":
-                datasets.train_loader_options(cfg, "det")
+                loader_options.train_loader_options(cfg, "det")
             else:
                 loader_of(cfg, split)
     if name in ("samples_per_gpu", "suffle"):
         with pytest.raises(ConfigError, match=rf"data.{name}: .*{words}"):
-            datasets.train_loader_options(Config(dict(data={name: value})), "seg")
+            loader_options.train_loader_options(Config(dict(data={name: value})), "seg")
 
 
 @pytest.mark.parametrize(
@@ -315,7 +318,7 @@ def test_in_evaluation_every_image_counts_once(cfg, name, value, words):
 def test_a_loader_is_a_dict(cfg, value):
     cfg.data.train_dataloader = cfg.data.val_dataloader = value
     with pytest.raises(ConfigError, match="data.train_dataloader: expected a dict of samples_per"):
-        datasets.train_loader_options(cfg, "det")
+        loader_options.train_loader_options(cfg, "det")
     with pytest.raises(ConfigError, match="data.val_dataloader: expected a dict of samples_per"):
         loader_of(cfg)
 
@@ -323,7 +326,7 @@ def test_a_loader_is_a_dict(cfg, value):
 def test_misspelt_in_data():
     cfg = Config(dict(data=dict(sample_per_gpu=4)))
     with pytest.raises(ConfigError, match="data.sample_per_gpu: expected data.samples_per_gpu"):
-        datasets.train_loader_options(cfg, "det")
+        loader_options.train_loader_options(cfg, "det")
 
 
 @pytest.mark.parametrize("workers", [0, 1])

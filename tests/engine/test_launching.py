@@ -19,7 +19,7 @@ compat.apply()
 
 from freekd.config import load
 from freekd.config.errors import ConfigError
-from freekd.engine import build, launch, torchrun
+from freekd.engine import build, friendly, launch, torchrun
 from freekd.engine.train import main
 
 REPO = Path(__file__).resolve().parents[2]
@@ -194,7 +194,7 @@ def test_error_of_all_processes_is_printed_once(monkeypatch, capsys):
         monkeypatch.setenv("RANK", rank)
         for error in (ConfigError("no such key"), ZeroDivisionError("one / zero")):
             pauses.clear()
-            with launch.friendly_errors() as outcome:
+            with friendly.friendly_errors() as outcome:
                 raise error
             assert outcome.code == 1 and pauses == expected
             said = capsys.readouterr().err
@@ -204,7 +204,7 @@ def test_error_of_all_processes_is_printed_once(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "0")
     pauses.clear()
     capsys.readouterr()
-    with launch.friendly_errors() as outcome:
+    with friendly.friendly_errors() as outcome:
         raise RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:1")
     assert outcome.code == 1 and pauses == [6.0]
     assert "process 0 lost the connection to another one" in capsys.readouterr().err
