@@ -47,6 +47,10 @@ class Family(NamedTuple):
     words: str  # for all of them, in an error
 
 
+class UnknownType(ValueError):
+    """A type that no class is registered for."""
+
+
 class Registry(Generic[T]):
     """The classes of one kind by name.
 
@@ -80,7 +84,7 @@ class Registry(Generic[T]):
         """The class of a type, and the options that the type itself says.
 
         Raises:
-            ValueError: no such type; the nearest are named.
+            UnknownType: no such type; the nearest are named.
         """
         if name in self.classes:
             return self.classes[name], {}
@@ -92,7 +96,7 @@ class Registry(Generic[T]):
             words.append(family.words)
         near = get_close_matches(name, known, n=4, cutoff=0.4)
         hint = f"; nearest: {', '.join(map(repr, near))}" if near else ""
-        raise ValueError(f"{key}.type={name!r} is not known{hint}; there is {', '.join(words)}")
+        raise UnknownType(f"{key}.type={name!r} is not known{hint}; there is {', '.join(words)}")
 
     def config(self, given: Any, key: str = "") -> Dict[str, Any]:
         """The full form: ``type``, and every option with its value.

@@ -106,7 +106,7 @@ def test_two_processes_train_the_student(files, tmp_path):
         ),
         (
             {"algorithm.distiller.components.0.teacher_module": "nek"},
-            ["components[0].teacher_module='nek'", "'neck'"],
+            ["pair.losses.freekd.module (teacher)='nek'", "'neck'"],
         ),
         (
             {"algorithm.distiller.teacher_checkpoint": "none.pth"},

@@ -23,6 +23,7 @@ _TERSE = (
     StopIteration,
     TypeError,
 )
+_WRAPPER = "checked"  # of a constructor, see freekd.frequency.transform.refuses_old
 _LOOKUPS = ("mmcv/utils/config.py", "addict/addict.py")  # the place that asked says more
 
 
@@ -45,7 +46,7 @@ def explained(error: Exception) -> str:
     if not _text(first).strip() or isinstance(first, _TERSE):
         text = text.rstrip(": ") or "it ended without a word"
         frames = traceback.extract_tb(first.__traceback__)
-        while frames and frames[-1].filename.endswith(_LOOKUPS):
+        while frames and (frames[-1].filename.endswith(_LOOKUPS) or frames[-1].name == _WRAPPER):
             frames.pop()
         if frames and not frames[-1].filename.endswith("registry.py"):
             last = frames[-1]

@@ -87,7 +87,7 @@ def read(path: str, options: Optional[Dict[str, Any]] = None) -> Tuple[Any, Dict
         late = {k: v for k, v in (options or {}).items() if k.startswith("algorithm.")}
     _merge(cfg, {k: v for k, v in (options or {}).items() if k not in late})
     top_keys.check(cfg)
-    short.check(cfg)
+    short.check(cfg, imported=False)
     return cfg, late
 
 

@@ -148,10 +148,16 @@ def card_of_entry(label: str, options: Any, key: str) -> Optional[Card]:
         if name in options:
             check(options[name], f"{key}.{name}")
     known, kind = cards(), options.get("type", label)
-    if kind in known:
-        return known[kind]
-    if "type" in options:
-        return None
+    by_class = {card.module.__name__: card for card in known.values() if card.module is not None}
+    card = known.get(kind) or by_class.get(kind)
+    if label in known and card is not known[label] and kind != known[label].type:
+        raise ConfigError(
+            f"{key}.type={kind!r}: {label!r} is the name of a method, {known[label].title}, which "
+            f"the log would then show for another. Give the entry a name of its own: "
+            f"pair.losses.my_{label}=dict(type={kind!r}, ...)."
+        )
+    if card is not None or "type" in options:
+        return card or (known[label] if label in known else None)
     near = difflib.get_close_matches(label, known, n=3, cutoff=0.4)
     raise ConfigError(
         f"{key}: there is no method {label!r}; nearest: {', '.join(near) or 'none'}; known are "

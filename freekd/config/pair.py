@@ -77,9 +77,15 @@ def distill(pair: Pair) -> ConfigDict:
         ConfigError: a wrong entry of ``losses``, no entry at all, no such model or module, or
             channels that cannot be told.
     """
-    read_model_at(pair.teacher, "pair.teacher")
+    teacher = read_model_at(pair.teacher, "pair.teacher")
     student = read_model_at(pair.student, "pair.student")
-    task = tasks.of_model(student)
+    task, other = tasks.of_model(student), tasks.of_model(teacher)
+    if task is not None and other is not None and task is not other:
+        raise ConfigError(
+            f"pair.teacher: expected a model for {task.noun}, as the student "
+            f"({student.get('type')}) is one, got a {teacher.get('type')} for {other.noun}. Take a "
+            "teacher of the student's task."
+        )
     entries = [
         read_entry(label, options, f"pair.losses.{label}", task.name if task else None)
         for label, options in (pair.losses or {}).items()
@@ -114,7 +120,9 @@ def _component(pair: Pair, entry: Entry) -> Dict[str, Any]:
     told: Dict[str, Any] = {}
     if entry.takes_maps:
         told = _told(pair, entry, student, teacher)
-    component = dict(student_module=student, teacher_module=teacher, losses=[entry.loss(told)])
+    component = dict(
+        key=entry.key, student_module=student, teacher_module=teacher, losses=[entry.loss(told)]
+    )
     resize = entry.resize
     if resize is None and entry.compares_maps and not named:
         resize = pair.resize
@@ -128,7 +136,7 @@ def _component(pair: Pair, entry: Entry) -> Dict[str, Any]:
 def _taps(pair: Pair, entry: Entry) -> Tuple[Any, Any]:
     """The taps in student and teacher: the entry's own, else the pair's, else the card's."""
     module = entry.module
-    if module is None and entry.compares_maps:
+    if module is None and entry.compares_maps and not getattr(entry.taken, "named_taps", False):
         module = pair.module
     if module is not None:
         return fields.sides(module)

@@ -53,6 +53,8 @@ def component(read: Callable[[Any, str], Any]) -> fields.Check:
     return check
 
 
+COMPONENTS = ("transform", "gate")  # open to classes of the user's own
+
 # what each key may be
 PROMPT_CHECKS: Dict[str, fields.Check] = dict(
     teacher=fields.model,

@@ -11,12 +11,17 @@ from freekd.config.errors import ConfigError
 from freekd.config.losses import card_of_entry, check_names
 from freekd.config.old_keys import refuse_old_keys
 from freekd.config.pair import PAIR_CHECKS, Pair, distill
-from freekd.config.prompt import PROMPT_CHECKS, Prompt, finetune
+from freekd.config.prompt import COMPONENTS, PROMPT_CHECKS, Prompt, finetune
 from freekd.config.prompt import refuse_old_keys as refuse_old_prompt_keys
 
 
-def check(cfg: Any) -> None:
+def check(cfg: Any, imported: bool = True) -> None:
     """What ``cfg.pair`` or ``cfg.prompt`` says, as far as it can be told without a model.
+
+    Args:
+        cfg: The config.
+        imported: Whether the modules of its ``custom_imports`` are: before, a transform or a gate
+            of the user's own is not known yet.
 
     Raises:
         ConfigError: both of them, unknown or missing keys, a value of another kind, or an entry of
@@ -34,7 +39,7 @@ def check(cfg: Any) -> None:
             if options is not None:
                 card_of_entry(label, options, f"pair.losses.{label}")
     elif given == ["prompt"]:
-        _prompt(cfg)
+        _prompt(cfg, imported or not cfg.get("custom_imports"))
 
 
 def expand(cfg: Any) -> None:
@@ -63,10 +68,13 @@ def _pair(cfg: Any) -> Pair:
     return pair
 
 
-def _prompt(cfg: Any) -> Prompt:
+def _prompt(cfg: Any, imported: bool = True) -> Prompt:
     fields.mapping(cfg.prompt, "prompt")
     refuse_old_prompt_keys(cfg.prompt)
-    prompt: Prompt = _read(Prompt, PROMPT_CHECKS, cfg.prompt, "prompt")
+    checks = (
+        PROMPT_CHECKS if imported else {**PROMPT_CHECKS, **dict.fromkeys(COMPONENTS, fields.plain)}
+    )
+    prompt: Prompt = _read(Prompt, checks, cfg.prompt, "prompt")
     return prompt
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from freekd.checks import FeatureError
 from freekd.compat import to_float32
+from freekd.distill.components import side_key
 from freekd.distill.run.taps import as_levels
 from freekd.losses.align import align_size
 from freekd.losses.step import Step
@@ -44,8 +45,12 @@ def check_shapes(
         return [f"{_shapes(s_out[0])} {_shapes(t_out[0])}"]
     if not hasattr(loss, "check_feats"):
         return _check_plain(s_out, t_out, component, where)
-    student = as_levels(*s_out, key=f"{where}.student_module={component.student_module!r}")
-    teacher = as_levels(*t_out, key=f"{where}.teacher_module={component.teacher_module!r}")
+    student = as_levels(
+        *s_out, key=f"{side_key(component, 'student')}={component.student_module!r}"
+    )
+    teacher = as_levels(
+        *t_out, key=f"{side_key(component, 'teacher')}={component.teacher_module!r}"
+    )
     student, teacher = loss.check_feats(student, teacher)
     for who, levels in (("student", student), ("teacher", teacher)):
         _check_images(levels, component[f"{who}_module"], images, where)
@@ -171,8 +176,8 @@ def apply_loss(
             return _call(loss, _aligned(s_out[0], align), t_out[0], step)
         student = _resized(_aligned(s_out[0], align), t_out[0], component)
         return _call(loss, student, t_out[0], step)
-    student = as_levels(*s_out, key=f"{where}.student_module")
-    teacher = as_levels(*t_out, key=f"{where}.teacher_module")
+    student = as_levels(*s_out, key=side_key(component, "student"))
+    teacher = as_levels(*t_out, key=side_key(component, "teacher"))
     student = [_aligned(level, align) for level in student]
     if getattr(loss, "takes_levels", False):
         _check_sizes(student, teacher, component, where)

@@ -10,7 +10,7 @@ from freekd.distill.run.partial import PartialRun, roi_stage, why_no_rois
 
 Paths = Union[str, Mapping[str, str]]
 REQUIRED = {"student_module", "teacher_module", "losses"}
-KNOWN = REQUIRED | {"align_module", "resize"}
+KNOWN = REQUIRED | {"align_module", "resize", "key"}
 
 
 def check_components(components: Any) -> List[ConfigDict]:
@@ -27,6 +27,7 @@ def check_components(components: Any) -> List[ConfigDict]:
         where = f"distiller.components[{i}]"
         if not isinstance(component, Mapping):
             raise ValueError(f"{where} must be a dict, got {component!r}")
+        where = key_of(component, i)
         unknown = sorted(set(component) - KNOWN)
         missing = sorted(REQUIRED - set(component))
         if unknown or missing:
@@ -78,6 +79,16 @@ def _check_paths(component: Mapping[str, Any], where: str) -> None:
         )
 
 
+def key_of(component: Any, index: int) -> str:
+    """A component's config key: where the user wrote it, which a short config notes in ``key``."""
+    return str(component.get("key") or f"distiller.components[{index}]")
+
+
+def side_key(tap: Any, who: str) -> str:
+    """The config key of one side of a tap, ``student`` or ``teacher``."""
+    return f"{tap.where}.module ({who})" if tap.get("key") else f"{tap.where}.{who}_module"
+
+
 def taps_of(components: Sequence[Any]) -> List[ConfigDict]:
     """Every pair of tapped modules, one entry each.
 
@@ -87,7 +98,7 @@ def taps_of(components: Sequence[Any]) -> List[ConfigDict]:
     """
     found = []
     for i, component in enumerate(components):
-        where = f"distiller.components[{i}]"
+        where = key_of(component, i)
         student, teacher = component["student_module"], component["teacher_module"]
         if not isinstance(student, Mapping):
             found.append(ConfigDict(component, component=i, tap="", where=where))
@@ -150,13 +161,13 @@ def check_named(module: nn.Module, loss: Any, component: Any, index: int) -> Non
     named = isinstance(component["student_module"], Mapping)
     if named and not getattr(module, "named_taps", False):
         raise ValueError(
-            f"distiller.components[{index}]: {type(module).__name__} ({loss.name}) compares what "
+            f"{key_of(component, index)}: {type(module).__name__} ({loss.name}) compares what "
             f"one module gives, got the named taps {sorted(component['student_module'])}. Give one "
             "path, or a component for each"
         )
     if getattr(module, "named_taps", False) and not named:
         raise ValueError(
-            f"distiller.components[{index}]: {type(module).__name__} ({loss.name}) takes named "
+            f"{key_of(component, index)}: {type(module).__name__} ({loss.name}) takes named "
             "taps: student_module and teacher_module must be dicts, got "
             f"{component['student_module']!r}"
         )

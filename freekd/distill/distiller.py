@@ -9,6 +9,7 @@ checkpoint, optimizer, average of weights or hook that walks modules meets it.
 from typing import Any, Collection, Dict, List, Optional, Sequence, Union
 
 import torch
+from mmcv.utils import print_log
 from mmrazor.models.builder import DISTILLERS, build_loss
 from mmrazor.models.distillers import SingleTeacherDistiller
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from freekd.distill.components import (
     check_named,
     check_roi_head,
     check_same_images,
+    side_key,
     taps_of,
     task_scale_of,
 )
@@ -162,6 +164,9 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         found = None
         for tap in self.taps:
             for loss in tap.losses:
+                note = getattr(self.losses[loss.name], "note", str)()
+                if note:
+                    print_log(f"{loss.name}: {note}", "root")
                 info = getattr(self.losses[loss.name], "prompt_info", {})
                 module = info.get("teacher_module")
                 if module is not None and module != tap.teacher_module:
@@ -218,8 +223,8 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         self.teacher_run = TeacherRun(self.teacher, self.taps, self.teacher_autocast)
         self.partial_teacher = self.teacher_run.partial
         for tap in self.taps:
-            find_module(student.model, tap.student_module, f"{tap.where}.student_module")
-            find_module(self.teacher, tap.teacher_module, f"{tap.where}.teacher_module")
+            find_module(student.model, tap.student_module, side_key(tap, "student"))
+            find_module(self.teacher, tap.teacher_module, side_key(tap, "teacher"))
             check_classes(student.model, self.teacher, tap, tap.where)
             check_roi_head(self.teacher, self.partial_teacher, tap, tap.where)
         self.teacher_run.check_precision()

@@ -232,6 +232,12 @@ class FreeKDLoss(HoldsFrozen):
             build_transform(options["transform"], f"{key}.transform")
         if options.get("gate") not in (None, "auto"):
             GATES.config(options["gate"], f"{key}.gate")
+        for name in ("gate", "num_prompts"):
+            if options.get("prompts") is None and options.get(name) not in (None, "auto"):
+                raise ValueError(
+                    f"{key}.{name}={options[name]!r} is of a prompt file, and {key}.prompts names "
+                    f"none. Give it, or remove {name}"
+                )
 
     @refuses_old
     def __init__(
@@ -278,6 +284,12 @@ class FreeKDLoss(HoldsFrozen):
             self.granularity = self.prompts.spec.granularity
             self.hold("prompts")  # frozen, and of a file: not in checkpoints, nor seen by hooks
         selected_groups(self.transform.groups(self.granularity), bands)
+
+    def note(self) -> str:
+        """What a reader of the log should know before the first step; empty: nothing."""
+        if self.prompts is not None:
+            return ""
+        return "no prompts are given: plain frequency distillation (Eq. 3), without masks and gate"
 
     def check_feats(self, student: Feats, teacher: Feats) -> Tuple[List[Tensor], List[Tensor]]:
         """Both sides as lists of maps, with the levels and channels of the config.

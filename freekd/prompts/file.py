@@ -18,7 +18,7 @@ from freekd.frequency import Transform
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.release import read_release
 from freekd.prompts.spec import PromptSpec
-from freekd.registry import written
+from freekd.registry import UnknownType, written
 
 FORMAT = "freekd.prompts"
 VERSION = 2  # 1: the transform's keys one by one, the gate's name alone
@@ -145,6 +145,11 @@ def _read_ours(
         prompts.load_state_dict(content["state_dict"])
     except ImportError as error:
         raise ImportError(f"prompt file {path!r}: {error}") from error
+    except UnknownType as error:
+        raise ValueError(
+            f"prompt file {path!r} was made with a class of one's own: {error}. Name the module of "
+            "that class in custom_imports"
+        ) from error
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
         raise RuntimeError(f"prompt file {path!r} is damaged: {error}. {remedy}") from error
     return prompts, dict(content.get("info", {}))

@@ -109,4 +109,4 @@ def of_dataset(dataset: Any) -> Task:
                 return task
         parts = getattr(node, "datasets", None)
         node = parts[0] if parts else getattr(node, "dataset", None)
-    return Task()
+    return get("det") if hasattr(dataset, "coco") else Task()

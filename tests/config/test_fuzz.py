@@ -362,12 +362,12 @@ EDGES = {
 }  # fmt: skip
 # ... and those that only a loss or a head itself says no to, in the first training step
 LATE = {
-    "pair.losses.freekd": [
+    "pair.losses.y": [
         dict(type="mmdet.FocalLoss"), dict(type="mmdet.GIoULoss"), dict(type="mmdet.GHMC"),
         dict(type="mmdet.L1Loss", reduction="none"), dict(type="mmdet.ResNet", depth=18),
         dict(type="mmseg.DiceLoss"), dict(type="WSLD", tau=2),
     ],
-    "pair.losses.regression": [
+    "pair.losses.z": [
         dict(module="bbox_head.retina_reg", type="mmdet.GIoULoss"),
         dict(module="bbox_head.retina_reg", type="mmdet.BalancedL1Loss", alpha=0),
     ],

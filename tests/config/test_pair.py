@@ -12,6 +12,7 @@ import torch
 from freekd.config import fields, load, pair, prompt
 from freekd.config.errors import ConfigError
 from freekd.engine import build, check_data, print_config
+from freekd.gates import GATES
 from freekd.zoo import download
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,20 +61,24 @@ def test_a_pair_is_what_one_would_write_by_hand(tmp_path):
             teacher_autocast=None, class_map=None,
             components=[
                 dict(
+                    key="pair.losses.freekd",
                     student_module="neck", teacher_module="neck", resize=False,
                     losses=[dict(type="FreeKDLoss", name="loss_freekd", prompts="p.pth",
                                  loss_weight=2, **maps)],
                 ),
                 dict(
+                    key="pair.losses.mimic",
                     student_module="neck", teacher_module="neck", resize=False,
                     losses=[dict(type="FeatureMSELoss", name="loss_mimic", loss_weight=3, **maps)],
                 ),
                 dict(
+                    key="pair.losses.regression",
                     student_module="roi_head.bbox_head.fc_reg",
                     teacher_module="roi_head.bbox_head.0.fc_reg",
                     losses=[dict(type="mmdet.SmoothL1Loss", name="loss_regression")],
                 ),
                 dict(
+                    key="pair.losses.rpn",
                     student_module="rpn_head.rpn_reg", teacher_module="rpn_head.rpn_reg",
                     losses=[dict(type="mmdet.SmoothL1Loss", name="loss_rpn", beta=0.1,
                                  loss_weight=0.5)],
@@ -165,7 +170,7 @@ def test_what_a_run_can_write_down(tmp_path):
         (dict(x=dict(type="FreKDLoss")), ["pair.losses.x.type", "FreeKDLoss"]),
         (dict(x=dict(type="frekd")), ["pair.losses.x.type", "freekd"]),
         (dict(x=dict(type=3)), ["pair.losses.x.type", "string"]),
-        (dict(mimic=dict(type="mmdet.SmothL1Loss")), ["nearest: mmdet.SmoothL1Loss"]),
+        (dict(x=dict(type="mmdet.SmothL1Loss")), ["nearest: mmdet.SmoothL1Loss"]),
         (dict(x=dict(type="L1Loss")), ["pair.losses.x.type='L1Loss'", "nearest: mmdet.L1Loss"]),
         (dict(x=dict(type="mmdet.L1Loss", beta=1)), ["mmdet.L1Loss has unknown keys ['beta']"]),
         (dict(freekd=dict(loss_weight=-1)), ["pair.losses.freekd.loss_weight", "at least 0"]),
@@ -179,6 +184,14 @@ def test_what_a_run_can_write_down(tmp_path):
         ),
         (dict(freekd=dict(gate="positoin")), ["losses.freekd.gate.type", "nearest: 'position'"]),
         (dict(freekd=dict(gate=dict(type="position", x=1))), ["pair.losses.freekd.gate", "'x'"]),
+        (dict(freekd=dict(gate="position")), ["freekd.gate='position' is of a prompt file"]),
+        (dict(freekd=dict(num_prompts=6)), ["freekd.num_prompts=6 is of a prompt file"]),
+        (
+            dict(mimic=dict(type="ChannelWiseDivergence")),
+            ["pair.losses.mimic.type", "name of a method", "my_mimic=dict(type="],
+        ),
+        (dict(cwd=dict(type="freekd")), ["pair.losses.cwd.type='freekd'", "name of a method, CWD"]),
+        (dict(x=dict(type="KDLoss")), ["pair.losses.x", "made for the tasks cls"]),
         (dict(mimic=dict(bands="all")), ["pair.losses.mimic", "['bands']"]),
         (dict(freekd=dict(resize=1)), ["pair.losses.freekd.resize", "True or False"]),
         (dict(freekd=dict(module=3)), ["pair.losses.freekd.module", "module path"]),
@@ -317,7 +330,8 @@ def test_another_loss_takes_its_own_arguments(tmp_path):
     losses = dict(
         mine=dict(type="ChannelWiseDivergence", tau=2.0, module="neck"),
         low=dict(type="freekd", loss_weight=3, bands="low"),
-        by_class=dict(type="FreeKDLoss", module="neck"),
+        by_class=dict(type="FreeKDLoss"),
+        freekd=dict(type="FreeKDLoss"),
     )
     components = load_pair(tmp_path, pair=with_losses(**losses)).algorithm.distiller.components
     maps = dict(student_channels=256, teacher_channels=256, num_levels=5)
@@ -325,6 +339,7 @@ def test_another_loss_takes_its_own_arguments(tmp_path):
         dict(type="ChannelWiseDivergence", name="loss_mine", tau=2.0),
         dict(type="FreeKDLoss", name="loss_low", loss_weight=3, bands="low", **maps),
         dict(type="FreeKDLoss", name="loss_by_class", **maps),
+        dict(type="FreeKDLoss", name="loss_freekd", **maps),
     ]
     assert all(component.student_module == "neck" for component in components)
 
@@ -485,6 +500,12 @@ def test_parts_of_the_short_form_may_have_integer_keys(tmp_path, capsys):
         (dict(pair=dict(PAIR, module="nek")), ["pair.module (teacher)='nek'", "nearest: ['neck'"]),
         (dict(pair=PAIR, prompt=dict(teacher=TEACHER)), ["['pair', 'prompt']"]),
         (dict(pair=dict(PAIR, student="mmdet::faster_rcnn/r50.py")), ["pair.student", "nearest"]),
+        (
+            dict(
+                pair=dict(PAIR, teacher="mmseg::pspnet/pspnet_r101-d8_512x1024_40k_cityscapes.py")
+            ),
+            ["pair.teacher", "detection", "FasterRCNN", "EncoderDecoder for segmentation"],
+        ),
         (dict(pair=dict(PAIR, student="nowhere.py")), ["pair.student='nowhere.py'", "mmdet::"]),
     ],
 )
@@ -783,3 +804,23 @@ def test_a_module_of_ones_own_may_import_mmrazor(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "loss_own" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("gate", ["of_mine", dict(type="of_mine", value=0.5)])
+def test_a_gate_of_ones_own_in_stage_1(tmp_path, gate):
+    """A config is checked before its custom_imports are imported, and once more after."""
+    (tmp_path / "own_gate_of_mine.py").write_text(
+        "from freekd.gates import GATES, Gate\n\n\n"
+        "@GATES.register('of_mine')\nclass GateOfMine(Gate):\n"
+        "    def __init__(self, channels, value=1.0):\n        super().__init__()\n"
+    )
+    keys = dict(custom_imports=dict(imports=["own_gate_of_mine"], allow_failed_imports=False))
+    try:
+        found = load_pair(tmp_path, prompt=dict(teacher=TEACHER, gate=gate), **keys)
+        assert found.algorithm.architecture.gate == gate
+        wrong = dict(teacher=TEACHER, gate=dict(type="of_mine", valu=1))
+        with pytest.raises(ConfigError, match="Did you mean 'value'"):
+            load_pair(tmp_path, prompt=wrong, **keys)
+    finally:
+        GATES.classes.pop("of_mine", None)
+        sys.modules.pop("own_gate_of_mine", None)

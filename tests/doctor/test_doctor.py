@@ -332,7 +332,7 @@ def test_other_classes(pair):
         look(pair.stage2, **swapped)  # its head is inherited
     assert both in str(error.value) and "class_map='by_name'" in str(error.value)
     problem = only_problem(look(pair.stage2, **swapped, pair__inherit=None))  # and tapped
-    assert "distiller.components[2]: 'bbox_head.retina_cls'" in problem and both in problem
+    assert "pair.losses.regression: 'bbox_head.retina_cls'" in problem and both in problem
     assert not look(pair.stage2, **swapped, pair__class_map="by_name").problems
     assert both in only_problem(look(pair.stage1, **swapped))
     assert not look(pair.stage1, **swapped, prompt__class_map="by_index").problems

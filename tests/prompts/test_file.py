@@ -176,6 +176,15 @@ def test_damaged_content(saved):
         load_prompts(str(path))
 
 
+def test_a_gate_that_nobody_registered_is_no_damage(saved):
+    _, path = saved
+    content = torch.load(str(path), weights_only=True)
+    content["spec"]["gate"] = dict(type="of_mine")
+    torch.save(content, str(path))
+    with pytest.raises(ValueError, match="gate.type='of_mine' is not known.*custom_imports"):
+        load_prompts(str(path))
+
+
 def test_code_in_a_file_is_not_run(tmp_path):
     class Evil:
         def __reduce__(self):

@@ -25,7 +25,7 @@ WHOSE = ("tasks", "compat", "visualization")  # these may name a task or a host
 REASONS = {
     "losses": "a method's card says for which tasks it is made, and whose loss it is",
     "distill/run/leave_out.py": "it lists the branches of mmdet's own heads",
-    "engine/data.py": "the order of images is that of mmdet's samplers, in every task",
+    "engine/sampler.py": "the order of images is that of mmdet's samplers, in every task",
     "study": "the quickstart of the bundled detection task, and the versions that it prints",
 }
 
