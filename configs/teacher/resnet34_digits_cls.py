@@ -1,5 +1,3 @@
-"""Teacher of the bundled classification task: ResNet-34, 16 channels wide at first, 20 epochs."""
+"""Teacher of the bundled classification task: ResNet-34, 16 channels wide at first."""
 
 _base_ = ["../_base_/models/resnet34_digits_cls.py", "../_base_/digits_cls.py"]
-optimizer = dict(lr=0.1)
-runner = dict(max_epochs=20)
