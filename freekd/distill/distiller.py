@@ -55,8 +55,8 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             ``mmdet::retinanet/retinanet_r101_fpn_2x_coco.py``.
         teacher_checkpoint: the teacher's weights, path or address, loaded by ``init_weights``.
         components: as in MMRazor: ``student_module``, ``teacher_module``, ``losses`` (each with a
-            ``name``), optionally ``align_module``, and ``resize`` (True: maps of another size are
-            meant). Both modules may be dicts of named taps, for losses that take those
+            ``name``), optionally ``align_module``, ``resize`` (True: maps of another size are
+            meant) and ``key`` (what errors call the component). Both modules may be dicts of named taps, for losses that take those
             (``named_taps``). A loss whose ``forward`` has a third argument ``step`` gets a
             :class:`freekd.losses.step.Step`; one with ``task_scale`` scales the student's own
             losses by it. A loss that is not made for a tuple of pyramid levels (MMRazor's and
