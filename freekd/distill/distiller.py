@@ -56,11 +56,12 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         teacher_checkpoint: the teacher's weights, path or address, loaded by ``init_weights``.
         components: as in MMRazor: ``student_module``, ``teacher_module``, ``losses`` (each with a
             ``name``), optionally ``align_module``, ``resize`` (True: maps of another size are
-            meant) and ``key`` (what errors call the component). Both modules may be dicts of named taps, for losses that take those
-            (``named_taps``). A loss whose ``forward`` has a third argument ``step`` gets a
-            :class:`freekd.losses.step.Step`; one with ``task_scale`` scales the student's own
-            losses by it. A loss that is not made for a tuple of pyramid levels (MMRazor's and
-            mmdet's own) is applied to each level, or each call of a head, and summed. Where
+            meant) and ``key`` (what errors call the component). Both modules may be dicts of named
+            taps, for losses that take those (``named_taps``). A loss whose ``forward`` has a third
+            argument ``step`` gets a :class:`freekd.losses.step.Step`; one with ``task_scale``
+            scales the student's own losses by it. A loss that is not made for a tuple of pyramid
+            levels (MMRazor's and mmdet's own) is applied to each level, or each call of a head,
+            and summed. Where
             ``teacher_module`` lies in the RoI head, that head sees the student's proposals.
         save_teacher: keep the teacher in checkpoints; by default they have the student's size.
         min_share: the least share of the teacher's weights that its checkpoint must fill.
