@@ -26,9 +26,9 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_REGISTERED[name]), name)
     if not name[:1].isupper():  # a module that is about to be imported: nothing slow for it
         raise AttributeError(f"module 'freekd' has no attribute {name!r}")
-    for card in import_module("freekd.losses").cards().values():  # a loss's class, by its card
-        if card.module is not None and card.module.__name__ == name:
-            return card.module
+    card = import_module("freekd.losses").card_of_class(name)
+    if card is not None:
+        return card.module
     raise AttributeError(f"module 'freekd' has no attribute {name!r}; it offers {_offered()}")
 
 

@@ -91,6 +91,18 @@ def dicts(value: Any, key: str) -> None:
         mapping(entry, f"{key}[{index}]")
 
 
+def told_by(read: Callable[[Any, str], Any]) -> Check:
+    """What a function of the core, ``read(value, key)``, says of a value."""
+
+    def check(value: Any, key: str) -> None:
+        try:
+            read(value, key)
+        except (ValueError, ImportError) as error:
+            raise ConfigError(f"{str(error).rstrip('.')}. Correct it.") from error
+
+    return check
+
+
 def optional(check: Check) -> Check:
     """None, or what ``check`` takes."""
     return lambda value, key: None if value is None else check(value, key)

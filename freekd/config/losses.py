@@ -7,22 +7,14 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
 from freekd.checks import check_align_module
 from freekd.config import fields
 from freekd.config.errors import ConfigError
-from freekd.losses import Card, cards
-
-
-def _align_module(value: Any, key: str) -> None:
-    try:
-        check_align_module(key, value)
-    except ValueError as error:
-        raise ConfigError(f"{error}. Correct it.") from error
-
+from freekd.losses import Card, card_of_class, cards
 
 # what every entry may say, beside the options of its loss
 ROUTING: Dict[str, fields.Check] = dict(
     type=fields.text,
     module=fields.optional(fields.taps),
     resize=fields.optional(fields.flag),
-    align_module=fields.optional(_align_module),
+    align_module=fields.optional(fields.told_by(lambda value, key: check_align_module(key, value))),
 )
 OF_MAPS: Dict[str, fields.Check] = dict(
     channels=fields.optional(fields.channels),
@@ -148,8 +140,7 @@ def card_of_entry(label: str, options: Any, key: str) -> Optional[Card]:
         if name in options:
             check(options[name], f"{key}.{name}")
     known, kind = cards(), options.get("type", label)
-    by_class = {card.module.__name__: card for card in known.values() if card.module is not None}
-    card = known.get(kind) or by_class.get(kind)
+    card = known.get(kind) or card_of_class(kind)
     if label in known and card is not known[label] and kind != known[label].type:
         raise ConfigError(
             f"{key}.type={kind!r}: {label!r} is the name of a method, {known[label].title}, which "
@@ -174,10 +165,7 @@ def _of_maps(parameters: Mapping[str, Any]) -> Sequence[str]:
 def _check_arguments(own: Mapping[str, Any], taken: Any, kind: str, key: str) -> None:
     parameters = inspect.signature(taken).parameters
     if hasattr(taken, "check_options"):  # what the class itself knows of them
-        try:
-            taken.check_options(own, key)
-        except (ValueError, ImportError) as error:
-            raise ConfigError(f"{str(error).rstrip('.')}. Correct it.") from error
+        fields.told_by(taken.check_options)(own, key)
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         known = [*dict.fromkeys([*parameters, *ROUTING, *_of_maps(parameters)])]
         check_names(own, known, key, f"{kind} has ")

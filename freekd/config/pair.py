@@ -96,6 +96,7 @@ def distill(pair: Pair) -> ConfigDict:
             "pair.losses: expected at least one entry, such as losses=dict(freekd=dict("
             f"prompts=..., loss_weight=1.0)), found none. The methods are {', '.join(cards())}."
         )
+    seen: Dict[str, Dict[str, Any]] = {}  # to look at the same taps, models may have to be built
     return ConfigDict(
         type="FreeKDDistill",
         architecture=dict(type=(task or tasks.every()[0]).architecture, model=pair.student),
@@ -104,7 +105,7 @@ def distill(pair: Pair) -> ConfigDict:
             type="FreeKDDistiller",
             teacher=pair.teacher,
             teacher_checkpoint=pair.teacher_checkpoint,
-            components=[_component(pair, entry) for entry in entries],
+            components=[_component(pair, entry, seen) for entry in entries],
             min_share=pair.min_share,
             teacher_autocast=pair.teacher_autocast,
             class_map=pair.class_map,
@@ -112,14 +113,18 @@ def distill(pair: Pair) -> ConfigDict:
     )
 
 
-def _component(pair: Pair, entry: Entry) -> Dict[str, Any]:
-    """One entry of ``losses`` in the distiller's form."""
+def _component(pair: Pair, entry: Entry, seen: Dict[str, Dict[str, Any]]) -> Dict[str, Any]:
+    """One entry of ``losses`` in the distiller's form; ``seen`` is what entries before it asked."""
     student, teacher = _taps(pair, entry)
     named = isinstance(student, Mapping)
     _check_taps(entry, student)
     told: Dict[str, Any] = {}
     if entry.takes_maps:
-        told = _told(pair, entry, student, teacher)
+        given = (entry.module, entry.channels, entry.student_channels, entry.num_levels)
+        asked = repr((student, teacher, given))
+        if asked not in seen:
+            seen[asked] = _told(pair, entry, student, teacher)
+        told = seen[asked]
     component = dict(
         key=entry.key, student_module=student, teacher_module=teacher, losses=[entry.loss(told)]
     )

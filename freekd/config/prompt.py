@@ -1,6 +1,6 @@
 """``prompt = dict(...)``, the short form of stage 1, spelled out as an algorithm."""
 
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
 
 from mmcv import ConfigDict
 
@@ -41,18 +41,6 @@ class Prompt(NamedTuple):
     without_losses: Sequence[str] = ()
 
 
-def component(read: Callable[[Any, str], Any]) -> fields.Check:
-    """What a registry reads: the config form of a transform or a gate."""
-
-    def check(value: Any, key: str) -> None:
-        try:
-            read(value, key)
-        except (ValueError, ImportError) as error:
-            raise ConfigError(f"{error}. Correct it.") from error
-
-    return check
-
-
 COMPONENTS = ("transform", "gate")  # open to classes of the user's own
 
 # what each key may be
@@ -65,9 +53,9 @@ PROMPT_CHECKS: Dict[str, fields.Check] = dict(
     class_map=fields.optional(fields.text),
     module=fields.text,
     num_prompts=fields.integer(1, MOST_PROMPTS),
-    transform=component(build_transform),
+    transform=fields.told_by(build_transform),
     granularity=fields.text,
-    gate=fields.optional(component(GATES.config)),
+    gate=fields.optional(fields.told_by(GATES.config)),
     dissimilarity=fields.text,
     dissimilarity_weight=fields.number(0),
     without_losses=fields.parts,

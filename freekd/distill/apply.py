@@ -1,7 +1,8 @@
 """One loss on what its taps gave: before training on a blank image, and in each step."""
 
 import inspect
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from functools import lru_cache
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Type
 
 import torch
 from torch import Tensor, nn
@@ -218,7 +219,13 @@ def apply_named(
 
 def takes_step(loss: nn.Module) -> bool:
     """Whether ``forward`` has an argument ``step``: MMRazor's and mmdet's losses have none."""
-    return "step" in inspect.signature(loss.forward).parameters
+    return _class_takes_step(type(loss))
+
+
+@lru_cache(maxsize=None)
+def _class_takes_step(kind: Type[nn.Module]) -> bool:
+    """Asked for each level in each step."""
+    return "step" in inspect.signature(kind.forward).parameters
 
 
 def _call(loss: nn.Module, student: Any, teacher: Any, step: Optional[Step]) -> Tensor:

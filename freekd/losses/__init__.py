@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional
 
 from .card import Bundled, Card, Case, Outcome, Published
 
-__all__ = ["Bundled", "Card", "Case", "Outcome", "Published", "card_of", "cards"]
+__all__ = ["Bundled", "Card", "Case", "Outcome", "Published", "card_of", "card_of_class", "cards"]
 
 
 @lru_cache(maxsize=None)
@@ -25,6 +25,14 @@ def cards() -> Dict[str, Card]:
                 raise ImportError(f"losses/{info.name}.py: its card is named {card.name!r}")
             found[card.name] = card
     return found
+
+
+def card_of_class(name: str) -> Optional[Card]:
+    """The card whose own module is the class of this name; None where there is none."""
+    for card in cards().values():
+        if card.module is not None and card.module.__name__ == name:
+            return card
+    return None
 
 
 def card_of(loss: Any) -> Optional[Card]:

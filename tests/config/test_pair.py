@@ -9,7 +9,7 @@ import mmcv
 import pytest
 import torch
 
-from freekd.config import fields, load, pair, prompt
+from freekd.config import fields, load, maps, pair, prompt
 from freekd.config.errors import ConfigError
 from freekd.engine import build, check_data, print_config
 from freekd.gates import GATES
@@ -373,6 +373,17 @@ def test_a_cards_word_is_a_path_that_differs_by_model(tmp_path):
     (component,) = algorithm.distiller.components
     assert algorithm.architecture.type == "MMClsArchitecture"
     assert (component.student_module, component.teacher_module) == ("head.fc", "head.layers.head")
+
+
+def test_the_same_taps_are_looked_at_once(tmp_path, monkeypatch):
+    """Where the text is silent both models are built for it: not again for every entry."""
+    asked = []
+    tell = maps.tell_maps
+    monkeypatch.setattr(maps, "tell_maps", lambda *args: asked.append(args[1]) or tell(*args))
+    losses = dict(freekd={}, mimic={}, again=dict(type="mimic"), neck=dict(type="mimic"))
+    losses["neck"]["module"] = "neck"
+    load_pair(tmp_path, pair=dict(PAIR, module="backbone", losses=losses))
+    assert asked == ["backbone", "backbone", "neck", "neck"]  # of the teacher, of the student
 
 
 def test_an_entry_is_changed_and_removed_by_options(tmp_path):
