@@ -56,10 +56,11 @@ class Registry(Generic[T]):
 
     Args:
         key: the config key whose values they are, such as ``gate``; for errors.
+        usual: the type that an error takes as its example.
     """
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    def __init__(self, key: str, usual: str) -> None:
+        self.key, self.usual = key, usual
         self.classes: Dict[str, Type[T]] = {}
         self.families: Dict[str, Family] = {}
 
@@ -109,7 +110,7 @@ class Registry(Generic[T]):
             ValueError: no such type or option (the nearest are named), or no config form at all.
         """
         key = key or self.key
-        form = as_config(given, key, self._example())
+        form = as_config(given, key, [self.usual])
         kind, said = self.find(form["type"], key)
         parameters = inspect.signature(kind).parameters.values()
         known = {p.name: p.default for p in parameters if p.default is not p.empty}
@@ -122,14 +123,6 @@ class Registry(Generic[T]):
                     + (f". Did you mean {near[0]!r}?" if near else "")
                 )
         return {"type": form["type"], **known, **form}
-
-    def _example(self) -> Sequence[str]:
-        """A type for an error: the first one, of a family its usual member."""
-        for name, kind in self.classes.items():
-            family = self.families.get(name)
-            parameters = inspect.signature(kind).parameters
-            return [name if family is None else str(parameters[family.option].default)]
-        return []
 
     def build(self, given: Any, *args: Any, key: str = "") -> T:
         """The component that a config form names.

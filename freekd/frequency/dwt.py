@@ -17,28 +17,16 @@ from freekd.frequency.filterbank import analyse_level, synthesise_level
 from freekd.frequency.filters import HAAR_NAMES, MODES, check_mode, filter_bank, wavelet_names
 from freekd.frequency.groups import GRANULARITIES, BandGroup
 from freekd.frequency.haar import haar_analysis, haar_synthesis
+from freekd.frequency.maps import float_map, map_size
 from freekd.frequency.transform import TRANSFORMS, Bands, Transform
 from freekd.registry import Family
-from freekd.widen import widened
 
 MOST_LEVELS = 16
 
 
-def _float_input(x: Tensor, what: str) -> Tensor:
-    if not torch.is_tensor(x) or x.dim() < 2:
-        came = tuple(x.shape) if torch.is_tensor(x) else type(x).__name__
-        raise ValueError(f"{what} needs a tensor (..., H, W), got {came}")
-    if not x.is_floating_point():
-        raise ValueError(f"{what} needs a real floating-point tensor, got {x.dtype}")
-    if 0 in x.shape[-2:]:
-        raise ValueError(f"{what} needs a map of at least 1x1, got {tuple(x.shape)}")
-    return widened(x)
-
-
 def check_transform(size: Sequence[int], wavelet: str, levels: int, mode: str) -> None:
     """Raise ValueError, naming the key, unless :func:`dwt2` can transform maps (..., H, W)."""
-    if len(size) < 2 or 0 in size[-2:]:
-        raise ValueError(f"dwt2 needs a map (..., H, W) of at least 1x1, got {tuple(size)}")
+    map_size(size, "dwt2")
     if not isinstance(levels, int) or levels < 1:
         raise ValueError(f"levels must be an integer of at least 1, got {levels!r}")
     check_mode(mode)
@@ -99,7 +87,7 @@ def dwt2(x: Tensor, wavelet: str = "haar", levels: int = 3, mode: str = "zero") 
     >>> float(bands.low)  # orthonormal: 4 samples of 1 become 2, 4 of 2 become 4
     4.0
     """
-    low = _float_input(x, "dwt2")
+    low = float_map(x, "dwt2")
     check_transform(x.shape, wavelet, levels, mode)
     with torch.autocast(device_type=low.device.type, enabled=False):
         if haar_applies(low.shape, wavelet, mode, levels):
@@ -132,7 +120,7 @@ def idwt2(
     """
     check_mode(mode)
     filter_bank(wavelet)
-    low, *flat = (_float_input(band, "idwt2") for band in bands.flat())
+    low, *flat = (float_map(band, "idwt2") for band in bands.flat())
     with torch.autocast(device_type=low.device.type, enabled=False):
         if wavelet in HAAR_NAMES:
             height, width = flat[0].shape[-2:]

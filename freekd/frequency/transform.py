@@ -128,7 +128,7 @@ class Transform(ABC):
 
 
 TransformLike = Union[Transform, str, Mapping[str, Any]]  # what build_transform takes
-TRANSFORMS: "Registry[Transform]" = Registry("transform")
+TRANSFORMS: "Registry[Transform]" = Registry("transform", usual="haar")
 
 
 def build_transform(given: TransformLike, key: str = "transform") -> Transform:

@@ -6,11 +6,14 @@ of the config.
 """
 
 from abc import abstractmethod
-from typing import List, Sequence
+from typing import List, Sequence, TypeVar, Union
 
+import torch
 from torch import Tensor, nn
 
 from freekd.registry import Registry
+
+Layer = TypeVar("Layer", bound=Union[nn.Linear, nn.Conv2d])
 
 
 class Gate(nn.Module):
@@ -33,7 +36,7 @@ class Gate(nn.Module):
         """
 
 
-GATES: "Registry[Gate]" = Registry("gate")
+GATES: "Registry[Gate]" = Registry("gate", usual="position")
 
 
 def check_weight_shape(weight: Tensor, maps: Sequence[int]) -> None:
@@ -44,3 +47,32 @@ def check_weight_shape(weight: Tensor, maps: Sequence[int]) -> None:
             f"a gate's weight has the shape {tuple(weight.shape)}; for maps {tuple(maps)} expected "
             "(N, C, 1, 1), (N, 1, H, W) or (N, C, H, W)"
         )
+
+
+def check_maps(feats: Sequence[Tensor], channels: Sequence[int]) -> None:
+    """Raise ValueError, with both numbers, unless ``feats`` are the levels a gate was made for."""
+    if len(feats) != len(channels):
+        raise ValueError(f"the gate has {len(channels)} levels, got {len(feats)} feature maps")
+    for level, (feat, expected) in enumerate(zip(feats, channels)):
+        if feat.shape[1] != expected:
+            raise ValueError(
+                f"the gate was made for {expected} channels, level {level} has {feat.shape[1]}"
+            )
+
+
+def hidden_channels(channels: int, reduction: int) -> int:
+    """The width of a gate's hidden layer: C / reduction, at least 8."""
+    return max(channels // reduction, 8)
+
+
+def zero_start(layer: Layer) -> Layer:
+    """The last layer of a gate: it gives 0 at first, so that the weight is 1."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def weight_dtype(module: nn.Module) -> torch.dtype:
+    """What a gate's layers compute in: the type of their weights, whatever a map comes in."""
+    return next(module.parameters()).dtype

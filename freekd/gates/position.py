@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from freekd.checks import check_integer
 from freekd.frequency.butterfly import maps_at_a_time
-from freekd.gates.gate import GATES, Gate
+from freekd.gates.gate import GATES, Gate, check_maps, hidden_channels, zero_start
 
 
 def channel_relation(feat: Tensor, context: Tensor) -> Tensor:
@@ -110,12 +110,10 @@ class PositionGate(Gate):
         if len(set(channels)) != 1:
             raise ValueError(f"channels must be the same on all levels, got {tuple(channels)}")
         self.channels = channels[0]
-        hidden = max(self.channels // reduction, 8)
+        hidden = hidden_channels(self.channels, reduction)
         self.mlps = nn.ModuleList()
         for _ in channels:
-            last = nn.Linear(hidden, 1)
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            last = zero_start(nn.Linear(hidden, 1))
             self.mlps.append(nn.Sequential(nn.Linear(self.channels, hidden), nn.ReLU(), last))
 
     def forward(self, feats: Sequence[Tensor]) -> List[Tensor]:
@@ -124,15 +122,9 @@ class PositionGate(Gate):
         Raises:
             ValueError: when the number of maps or their channels are not those of the gate.
         """
-        if len(feats) != len(self.mlps):
-            raise ValueError(f"the gate has {len(self.mlps)} levels, got {len(feats)} feature maps")
+        check_maps(feats, [self.channels] * len(self.mlps))
         weights = []
         for level, (feat, mlp) in enumerate(zip(feats, self.mlps)):
-            if feat.shape[1] != self.channels:
-                raise ValueError(
-                    f"the gate was made for {self.channels} channels, level {level} has "
-                    f"{feat.shape[1]}"
-                )
             context = feats[min(level + 1, len(feats) - 1)]  # the last level uses itself
             relation = channel_relation(feat, context)
             with torch.autocast(device_type=feat.device.type, enabled=False):

@@ -64,6 +64,10 @@ def test_gate_of_the_file_may_be_left_unused(saved):
             ["gate: the config says dict(type='position', reduction=2)", "reduction=4"],
         ),
         (dict(channels=4, num_levels=3, granularity="level"), ["granularity", "'level'", "'band'"]),
+        (
+            dict(channels=4, num_levels=3, transform="dct"),
+            ["transform: the config says dict(type='dct', levels=3, block=None)", "type='haar'"],
+        ),
     ],
 )
 def test_foreign_prompts_are_refused(saved, expected, words):
