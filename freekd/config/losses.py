@@ -9,12 +9,23 @@ from freekd.config import fields
 from freekd.config.errors import ConfigError
 from freekd.losses import Card, card_of_class, cards
 
+
+def _time(value: Any, key: str) -> None:
+    """``start``, ``stop`` or ``warmup``."""
+    from freekd.distill.schedule import read_time
+
+    fields.told_by(read_time)(value, key)
+
+
 # what every entry may say, beside the options of its loss
 ROUTING: Dict[str, fields.Check] = dict(
     type=fields.text,
     module=fields.optional(fields.taps),
     resize=fields.optional(fields.flag),
     align_module=fields.optional(fields.told_by(lambda value, key: check_align_module(key, value))),
+    start=_time,
+    stop=_time,
+    warmup=_time,
 )
 OF_MAPS: Dict[str, fields.Check] = dict(
     channels=fields.optional(fields.channels),
@@ -51,6 +62,9 @@ class Entry(NamedTuple):
     channels: Any = None
     student_channels: Any = None
     num_levels: Optional[int] = None
+    start: Any = None
+    stop: Any = None
+    warmup: Any = None
 
     @property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
@@ -80,7 +94,9 @@ class Entry(NamedTuple):
         ]
         if lacking:
             raise ConfigError(f"{self.key}: the options {lacking} are missing. Add them.")
-        return {"type": self.kind, "name": f"loss_{self.label}", **told, **self.options}
+        times = dict(start=self.start, stop=self.stop, warmup=self.warmup)
+        times = {name: time for name, time in times.items() if time is not None}
+        return {"type": self.kind, "name": f"loss_{self.label}", **told, **self.options, **times}
 
 
 def read_entry(label: str, options: Any, key: str, task: Optional[str]) -> Entry:
@@ -94,7 +110,8 @@ def read_entry(label: str, options: Any, key: str, task: Optional[str]) -> Entry
             the tapped module: a path in both models, a dict with ``student`` and ``teacher``, or a
             dict of named taps; ``resize``, see ``FreeKDDistiller``; ``align_module``, MMRazor's,
             for classes of others; ``channels``, ``student_channels`` and ``num_levels`` of the
-            maps, where the models do not tell.
+            maps, where the models do not tell; ``start``, ``stop`` and ``warmup``, when the term
+            acts, see :mod:`freekd.distill.schedule`.
         key: the config key of the entry.
         task: of the student, None where it cannot be told.
 
@@ -103,7 +120,7 @@ def read_entry(label: str, options: Any, key: str, task: Optional[str]) -> Entry
             another kind, or a method that is not made for this task.
     """
     card = card_of_entry(label, options, key)
-    kind = card.type if card else options["type"]
+    kind = card.type if card and options.get("type") not in card.also else options["type"]
     taken = _registered(kind, key)
     parameters = inspect.signature(taken).parameters
     if card is not None and task is not None and task not in card.tasks:
@@ -111,6 +128,7 @@ def read_entry(label: str, options: Any, key: str, task: Optional[str]) -> Entry
             f"{key}: {card.title} is made for the tasks {', '.join(card.tasks)}; the student of "
             f"this pair does {task}. Remove the entry ({key}=None)."
         )
+    _check_times(taken, options, key)
     routing = [name for name in ROUTING if name in options]
     routing += [name for name in _of_maps(parameters) if name in options]
     own = {k: v for k, v in options.items() if k not in routing}
@@ -141,7 +159,7 @@ def card_of_entry(label: str, options: Any, key: str) -> Optional[Card]:
             check(options[name], f"{key}.{name}")
     known, kind = cards(), options.get("type", label)
     card = known.get(kind) or card_of_class(kind)
-    if label in known and card is not known[label] and kind != known[label].type:
+    if label in known and card is not known[label] and kind not in known[label].types:
         raise ConfigError(
             f"{key}.type={kind!r}: {label!r} is the name of a method, {known[label].title}, which "
             f"the log would then show for another. Give the entry a name of its own: "
@@ -160,6 +178,13 @@ def card_of_entry(label: str, options: Any, key: str) -> Optional[Card]:
 def _of_maps(parameters: Mapping[str, Any]) -> Sequence[str]:
     """The keys of the maps, which a loss has that is told their number."""
     return [*OF_MAPS] if "num_levels" in parameters else []
+
+
+def _check_times(taken: Any, options: Mapping[str, Any], key: str) -> None:
+    from freekd.distill.schedule import Schedule, check_not_own
+
+    fields.told_by(lambda value, key: check_not_own(taken, value, key))(options, key)
+    fields.told_by(Schedule.read)(options, key)
 
 
 def _check_arguments(own: Mapping[str, Any], taken: Any, kind: str, key: str) -> None:

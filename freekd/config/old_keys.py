@@ -59,7 +59,7 @@ def _other_class(label: str, options: Mapping[str, Any], module: Any) -> Dict[st
     """A term of 0.1 whose ``type`` was another class than the term's own."""
     own = {name: value for name, value in _renewed(options).items() if name != "type"}
     for name, card in cards().items():
-        if card.type == options["type"] and card.maps:
+        if options["type"] in card.types and card.maps:
             return {name: own}
     return {f"{label}_term": dict(type=options["type"], module=module, **own)}
 

@@ -119,7 +119,9 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
         inherit: parts of the student that start with the teacher's weights, such as
             ``["neck", "bbox_head"]``; see :func:`freekd.distill.inherit.inherit_weights`.
 
-    In the log, beside each term: ``ratio.<term>``, its size relative to the student's task loss.
+    In the log, beside each term: ``ratio.<term>``, its size relative to the student's task loss;
+    and ``weight.<term>``, its weight in the iteration, where ``start``, ``stop`` or ``warmup`` of
+    the loss change it.
     """
 
     def __init__(
@@ -183,8 +185,15 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
         log = outputs["log_vars"]
         task = sum(v for k, v in log.items() if k.startswith("student.") and "loss" in k)
         for name in [name for name in log if name.startswith("distiller.")]:
-            short = name[len("distiller.") :].rsplit(".", 1)[0]
-            short = short[len("loss_") :] if short.startswith("loss_") else short
+            short = _short(name[len("distiller.") :].rsplit(".", 1)[0])
             ratio = log[name] / task if task else float("nan")
             log[f"ratio.{short}"] = log.get(f"ratio.{short}", 0.0) + ratio
+        if isinstance(self.distiller, FreeKDDistiller):
+            for name, weight in self.distiller.weights_in_force().items():
+                log[f"weight.{_short(name)}"] = weight
         return outputs
+
+
+def _short(loss: str) -> str:
+    """A loss's name in the log."""
+    return loss[len("loss_") :] if loss.startswith("loss_") else loss

@@ -42,6 +42,10 @@ def check_shapes(
     Raises:
         ValueError: numbers of levels, channels, or sizes (unless ``resize=True``) differ.
     """
+    if getattr(loss, "takes_output", False):
+        if hasattr(loss, "check_feats"):
+            loss.check_feats(s_out[0], t_out[0])
+        return [f"{_shapes(s_out[0])} {_shapes(t_out[0])}"]
     if getattr(loss, "named_taps", False):  # what they must be, the loss alone knows
         return [f"{_shapes(s_out[0])} {_shapes(t_out[0])}"]
     if not hasattr(loss, "check_feats"):
@@ -171,6 +175,8 @@ def apply_loss(
             _check_images(maps, component[f"{who}_module"], images, where)
     if align is not None or not getattr(loss, "widens", False):
         s_out, t_out = to_float32(s_out), to_float32(t_out)
+    if getattr(loss, "takes_output", False):
+        return _call(loss, s_out[0], t_out[0], step)
     if torch.is_tensor(s_out[0]) and torch.is_tensor(t_out[0]) and s_out[1] is None:
         if getattr(loss, "takes_levels", False):
             _check_sizes([s_out[0]], [t_out[0]], component, where)

@@ -90,7 +90,8 @@ def _check_whole_head(
         raise ValueError(
             f"{where}: {path!r} gives what {inside[0]!r} in it gives, which is indexed by class, "
             f"and {both_lists(*names)}. Tap {inside[0]!r} itself with class_map='by_name' "
-            f"({KEYS}), or the neck"
+            f"({KEYS}), or the neck; where the loss takes a whole head, give the data set the "
+            "teacher's order"
         )
 
 

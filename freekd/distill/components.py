@@ -1,12 +1,16 @@
 """What a distiller's ``components`` may say, checked when the config is read."""
 
-from typing import Any, List, Mapping, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from mmcv import ConfigDict
+from mmrazor.models.builder import LOSSES
 from torch import nn
 
 from freekd.checks import check_align_module, check_weight
 from freekd.distill.run.partial import PartialRun, roi_stage, why_no_rois
+from freekd.distill.schedule import TIMES, Schedule, check_not_own
+from freekd.losses import card_of
+from freekd.losses.step import Step
 
 Paths = Union[str, Mapping[str, str]]
 REQUIRED = {"student_module", "teacher_module", "losses"}
@@ -84,6 +88,23 @@ def key_of(component: Any, index: int) -> str:
     return str(component.get("key") or f"distiller.components[{index}]")
 
 
+def read_loss(component: Any, index: int, number: int) -> Tuple[Optional[Schedule], Dict[str, Any]]:
+    """When loss ``number`` of a component acts (None: always), and the arguments of its class.
+
+    Raises:
+        ValueError: see :mod:`freekd.distill.schedule`.
+    """
+    loss, key = component["losses"][number], key_of(component, index)
+    if not component.get("key"):
+        key += f".losses[{number}]"
+    options = {name: value for name, value in loss.items() if name not in ("name", *TIMES)}
+    kind = loss.get("type")
+    taken = LOSSES.get(kind) if isinstance(kind, str) and set(TIMES) & set(loss) else None
+    if taken is not None:
+        check_not_own(taken, loss, key)
+    return Schedule.read(loss, key), options
+
+
 def side_key(tap: Any, who: str) -> str:
     """The config key of one side of a tap, ``student`` or ``teacher``."""
     return f"{tap.where}.module ({who})" if tap.get("key") else f"{tap.where}.{who}_module"
@@ -156,9 +177,15 @@ def check_named(module: nn.Module, loss: Any, component: Any, index: int) -> Non
     """A loss takes one tap or named ones, as its class says (``named_taps``).
 
     Raises:
-        ValueError: it gets the other.
+        ValueError: it gets the other, or a whole output (``takes_output``) is to be aligned.
     """
     named = isinstance(component["student_module"], Mapping)
+    useless = [key for key in ("align_module", "resize") if component.get(key)]
+    if useless and getattr(module, "takes_output", False):
+        raise ValueError(
+            f"{key_of(component, index)}: {useless} are for maps, but {type(module).__name__} "
+            f"({loss.name}) gets what the module gave as it is. Remove them"
+        )
     if named and not getattr(module, "named_taps", False):
         raise ValueError(
             f"{key_of(component, index)}: {type(module).__name__} ({loss.name}) compares what "
@@ -171,6 +198,24 @@ def check_named(module: nn.Module, loss: Any, component: Any, index: int) -> Non
             "taps: student_module and teacher_module must be dicts, got "
             f"{component['student_module']!r}"
         )
+
+
+def check_models(losses: Any, components: Sequence[Any], step: Step) -> None:
+    """What the losses that have a ``check_models`` say of student and teacher, before training.
+
+    Args:
+        losses: of all components, by name.
+        components: of a distiller.
+        step: both models, without a batch.
+
+    Raises:
+        ValueError: a loss refuses its models.
+    """
+    for i, component in enumerate(components):
+        paths = (component["student_module"], component["teacher_module"])
+        for loss in component["losses"]:
+            if hasattr(losses[loss["name"]], "check_models"):
+                losses[loss["name"]].check_models(step._replace(paths=paths), key_of(component, i))
 
 
 def task_scale_of(loss: nn.Module) -> float:
@@ -187,3 +232,10 @@ def task_scale_of(loss: nn.Module) -> float:
         return 1.0
     check_weight(f"{type(loss).__name__}.task_scale", scale)
     return float(scale)  # type: ignore[arg-type]
+
+
+def weight_of(loss: nn.Module) -> Optional[float]:
+    """The number that scales a loss, as its card says; None where it has none."""
+    card = card_of(loss)
+    weight = getattr(loss, card.weight if card is not None else "loss_weight", None)
+    return float(weight) if isinstance(weight, (int, float)) else None

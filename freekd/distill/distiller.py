@@ -6,7 +6,7 @@ fed with the student's proposals. The teacher is held, see :class:`freekd.held.H
 checkpoint, optimizer, average of weights or hook that walks modules meets it.
 """
 
-from typing import Any, Collection, Dict, List, Optional, Sequence, Union
+from typing import Any, Collection, Dict, Iterable, List, Optional, Sequence, Union
 
 import torch
 from mmcv.utils import print_log
@@ -14,23 +14,28 @@ from mmrazor.models.builder import DISTILLERS, build_loss
 from mmrazor.models.distillers import SingleTeacherDistiller
 from torch import Tensor, nn
 
+from freekd import tasks
 from freekd.checks import check_choice
 from freekd.distill.annotations import check_annotations, left_out, missing
 from freekd.distill.class_maps import CLASS_MAPS
 from freekd.distill.class_taps import check_classes, class_orders
 from freekd.distill.components import (
     check_components,
+    check_models,
     check_named,
     check_roi_head,
     check_same_images,
+    read_loss,
     side_key,
     taps_of,
     task_scale_of,
+    weight_of,
 )
 from freekd.distill.run.dry_run import dry_run
 from freekd.distill.run.partial import PartialRun, Proposals
 from freekd.distill.run.taps import hook_output
 from freekd.distill.run.teacher_run import TeacherRun, check_autocast
+from freekd.distill.schedule import Schedules
 from freekd.distill.terms import distillation_terms
 from freekd.distill.weights import (
     find_module,
@@ -55,14 +60,15 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             ``mmdet::retinanet/retinanet_r101_fpn_2x_coco.py``.
         teacher_checkpoint: the teacher's weights, path or address, loaded by ``init_weights``.
         components: as in MMRazor: ``student_module``, ``teacher_module``, ``losses`` (each with a
-            ``name``), optionally ``align_module``, ``resize`` (True: maps of another size are
-            meant) and ``key`` (what errors call the component). Both modules may be dicts of named
-            taps, for losses that take those (``named_taps``). A loss whose ``forward`` has a third
-            argument ``step`` gets a :class:`freekd.losses.step.Step`; one with ``task_scale``
-            scales the student's own losses by it. A loss that is not made for a tuple of pyramid
-            levels (MMRazor's and mmdet's own) is applied to each level, or each call of a head,
-            and summed. Where
-            ``teacher_module`` lies in the RoI head, that head sees the student's proposals.
+            ``name``, and maybe ``start``, ``stop`` and ``warmup``, see
+            :mod:`freekd.distill.schedule`), optionally ``align_module``, ``resize`` (True: maps of
+            another size are meant) and ``key`` (what errors call the component). Both modules may
+            be dicts of named taps, for losses that take those (``named_taps``). A loss whose
+            ``forward`` has a third argument ``step`` gets a :class:`freekd.losses.step.Step`; one
+            with ``task_scale`` scales the student's own losses by it. A loss that is not made for a
+            tuple of pyramid levels (MMRazor's and mmdet's own) is applied to each level, or each
+            call of a head, and summed. Where ``teacher_module`` lies in the RoI head, that head
+            sees the student's proposals.
         save_teacher: keep the teacher in checkpoints; by default they have the student's size.
         min_share: the least share of the teacher's weights that its checkpoint must fill.
         teacher_autocast: ``bfloat16`` or ``float16``: the teacher alone runs under autocast; None:
@@ -95,6 +101,8 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         if teacher_checkpoint is not None:
             teacher = without_pretrained(teacher)
         super().__init__(teacher=teacher, components=(), **kwargs)
+        self.schedules = Schedules()
+        self.tried = False  # the terms that come later, in the first step
         self._build_components(check_components(components))
         self.teacher_checkpoint = teacher_checkpoint
         self.min_share = min_share
@@ -124,8 +132,9 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
                 self.align_modules[f"component_{i}"] = self.build_align_module(
                     component.align_module
                 )
-            for loss in component.losses:
-                options = {key: value for key, value in loss.items() if key != "name"}
+            for j, loss in enumerate(component.losses):
+                schedule, options = read_loss(component, i, j)
+                self.schedules.add(loss.name, schedule)
                 self.losses[loss.name] = build_loss(options)
                 check_named(self.losses[loss.name], loss, component, i)
                 task_scale_of(self.losses[loss.name])
@@ -228,6 +237,8 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             find_module(self.teacher, tap.teacher_module, side_key(tap, "teacher"))
             check_classes(student.model, self.teacher, tap, tap.where)
             check_roi_head(self.teacher, self.partial_teacher, tap, tap.where)
+        self._task = tasks.of_built(student.model)
+        check_models(self.losses, self.components, Step({}, *self._models, self._task))
         self.teacher_run.check_precision()
         check_same_images(student.model, self.teacher)
         self.remove_hooks()
@@ -281,9 +292,12 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
     def exec_teacher_forward(self, data: Dict[str, Any]) -> Any:
         """Run the teacher without gradient, and no further than the taps need.
 
-        Its RoI heads wait for the student's proposals, see :meth:`compute_distill_loss`.
+        Its RoI heads wait for the student's proposals, see :meth:`compute_distill_loss`. In an
+        iteration without any term it does not run.
         """
         self.forget()
+        if not self.needs_teacher(self.losses):
+            return None
         if not self.partial_teacher.possible:  # run whole, with losses that nobody wants
             lacking = [need for need in missing(self.teacher, data) if need.optional]
             with left_out(self.teacher, [need.head for need in lacking]):
@@ -297,12 +311,30 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         Raises:
             RuntimeError: a tapped module did not run, or not as often in student and teacher.
         """
-        self.teacher_run.roi_heads(self._proposals.rois)
-        step = None if data is None else Step(data, *self._models)
+        if self.needs_teacher(self.losses):
+            self.teacher_run.roi_heads(self._proposals.rois)
+        step = None if data is None else Step(data, *self._models, self._task)
         terms = distillation_terms(self, step)
         self.teacher_run.forget()
         self._proposals.forget()
+        self.tried = True
         return terms
+
+    def is_to_try(self, name: str) -> bool:
+        """Whether this step, the first, computes the term of a loss that starts later."""
+        return not self.tried and self.schedules.comes_later(name)
+
+    def needs_teacher(self, names: Iterable[str]) -> bool:
+        """Whether one of these losses is computed in this step."""
+        return any(self.schedules.factor(name) > 0 or self.is_to_try(name) for name in names)
+
+    def weights_in_force(self) -> Dict[str, float]:
+        """The weight, in this iteration, of each loss that does not always act."""
+        found = {}
+        for name in self.schedules:
+            weight = weight_of(self.losses[name])
+            found[name] = (1.0 if weight is None else weight) * self.schedules.factor(name)
+        return found
 
     def exec_student_forward(self, student: nn.Module, data: Dict[str, Any]) -> Any:
         """The student's own losses, scaled by the ``task_scale`` of losses that have one."""
@@ -317,10 +349,15 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
 
     @property
     def task_scale(self) -> float:
-        """By what the student's own losses are multiplied: 1, unless a loss says otherwise."""
+        """By what the student's own losses are multiplied: 1, unless a loss says otherwise.
+
+        A loss whose weight is multiplied by f in this iteration scales by 1 - f (1 - its factor).
+        """
         scale = 1.0
-        for loss in self.losses.values():
-            scale *= task_scale_of(loss)
+        for name, loss in self.losses.items():
+            factor = self.schedules.factor(name)
+            own = task_scale_of(loss)
+            scale *= own if factor == 1 else 1 - factor * (1 - own)
         return scale
 
     def forget(self) -> None:

@@ -4,12 +4,13 @@ from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from freekd.checks import FeatureError
 from freekd.distill.apply import apply_loss, apply_named, check_calls
 from freekd.distill.class_maps import reorder
 from freekd.losses.step import Step
+from freekd.widen import widened
 
 
 def distillation_terms(distiller: Any, step: Optional[Step]) -> Dict[str, Tensor]:
@@ -28,6 +29,11 @@ def distillation_terms(distiller: Any, step: Optional[Step]) -> Dict[str, Tensor
     for i, component in enumerate(distiller.components):
         where = f"distiller.components[{i}]"
         taps = [tap for _, tap in numbered if tap.component == i]
+        if not distiller.needs_teacher([loss.name for loss in component.losses]):
+            for call in range(len(distiller.student_outputs[taps[0].student_module])):
+                for loss in component.losses:
+                    terms[f"{loss.name}.{call}"] = _nothing(distiller, loss, i)
+            continue
         calls = [_calls(distiller, n, tap) for n, tap in numbered if tap.component == i]
         if len({len(each) for each in calls}) > 1:
             counts = {tap.tap: len(each) for tap, each in zip(taps, calls)}
@@ -38,8 +44,55 @@ def distillation_terms(distiller: Any, step: Optional[Step]) -> Dict[str, Tensor
         for call, each in enumerate(zip(*calls)):
             for loss in component.losses:
                 with _naming(loss.name, where):
-                    terms[f"{loss.name}.{call}"] = _term(distiller, loss, i, taps, each, step)
+                    term = _scheduled(distiller, loss, i, taps, each, step)
+                    terms[f"{loss.name}.{call}"] = term
     return terms
+
+
+def _scheduled(
+    distiller: Any, loss: Any, number: int, taps: List[Any], outputs: Any, step: Optional[Step]
+) -> Tensor:
+    """A loss times its factor in this iteration; one that starts later is tried in the first step.
+
+    What does not fit is then known at once, and not after the epochs before its start.
+    """
+    factor = distiller.schedules.factor(loss.name)
+    if factor > 0:
+        term = _term(distiller, loss, number, taps, outputs, step)
+        return term if factor == 1 else widened(term) * factor
+    if distiller.is_to_try(loss.name):
+        with _without_traces(distiller.losses[loss.name], step):
+            _term(distiller, loss, number, taps, outputs, step)
+    return _nothing(distiller, loss, number)
+
+
+@contextmanager
+def _without_traces(loss: nn.Module, step: Optional[Step]) -> Iterator[None]:
+    """Afterwards the buffers of ``loss`` and the random generators are as they were."""
+    kept = [(buffer, buffer.clone()) for buffer in loss.buffers()]
+    images = None if step is None else step.data["img"]
+    devices = [images.device] if images is not None and images.is_cuda else []
+    with torch.random.fork_rng(devices):
+        yield
+    with torch.no_grad():
+        for buffer, value in kept:
+            buffer.copy_(value)
+
+
+def _nothing(distiller: Any, loss: Any, number: int) -> Tensor:
+    """0, with a gradient of 0 for every parameter of the loss.
+
+    Processes that share their gradients want one of every parameter in every step.
+    """
+    modules, name = [distiller.losses[loss.name]], f"component_{number}"
+    if name in distiller.align_modules:
+        modules.append(distiller.align_modules[name])
+    zero = torch.zeros((), device=next(distiller.teacher.parameters()).device)
+    for module in modules:
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                zero = zero + parameter.reshape(-1)[:0].sum()
+    return zero
 
 
 def _calls(distiller: Any, number: int, tap: Any) -> List[Tuple[Any, Any]]:
@@ -59,6 +112,9 @@ def _term(
     """One loss of component ``number`` on one call of its taps."""
     module, name = distiller.losses[loss.name], f"component_{number}"
     module.current_data = None if step is None else step.data  # where MMRazor's losses look
+    if step is not None:
+        component = distiller.components[number]
+        step = step._replace(paths=(component.student_module, component.teacher_module))
     try:
         if taps[0].tap:
             students = {tap.tap: student for tap, (student, _) in zip(taps, outputs)}

@@ -69,7 +69,9 @@ def without_pretrained(cfg: Any) -> Any:
 
 
 def _is_pretrained(init_cfg: Any) -> bool:
-    return isinstance(init_cfg, Mapping) and init_cfg.get("type") == "Pretrained"
+    if not isinstance(init_cfg, Mapping):
+        return False
+    return init_cfg.get("type") == "Pretrained" or "checkpoint" in init_cfg  # PVT has no type
 
 
 class Filling(NamedTuple):

@@ -75,6 +75,7 @@ class Subject(NamedTuple):
     dataset: Any
     loader: Any
     by_epoch: bool
+    notes: List[str]  # what training would warn of
 
 
 def examine(cfg: Any, batches: int = 1, target: float = 1.0) -> Report:
@@ -103,6 +104,7 @@ def examine(cfg: Any, batches: int = 1, target: float = 1.0) -> Report:
         kind=subject.kind, task=subject.task, device=cfg.device, seed=cfg.seed,
         freekd_version=freekd.__version__, batches=batches, target=target,
     )  # fmt: skip
+    report.notes += subject.notes
     loaded, loading = take(subject.loader, batches)
     inputs = [on_device(subject.wrapped, batch) for batch in loaded]
     static.data(subject, report, inputs[0])
@@ -157,6 +159,7 @@ def prepare(cfg: Any) -> Subject:
         check_data,
         data,
         datasets,
+        hooks,
         launch,
         load_from,
         loader_options,
@@ -184,6 +187,11 @@ def prepare(cfg: Any) -> Subject:
     options = loader_options.train_loader_options(cfg, task)
     options["workers_per_gpu"] = 0  # the batches are the same
     loader = data.build_train_loader(dataset, seed=cfg.seed, by_epoch=by_epoch, **options)
+    epochs = cfg.runner.max_epochs if by_epoch else None
+    iterations = epochs * len(loader) if by_epoch else cfg.runner.max_iters
+    notes = hooks.prepare_schedules(model, iterations, epochs)
+    if hooks.schedules_of(model) is not None:
+        model.distiller.schedules.always = True  # the terms are measured at their whole weight
     if validates:
         val = datasets.build_eval_loader(cfg, "val", task, False).dataset
         metrics.check(val, metrics.evaluate_options(cfg), model, cfg.seed)
@@ -199,7 +207,7 @@ def prepare(cfg: Any) -> Subject:
         teacher_file = load_checkpoint_file(path)
     return Subject(
         cfg, task, model=model, wrapped=wrapped, load_from=loaded, dataset=dataset, loader=loader,
-        by_epoch=by_epoch, teacher_file=teacher_file, **parts,
+        by_epoch=by_epoch, teacher_file=teacher_file, notes=notes, **parts,
     )  # fmt: skip
 
 

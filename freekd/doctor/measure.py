@@ -11,9 +11,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from freekd.distill.components import taps_of
+from freekd.distill.components import taps_of, weight_of
 from freekd.engine import hooks
-from freekd.losses import card_of
 
 _ENOUGH_SECONDS = 10.0
 _NOTHING = 1e-4  # a ratio per unit of weight of which no ratio worth having can be made
@@ -75,7 +74,10 @@ def plain_step(model: Any, data: Dict[str, Any]) -> Step:
 
 
 def distill_step(algorithm: Any, data: Dict[str, Any]) -> Step:
-    """A step of stage 2, with each term's share of loss and gradient."""
+    """A step of stage 2, with each term's share of loss and gradient.
+
+    A term with ``start``, ``stop`` or ``warmup`` has its whole weight.
+    """
     distiller = algorithm.distiller
     distiller.exec_teacher_forward(data)
     student = distiller.exec_student_forward(algorithm.architecture, data)
@@ -98,15 +100,13 @@ def distill_step(algorithm: Any, data: Dict[str, Any]) -> Step:
             term = torch.stack(sums[name]).sum()
             value = sum(float(part.detach()) for part in sums[name])
             own = _gradient_norm(term, maps)
-            card = card_of(distiller.losses[name])
-            weight = getattr(distiller.losses[name], card.weight if card else "loss_weight", None)
             ratios.append(
                 Ratio(
                     name,
                     value,
                     value / task if task else float("nan"),
                     own / of_task if of_task else None,
-                    float(weight) if isinstance(weight, (int, float)) else None,
+                    weight_of(distiller.losses[name]),
                 )
             )
     losses = {**_losses(log), **{ratio.name: ratio.loss for ratio in ratios}}

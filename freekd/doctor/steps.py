@@ -8,7 +8,7 @@ import torch
 from freekd import compat
 from freekd.doctor import checks, measure
 from freekd.doctor.report import Report
-from freekd.engine import check_data
+from freekd.engine import check_data, hooks
 from freekd.losses import card_of
 from freekd.words import amount, duration, number, table
 
@@ -122,6 +122,10 @@ def _ratios(subject: Any, report: Report, step: measure.Step, target: float) -> 
     lines[:0] = table(head, rows)
     if subject.kind == "stage 2":
         lines += _RATIOS
+        schedules = hooks.schedules_of(subject.model)
+        for name in schedules or ():
+            lines.append(f"{name} {schedules.told(name)}; it is measured at its whole weight.")
+            record[name]["acts"] = schedules.told(name)
         for name, loss in subject.model.distiller.losses.items():
             card = card_of(loss)
             hint = card.hint(loss) if card is not None and card.hint is not None else ""

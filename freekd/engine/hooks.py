@@ -8,12 +8,13 @@ import math
 import os
 import random
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 import torch
 from mmcv.runner import HOOKS, Hook, get_dist_info
 
+from freekd.config.errors import ConfigError
 from freekd.engine.seeds import derive_seed
 from freekd.fileio import atomic_write_text
 from freekd.prompts.file import describe
@@ -45,6 +46,79 @@ class IterationSeedHook(Hook):
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)  # of the GPUs too
+
+
+@HOOKS.register_module()
+class DistillScheduleHook(Hook):
+    """Tell the distiller which iteration it is, for terms with ``start``, ``stop`` or ``warmup``.
+
+    ``tools/train.py`` adds it to a pair that has such a term. It keeps nothing: what it says comes
+    from the runner's counters, in a resumed run too.
+    """
+
+    def before_run(self, runner: Any) -> None:
+        bare = unwrap(runner.model)
+        for note in prepare_schedules(bare, runner.max_iters, runner.max_epochs):
+            runner.logger.warning(note)
+        schedules = schedules_of(bare)
+        if schedules is None:
+            return
+        for name in schedules:
+            runner.logger.info(f"{name} {schedules.told(name)}")
+        idle = schedules.idle(list(bare.distiller.losses))
+        if idle is not None:
+            runner.logger.info(
+                f"no term acts in iteration {idle + 1}: there, and wherever it is so, the teacher "
+                "does not run"
+            )
+
+    def before_train_iter(self, runner: Any) -> None:
+        schedules = schedules_of(unwrap(runner.model))
+        if schedules is None:
+            return
+        schedules.tell(runner.iter)
+        for line in schedules.changes(runner.iter):
+            runner.logger.info(line)
+
+
+def schedules_of(model: torch.nn.Module) -> Any:
+    """When the terms of a bare model's distiller act; None where all of them always do."""
+    return getattr(getattr(model, "distiller", None), "schedules", None) or None
+
+
+def prepare_schedules(
+    model: torch.nn.Module, iterations: int, epochs: Optional[int] = None
+) -> List[str]:
+    """Tell the terms that do not always act how long the run is.
+
+    Args:
+        model: The bare model.
+        iterations: Of the whole run.
+        epochs: Of the whole run; None where the runner counts iterations.
+
+    Returns:
+        What is worth a warning.
+
+    Raises:
+        ConfigError: a time that does not fit the run, see :mod:`freekd.distill.schedule`.
+    """
+    from freekd.distill.schedule import Run
+
+    schedules = schedules_of(model)
+    if schedules is None:
+        return []
+    try:
+        notes: List[str] = schedules.prepare(Run(iterations, epochs))
+    except ValueError as error:
+        raise ConfigError(f"{error}.") from error
+    idle = schedules.idle(list(model.distiller.losses))
+    if idle is not None and not getattr(model, "with_student_loss", True):
+        raise ConfigError(
+            f"algorithm.with_student_loss=False: no term of the distiller acts in iteration "
+            f"{idle + 1}, so the student would have nothing to learn from. Remove the key, or "
+            "start and stop of one term."
+        )
+    return notes
 
 
 @HOOKS.register_module()

@@ -211,6 +211,8 @@ def _register_hooks(runner: Any, cfg: Any, by_epoch: bool, distributed: bool) ->
         with building(f"custom_hooks, {hook.get('type')}"):
             runner.register_custom_hooks(hook)
     runner.register_hook(hooks.IterationSeedHook(cfg.seed), priority="VERY_HIGH")
+    if hooks.schedules_of(hooks.unwrap(runner.model)) is not None:
+        runner.register_hook(hooks.DistillScheduleHook(), priority="VERY_HIGH")
     runner.register_hook(hooks.ProgressHook(), priority="HIGH")
     if hasattr(hooks.unwrap(runner.model), "save_prompts"):
         interval = (cfg.checkpoint_config or {}).get("interval", -1)

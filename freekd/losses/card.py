@@ -60,11 +60,14 @@ class Card(NamedTuple):
         module: the loss's class, registered under its own name; None: the class ``kind`` is
             another package's.
         kind: the registered name of the class; None: that of ``module``.
+        also: registered names of other packages' classes of the same equation: an entry under the
+            method's name may ask for one by ``type``.
         paper: authors' short title, venue and link.
         tasks: which it is made for: ``det``, ``seg``, ``cls``.
         taps: task -> the default of ``module`` in its entry; a task that is not here needs one.
             A word that the task knows stands for a path that differs by model: ``logits``, the
-            classifier layer of image classification (:meth:`freekd.tasks.base.Task.tap`).
+            classifier layer of image classification, or ``dense_head``, a detector's head of every
+            place (:meth:`freekd.tasks.base.Task.tap`).
         defaults: options that differ from the class's own defaults.
         needs: what it needs beyond the taps, in words: ``prompts``, ``labels``.
         maps: whether it compares feature maps, so that ``pair.module`` is its tap.
@@ -83,6 +86,7 @@ class Card(NamedTuple):
     summary: str
     module: Optional[Type[nn.Module]] = None
     kind: Optional[str] = None
+    also: Tuple[str, ...] = ()
     paper: str = ""
     tasks: Tuple[str, ...] = ()
     taps: Mapping[str, Any] = {}
@@ -94,6 +98,11 @@ class Card(NamedTuple):
     bundled: Mapping[str, Bundled] = {}
     published: Tuple[Published, ...] = ()
     golden: Optional[Callable[[Case], Outcome]] = None
+
+    @property
+    def types(self) -> Tuple[str, ...]:
+        """The registered names that an entry under the method's name may have as ``type``."""
+        return (self.type, *self.also)
 
     @property
     def type(self) -> str:

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from freekd.losses.step import DenseTargets, Step
 from freekd.tasks.classes import ClassAxis, heads_with_classes
 
 RunHead = Callable[[Any, Sequence[Dict[str, Any]]], Any]  # of (features, metas of the images)
@@ -176,7 +177,7 @@ class Task:
         """The module path that a method means by ``name`` in a model of this config.
 
         A method's card names taps that every model of the task has. Where their paths differ by
-        model, it gives a word in place of a path, as ``logits``.
+        model, it gives a word in place of a path, as ``logits`` or ``dense_head``.
         """
         return name
 
@@ -207,6 +208,31 @@ class Task:
         takes = inspect.signature(head.forward).parameters
         feats = model.extract_feat(img)
         head(feats, metas) if "img_metas" in takes else head(feats)
+
+    # ----------------------------------------------------------------- whole dense heads
+    def check_dense_heads(self, step: Step, key: str) -> None:
+        """Dense heads at ``step.paths`` whose rows mean the same boxes and classes in both models.
+
+        Args:
+            step: without a batch.
+            key: the config key of the entry, for errors.
+
+        Raises:
+            ValueError: they do not, or the task has no such heads; says what each is.
+        """
+        raise TaskError(
+            f"{key}: expected detectors with dense heads, got a task ({self.noun}) that has none. "
+            "Remove the entry."
+        )
+
+    def dense_targets(self, step: Step, student: Any, teacher: Any) -> DenseTargets:
+        """What the student's dense head was assigned in each row, beside what both heads gave.
+
+        Args:
+            step: of this training step.
+            student, teacher: what the heads at ``step.paths`` gave.
+        """
+        raise NotImplementedError
 
     # ----------------------------------------------------------------- teacher and student
     def batch_augmentation(self, model: nn.Module) -> Optional[BatchAugmentation]:

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from freekd.losses.step import DenseTargets, Step
+from freekd.tasks import det_targets
 from freekd.tasks.base import Agreement, HeadNeed, Task
 from freekd.tasks.classes import ClassAxis, channels_of, head_of
 
@@ -97,6 +99,16 @@ class Detection(Task):
                     return axis
         return None
 
+    def tap(self, name: str, model: Mapping[str, Any]) -> str:
+        """``dense_head``: the head that answers for every place of a map; of two stages the first.
+
+        >>> Detection().tap("dense_head", dict(rpn_head=dict(), roi_head=dict()))
+        'rpn_head'
+        """
+        if name != "dense_head":
+            return name
+        return "bbox_head" if model.get("rpn_head") is None else "rpn_head"
+
     def maps_from_text(self, model: Mapping[str, Any], module: str) -> Optional[Tuple[int, int]]:
         """FPNs say it; an encoder gives a level of its sequence per map of the neck."""
         neck = model.get("neck")
@@ -104,6 +116,13 @@ class Detection(Task):
             if isinstance(neck, Mapping):
                 return _both(neck.get("out_channels"), neck.get("num_outs"))
         return None
+
+    # ----------------------------------------------------------------- whole dense heads
+    def check_dense_heads(self, step: Step, key: str) -> None:
+        det_targets.check_heads(step, key, self.host("models.dense_heads"))
+
+    def dense_targets(self, step: Step, student: Any, teacher: Any) -> DenseTargets:
+        return det_targets.targets(step, student, teacher, self.host("models.dense_heads"))
 
     # ----------------------------------------------------------------- data
     def make_batches(self, dataset: Any) -> None:

@@ -88,7 +88,7 @@ KNOWN = (
     "type name bands gate distance normalize transform levels mode losses freekd mimic num_prompts "
     "granularity reduction module "
     "student teacher loss_weight prompts align align_module beta tau config init_cfg num_classes "
-    "train_cfg test_cfg pretrained out_channels num_outs"
+    "train_cfg test_cfg pretrained out_channels num_outs start stop warmup"
 ).split()
 KEYS = st.one_of(st.sampled_from(WORDS), st.sampled_from([0, 1, 2, 7, -1, None, 1.5, (1, 2)]))
 values = st.recursive(
@@ -161,6 +161,7 @@ options = st.dictionaries(
         "KEY.module KEY.module.student KEY.losses.freekd.type KEY.teacher "
         "KEY.losses.freekd.loss_weight "
         "KEY.teacher.bbox_head.num_classes KEY.teacher.neck KEY.teacher.neck.0.x KEY.student.0 "
+        "KEY.losses.mimic.start KEY.losses.mimic.stop KEY.losses.x.warmup "
         "KEY.losses.regression.beta KEY.losses.x KEY.teacher.backbone.out_indices.0 KEY.losses "
         "KEY.inherit KEY.losses.mimic KEY KEY.num_levels KEY.teacher.config "
         "KEY.gate KEY.transform KEY.transform.type algorithm.min_iters "
@@ -294,6 +295,7 @@ EDGES = {
         dict(module="backbone"), dict(module="backbone", channels=[8, 16]), dict(resize=True),
         dict(module=dict(student="neck", teacher="backbone")), dict(module=dict(a="neck")),
         dict(type="mimic"), dict(type="kd"), dict(num_levels=2), dict(align_module={}),
+        dict(start=1), dict(stop=1), dict(stop="1 epoch"), dict(warmup="1 iter"), dict(warmup=9),
     ],
     "pair.losses.mimic": [None, {}, dict(align=None), dict(align="auto"), dict(type="cwd")],
     "pair.losses.regression": [
