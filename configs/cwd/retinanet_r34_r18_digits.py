@@ -1,11 +1,4 @@
-"""The peer to beat on the bundled task: MMRazor's ChannelWiseDivergence on the same neck."""
+"""CWD on the bundled task: each channel of the neck as a distribution over its positions."""
 
 _base_ = ["../_base_/pairs/retinanet_r34_r18_digits.py"]
-pair = dict(
-    losses=dict(
-        cwd=dict(
-            align_module=dict(type="conv2d", student_channels=64, teacher_channels=64),
-            loss_weight=100.0,
-        )
-    )
-)
+pair = dict(losses=dict(cwd=dict(align="conv1x1", loss_weight=100.0)))

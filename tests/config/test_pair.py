@@ -345,7 +345,8 @@ def test_another_loss_takes_its_own_arguments(tmp_path):
 
 
 def test_a_loss_that_needs_no_channels_gets_along_without(tmp_path):
-    losses = dict(cwd=dict(module="roi_head.bbox_head.fc_reg"))
+    mine = dict(type="ChannelWiseDivergence", module="roi_head.bbox_head.fc_reg")
+    losses = dict(cwd=mine)
     component = load_pair(tmp_path, pair=with_losses(**losses)).algorithm.distiller.components[0]
     assert component.losses == [dict(type="ChannelWiseDivergence", name="loss_cwd")]
 
@@ -574,7 +575,7 @@ def test_every_key_of_an_entry_arrives(tmp_path):
             module=dict(student="x", teacher="y"), channels=7, student_channels=[1, 2],
             num_levels=2, resize=True,
         ),
-        cwd=dict(module="z", align_module=align),
+        cwd=dict(type="ChannelWiseDivergence", module="z", align_module=align),
     )  # fmt: skip
     first, second = load_pair(tmp_path, pair=with_losses(**losses)).algorithm.distiller.components
     assert (first.student_module, first.teacher_module, first.resize) == ("x", "y", True)

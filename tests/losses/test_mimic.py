@@ -29,3 +29,11 @@ def test_after_its_own_convolution():
 def test_card():
     card = cards()["mimic"]
     assert card.type == "FeatureMSELoss" and card.maps and "num_levels" not in card.defaults
+
+
+def test_defaults():
+    """The release's: a convolution even where channels agree, which then starts as the identity."""
+    loss, feat = FeatureMSELoss(3, 3, 1), torch.randn(2, 3, 4, 4)
+    assert loss.align is not None and loss.loss_weight == 1.0
+    assert float(loss(feat, feat).detach()) == pytest.approx(0, abs=1e-10)
+    assert FeatureMSELoss(3, 3, 1, align="auto").align is None
