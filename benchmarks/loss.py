@@ -3,6 +3,7 @@
     python benchmarks/loss.py                          # CPU, and the GPU where there is one
     python benchmarks/loss.py --quick                  # two minutes
     python benchmarks/loss.py --json loss.json --plot docs/images/loss_time.png
+    python benchmarks/loss.py --methods                # every method's loss instead, see methods.py
 
 Tables: (1) the five levels of a COCO pyramid, every option; (2) one map of growing size; (3) the
 bare transform against pytorch_wavelets and ptwt. How to read them: docs/performance.md.
@@ -21,6 +22,7 @@ if "--keep-memory" in sys.argv and os.environ.get("MALLOC_TRIM_THRESHOLD_") is N
     os.environ.update(KEEP)  # glibc reads them once, at start
     os.execv(sys.executable, [sys.executable, *sys.argv])
 
+import methods
 import torch
 from bare import bare_rows
 from direct import direct_loss, transform
@@ -186,7 +188,7 @@ def shown(row: Dict[str, Any]) -> List[str]:
 def cases(args: argparse.Namespace) -> Dict[str, List[Case]]:
     """Every option at the COCO sizes, one map of growing size, and the bundled task's loss."""
     like = {"batch": args.batch, "channels": args.channels}
-    growth = [Case((size,), T, **like) for T in args.prompts for size in args.sizes]
+    growth = [Case((size,), T, **like) for T in args.prompts for size in args.sizes or GROWTH]
     if args.quick:
         return {"coco": [Case(COCO, T, **like) for T in args.prompts], "growth": growth}
     types = (None, args.autocast)
@@ -215,10 +217,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for device in args.device:
         about = machine(device, PACKAGES)
         print(f"{describe(about)}\nbatch {args.batch}, {args.channels} channels, ", end="")
-        print(f"median of {args.rounds} rounds, direct and ours in turn\n", flush=True)
+        print(f"median of {args.rounds} rounds, variants in turn\n", flush=True)
         if args.keep_memory:
             print("malloc keeps freed memory\n")
         found: Dict[str, Any] = {"machine": about, "keep_memory": args.keep_memory}
+        content["devices"].append(found)
+        if args.methods:
+            setting = methods.Setting(args.sizes or COCO, args.batch, args.channels, device)
+            found.update(methods.measure(setting, args.rounds))
+            print(methods.shown(found) + "\n", flush=True)
+            continue
         for name, chosen in cases(args).items():
             found[name] = []
             for case in chosen:
@@ -227,10 +235,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             print(table([shown(row) for row in found[name]], HEADER) + "\n", flush=True)
         found["bare"], text = bare_rows(COCO, args.batch, args.channels, args.rounds, device)
         print(text, flush=True)
-        content["devices"].append(found)
     if args.json:
         write_json(args.json, content)
-    if args.plot:
+    if args.plot and not args.methods:
         draw_growth(content, args.plot)
     return 0
 
@@ -244,8 +251,12 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--channels", type=int, default=256)
     parser.add_argument(
-        "--sizes", nargs="+", type=_size, default=list(GROWTH), help="HxW of the growing map"
+        "--sizes",
+        nargs="+",
+        type=_size,
+        help="HxW of the growing map; with --methods of the levels, finest first",
     )
+    parser.add_argument("--methods", action="store_true", help="every method's loss instead")
     parser.add_argument("--autocast", default="bfloat16", choices=("bfloat16", "float16"))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="float32, band, no gate only")

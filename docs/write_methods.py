@@ -2,13 +2,19 @@
 
 python docs/write_methods.py            # write
 python docs/write_methods.py --check    # fail where a file is not as it would be written
+
+The figures of the table "What each did here" are in docs/measured/: digits.json is the
+``summary.json`` of a quickstart, cost.json what ``benchmarks/loss.py --methods --json`` wrote.
 """
 
 import argparse
+import ast
 import inspect
+import json
+import statistics
 import sys
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List, Tuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -40,6 +46,8 @@ Every entry may also have:
 * `module`, the tapped module: a path in both models, a dict with `student` and `teacher`, or a dict
   of named taps;
 * `resize=True`: the student's maps are meant to be of another size than the teacher's;
+* `start`, `stop`, `warmup`: when the term acts, in epochs or iterations, see
+  [loss_weights.md](loss_weights.md#when-to-distil);
 * `type`: then the key is a label of your own, and `type` is a method's name or a loss class that
   MMRazor or mmdet registers, as in `mine=dict(type="mmdet.SmoothL1Loss",
   module="bbox_head.retina_reg")`.
@@ -64,6 +72,82 @@ def table(found: Dict[str, Card], links: str) -> List[str]:
             f"| [{card.title}]({links}#{anchor(card)}) | `{card.name}` | {marks} | {needs} |"
         )
     return lines
+
+
+def measured(found: Dict[str, Card]) -> List[str]:
+    """What each method gained on the bundled task, and what it costs: docs/measured/."""
+    paths = [ROOT / "docs" / "measured" / name for name in ("digits.json", "cost.json")]
+    if not all(path.is_file() for path in paths):
+        return []
+    scores, costs = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
+    students, cost = scores["students"], {row["name"]: row for row in costs["methods"]}
+    alone = students["baseline"]
+    lines = [
+        "## What each did here",
+        *scores["about"],
+        "",
+        "| method | source | entry | tap | mAP | by seed | gain | loss, ms | its memory |",
+        "|---|---|---|---|---|---|---|---|---|",
+        f"| student alone | | | | {_score(alone)} | {_seeds(alone)} | | | |",
+    ]
+    for card in found.values():
+        for name, row in card.bundled.items():
+            if name not in students:
+                continue
+            entry, one = students[name], cost.get(name) or cost.get(card.name)
+            said, tap = _entry(row.config, card)
+            gains = [
+                score - alone["mAP_by_seed"][seed] for seed, score in entry["mAP_by_seed"].items()
+            ]
+            price = ("", "") if one is None else (f"{one['ms']:.0f}", f"{one['copies']:.1f}")
+            lines.append(
+                f"| [{row.label}](#{anchor(card)}) | {_source(card)} | `{said}` | `{tap}` | "
+                f"{_score(entry)} | {_seeds(entry)} | {statistics.mean(gains):+.3f} | "
+                f"{price[0]} | {price[1]} |"
+            )
+    return [*lines, "", *costs["about"], ""]
+
+
+def _score(entry: Dict[str, Any]) -> str:
+    return f"{entry['mAP']:.3f} +- {entry['mAP_spread']:.3f}"
+
+
+def _seeds(entry: Dict[str, Any]) -> str:
+    return " ".join(f"{value:.3f}".lstrip("0") for value in entry["mAP_by_seed"].values())
+
+
+def _source(card: Card) -> str:
+    """The paper's venue, as a link."""
+    parts = card.paper.rsplit(", ", 2)
+    return f"[{parts[1]}]({parts[2]})" if len(parts) == 3 else card.paper
+
+
+def _entry(config: str, card: Card) -> Tuple[str, str]:
+    """The losses of a config as they are written, without paths of files, and their tap."""
+    tree = ast.parse((ROOT / config).read_text(encoding="utf-8"))
+    losses = next(
+        keyword.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "losses" and isinstance(keyword.value, ast.Call)
+    )
+    tap = next((one.strip("'") for one in _said(losses, "module")), card.taps.get("det", ""))
+    for node in ast.walk(losses):
+        if isinstance(node, ast.Call):
+            node.keywords = [k for k in node.keywords if k.arg not in ("prompts", "module")]
+    return ", ".join(f"{k.arg}={ast.unparse(k.value)}" for k in losses.keywords), str(tap)
+
+
+def _said(losses: ast.Call, option: str) -> List[str]:
+    """What the entries say of an option."""
+    return [
+        ast.unparse(keyword.value)
+        for node in ast.walk(losses)
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == option
+    ]
 
 
 def anchor(card: Card) -> str:
@@ -120,7 +204,7 @@ def _options(card: Card) -> str:
 def pages() -> Dict[Path, str]:
     """What each file should hold."""
     found = cards()
-    lines = [HEAD, *table(found, ""), ""]
+    lines = [HEAD, *table(found, ""), "", *measured(found)]
     for card in found.values():
         lines += section(card)
     readme = ROOT / "README.md"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from freekd.losses import cards
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -35,3 +37,31 @@ def test_the_benchmark_of_the_loss(tmp_path):
     assert all(row["apart"] < 1e-5 for row in cpu["bare"])
     assert {row["library"] for row in cpu["bare"]} == {"ours", "pytorch_wavelets", "ptwt"}
     assert "| COCO" in done.stdout and "pytorch_wavelets" in done.stdout
+
+
+def test_the_cost_of_the_methods(tmp_path):
+    """Every method that compares maps is a row, others have a reason; plain forms agree."""
+    options = "--methods --batch 1 --channels 8 --rounds 1 --sizes 8x12 5x6 --device cpu"
+    command = [sys.executable, "benchmarks/loss.py", *options.split()]
+    command += ["--json", str(tmp_path / "a.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (cpu,) = json.loads((tmp_path / "a.json").read_text())["devices"]
+    assert cpu["sizes"] == [[8, 12], [5, 6]] and cpu["student_bytes"] == 8 * (96 + 30) * 4
+    assert not set(cpu["methods"]) & set(cpu["left_out"])
+    assert set(cpu["methods"]) | set(cpu["left_out"]) == set(cards())
+    assert {name for name, card in cards().items() if card.module and card.maps} == set(
+        cpu["methods"]
+    )
+    least = cpu["squared_difference"]
+    for name, row in {**cpu["methods"], "squared difference": least}.items():
+        ratio = row["seconds"]["median"] / least["seconds"]["median"]
+        assert row["over_squared_difference"] == pytest.approx(ratio)
+        assert row["copies"] == pytest.approx(row["extra_bytes"] / cpu["student_bytes"])
+        assert row["copies"] >= 1  # the student's gradient
+        assert name in done.stdout
+    plain = {path.stem for path in (ROOT / "benchmarks" / "plain").glob("*.py")}
+    assert plain == {name for name, row in cpu["methods"].items() if "plain" in row} and plain
+    for name in plain:
+        row = cpu["methods"][name]["plain"]
+        assert row["value_apart"] < 1e-5 and row["gradient_apart"] < 1e-3

@@ -115,30 +115,49 @@ def no_downloads(monkeypatch):
     monkeypatch.setattr(build, "build_model", build_bare)
 
 
-def teacher_file(model, folder):
-    """A checkpoint of the teacher with random weights."""
-    from mmrazor.models.builder import MODELS
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory):
+    """From a model's config to a checkpoint of it with random weights, and their fingerprint.
 
-    from freekd.distill.weights import without_pretrained
-    from freekd.zoo.stock import read_model
+    Several pairs have one teacher; each is made once.
+    """
+    folder, made = tmp_path_factory.mktemp("teachers"), {}
 
-    torch.manual_seed(0)
-    teacher = MODELS.build(without_pretrained(read_model(model, "teacher")))
-    teacher.init_weights()
-    path = folder / "teacher.pth"
-    torch.save(dict(state_dict=teacher.state_dict()), str(path))
-    return str(path), teacher
+    def make(model):
+        from mmrazor.models.builder import MODELS
+
+        from freekd.distill.weights import without_pretrained
+        from freekd.prompts.file import fingerprint
+        from freekd.zoo.stock import read_model
+
+        if repr(model) not in made:
+            torch.manual_seed(0)
+            teacher = MODELS.build(without_pretrained(read_model(model, "teacher")))
+            teacher.init_weights()
+            path = folder / f"{len(made)}.pth"
+            torch.save(dict(state_dict=teacher.state_dict()), str(path))
+            made[repr(model)] = str(path), fingerprint(teacher)
+        return made[repr(model)]
+
+    yield make
+    for path, _ in made.values():  # two gigabytes
+        os.remove(path)
 
 
-def prompt_file(teacher, loss, module, folder):
+def prompt_file(teacher_fingerprint, loss, module, folder):
     """Prompts as stage 1 would leave them for this teacher and this loss."""
-    from freekd.prompts.file import fingerprint, save_prompts
+    from freekd.prompts.file import save_prompts
     from freekd.prompts.prompts import FrequencyPrompts
     from freekd.prompts.spec import PromptSpec
 
-    spec = PromptSpec.build(loss.teacher_channels, loss.num_levels, loss.get("num_prompts", 2))
+    asked = {
+        key: loss[key]
+        for key in ("num_prompts", "transform", "gate")
+        if loss.get(key) not in (None, "auto")
+    }
+    spec = PromptSpec.build(loss.teacher_channels, loss.num_levels, **asked)
     path = folder / "prompts.pth"
-    info = dict(teacher_module=module, teacher_fingerprint=fingerprint(teacher))
+    info = dict(teacher_module=module, teacher_fingerprint=teacher_fingerprint)
     save_prompts(FrequencyPrompts(spec), str(path), info)
     return str(path)
 
@@ -205,8 +224,18 @@ def test_a_method_and_a_pair_are_two_things(config):
     assert said <= {"losses", "inherit"}
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_one_step(config, data_root, tmp_path, monkeypatch, no_downloads):
+def is_variant(config):
+    """Whether a config changes one thing of another beside it, as the paper's ablations do."""
+    based_on = ast.parse((ROOT / config).read_text()).body[1].value
+    return "coco" in config and not ast.literal_eval(based_on)[0].startswith("../")
+
+
+# tests/test_ablations.py looks at each variant's own part at every run
+STEPS = [pytest.param(c, marks=pytest.mark.slow) if is_variant(c) else c for c in CONFIGS]
+
+
+@pytest.mark.parametrize("config", STEPS)
+def test_one_step(config, data_root, teachers, tmp_path, monkeypatch, no_downloads):
     from freekd.config.load import load_config
     from freekd.engine.train import train
 
@@ -216,13 +245,13 @@ def test_one_step(config, data_root, tmp_path, monkeypatch, no_downloads):
     if "algorithm" in cfg:
         distiller = cfg.algorithm.get("distiller")
         part = distiller or cfg.algorithm.architecture
-        weights, teacher = teacher_file(part.get("teacher", part.get("model")), tmp_path)
+        weights, mark = teachers(part.get("teacher", part.get("model")))
         part["teacher_checkpoint" if distiller else "checkpoint"] = weights
         for component in distiller.components if distiller else ():
             for loss in component.losses:
                 if loss.get("prompts"):
                     module = component.teacher_module
-                    loss.prompts = prompt_file(teacher, loss, module, tmp_path)
+                    loss.prompts = prompt_file(mark, loss, module, tmp_path)
     key = "max_epochs" if "max_epochs" in cfg.runner else "max_iters"
     cfg.runner[key] = 1
     cfg.data.train.pop("times", None)
@@ -243,3 +272,46 @@ def test_one_step(config, data_root, tmp_path, monkeypatch, no_downloads):
         expected = {loss.name for c in cfg.algorithm.distiller.components for loss in c.losses}
         terms = {name.split(".")[1] for name in log if name.startswith("distiller.")}
         assert terms == expected
+
+
+# --------------------------------------------------------------------------- published settings
+BOTH = dict(fourierkd=("neck", 7.0), iou_aware=("bbox_head", 1.5))
+PUBLISHED = {  # of FourierKD: rate, epochs or iterations, and for each term tap and weight
+    "reppoints_x101_r50_coco": (0.01, 24, BOTH),
+    "faster_rcnn_r101_r50_coco": (0.02, 24, dict(BOTH, iou_aware=("rpn_head", 1.5))),
+    "reppoints_r50_retinanet_r18_coco": (0.01, 12, dict(fourierkd=("neck", 7.0))),
+    "reppoints_r50_retinanet_mobilenetv2_coco": (0.01, 12, dict(fourierkd=("neck", 7.0))),
+    "retinanet_r101_r50_coco": (0.01, 24, BOTH),
+    "retinanet_x101_r50_coco": (0.01, 24, BOTH),
+    "retinanet_pvtv2_b2_r50_coco": (0.01, 24, BOTH),
+    "pspnet_r101_pspnet_r18_cityscapes": (0.02, 40000, dict(fourierkd=("backbone.layer4", 41.0))),
+    "pspnet_r101_deeplabv3_r18_cityscapes": (
+        0.02, 40000, dict(fourierkd=("backbone.layer4", 41.0)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_settings(name):
+    """What the authors' configs say, and what the paper says of the pairs that have none."""
+    from freekd.config.load import load_config
+
+    rate, length, terms = PUBLISHED[name]
+    cfg = load_config(str(ROOT / "configs" / "fourierkd" / f"{name}.py"))
+    assert cfg.optimizer.type == "SGD" and cfg.optimizer.lr == rate
+    assert cfg.runner.get("max_epochs", cfg.runner.get("max_iters")) == length
+    assert cfg.lr_config.get("step") == {24: [16, 22], 12: [8, 11]}.get(length)
+    assert cfg.lr_config.get("warmup_iters") == (500 if length < 100 else None)
+    assert cfg.optimizer_config.grad_clip == dict(max_norm=35, norm_type=2)  # no bound is published
+    found = {
+        loss.name[len("loss_") :]: (component.student_module, loss.loss_weight)
+        for component in cfg.algorithm.distiller.components
+        for loss in component.losses
+    }
+    assert found == terms
+    for component in cfg.algorithm.distiller.components:
+        assert component.student_module == component.teacher_module
+    if "cityscapes" in name:
+        loss = cfg.algorithm.distiller.components[0].losses[0]
+        assert (loss.student_channels, loss.teacher_channels, loss.num_levels) == (512, 2048, 1)
+        assert cfg.data.train.pipeline[3].crop_size == (512, 512)

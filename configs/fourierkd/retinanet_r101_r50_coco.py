@@ -1,0 +1,4 @@
+"""RetinaNet R101 -> R50: the authors give a config, and have published no result."""
+
+_base_ = ["../_base_/pairs/retinanet_r101_r50_coco_lr0.01.py"]
+pair = dict(losses=dict(fourierkd=dict(loss_weight=7.0), iou_aware=dict(loss_weight=1.5)))

@@ -1,0 +1,4 @@
+"""Stage 1 with the non-local gate, an ablation of the paper."""
+
+_base_ = ["reppoints_x101_coco.py"]
+prompt = dict(gate="nonlocal")
