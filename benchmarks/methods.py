@@ -1,9 +1,9 @@
 """What each method's loss costs, forward and backward, on maps of one pyramid, in one run.
 
-``python benchmarks/loss.py --methods`` calls it. Every card that compares maps is a row, with the
-card's defaults; methods are found by their cards, and none is named. ``plain/<method>.py``, where
-there is one, has ``loss(ours, student, teacher)``: the same value and gradient from the equations
-as they are written, which ours is compared with.
+``python benchmarks/loss.py --methods`` calls it. Every card that compares maps, or the outputs of
+dense heads, is a row, with the card's defaults; methods are found by their cards, and none is
+named. ``plain/<method>.py``, where there is one, has ``loss(ours, student, teacher)``: the same
+value and gradient from the equations as they are written, which ours is compared with.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from freekd.losses import Card, cards
-from freekd.losses.step import Step
+from freekd.losses.step import DenseLevel, DenseTargets, Step
 from freekd.prompts.file import save_prompts
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.spec import PromptSpec
@@ -29,6 +29,9 @@ Sizes = Sequence[Tuple[int, int]]
 STRIDE = 8  # of the finest level: the image is so many times as large
 BOXES = ((0.1, 0.2, 0.3, 0.5), (0.4, 0.1, 0.9, 0.8), (0.05, 0.6, 0.2, 0.75))  # of an image's sides
 LEAST = "squared difference"  # what all are compared with
+ANCHORS, CLASSES, POSITIVE = 9, 80, 1500  # of a dense head; one row in 1500 has an object
+
+Inputs = Tuple[Any, Any, List[Tensor]]  # of the student, of the teacher; what learns
 
 
 class Setting(NamedTuple):
@@ -58,7 +61,43 @@ class Setting(NamedTuple):
             gt_bboxes=[boxes] * self.batch,
             gt_labels=[torch.arange(len(BOXES), device=self.device)] * self.batch,
         )
-        return Step(data, nn.Identity(), nn.Identity())
+        return Step(data, nn.Identity(), nn.Identity(), DenseHeads())
+
+    def heads(self, seed: int) -> Tuple[List[Tensor], List[Tensor]]:
+        """Random classes and deltas of a dense head, lists of maps."""
+        torch.manual_seed(seed)
+        shapes = [(self.batch, ANCHORS, h, w) for h, w in self.sizes]
+
+        def maps(each: int) -> List[Tensor]:
+            return [torch.randn(n, a * each, h, w, device=self.device) for n, a, h, w in shapes]
+
+        return [x - 4 for x in maps(CLASSES)], [0.1 * x for x in maps(4)]
+
+    def inputs(self, loss: nn.Module) -> Inputs:
+        """What a loss compares: two pyramids, or what two dense heads gave."""
+        if getattr(loss, "takes_output", False):
+            student, teacher = self.heads(0), self.heads(1)
+            return student, teacher, [x.requires_grad_() for x in student[0]]
+        maps = [x.requires_grad_() for x in self.maps(0)]
+        return maps, self.maps(1), maps
+
+
+class DenseHeads:
+    """Stands for a task whose student's head was assigned its labels."""
+
+    def dense_targets(self, step: Step, student: Any, teacher: Any) -> DenseTargets:
+        """Some rows have the label 0, at the beginning of each level."""
+        levels = []
+        for parts in zip(student[0], teacher[0], student[1], teacher[1]):
+            count, _, height, width = parts[0].shape
+            rows = height * width * ANCHORS
+            labels = parts[0].new_full((count, rows), CLASSES, dtype=torch.long)
+            labels[:, : max(1, rows // POSITIVE)] = 0
+            corners = parts[0].new_tensor([0.0, 0.0, 64.0, 64.0])
+            anchors = corners.expand(count, rows, 4)
+            weights = parts[0].new_ones(count, rows)
+            levels.append(DenseLevel(*parts, labels, weights, anchors))
+        return DenseTargets(levels, float(sum((x.labels == 0).sum() for x in levels)))
 
 
 class LeftOut(Exception):
@@ -69,12 +108,12 @@ def build(card: Card, setting: Setting, folder: str) -> nn.Module:
     """The card's loss with its defaults, told channels and levels as a pair tells them.
 
     Raises:
-        LeftOut: it is not one on maps of a neck.
+        LeftOut: it is not one on maps of a neck, or on dense heads.
     """
-    if not card.maps:
-        raise LeftOut("it compares no feature maps")
     if card.module is None:
         raise LeftOut(f"the class {card.type} is another package's")
+    if not card.maps and not getattr(card.module, "takes_output", False):
+        raise LeftOut("it compares neither feature maps nor dense heads")
     told: Dict[str, Any] = dict(
         student_channels=setting.channels,
         teacher_channels=setting.channels,
@@ -89,10 +128,10 @@ def build(card: Card, setting: Setting, folder: str) -> nn.Module:
     return card.module(**{**card.defaults, **told}).to(setting.device)
 
 
-def caller(loss: nn.Module, step: Step) -> Callable[[List[Tensor], List[Tensor]], Tensor]:
-    """The loss on levels, as a distiller calls it."""
+def caller(loss: nn.Module, step: Step) -> Callable[[Any, Any], Tensor]:
+    """The loss on what it compares, as a distiller calls it."""
     more = dict(step=step) if "step" in inspect.signature(loss.forward).parameters else {}
-    if getattr(loss, "takes_levels", False):
+    if getattr(loss, "takes_levels", False) or getattr(loss, "takes_output", False):
         return lambda student, teacher: loss(student, teacher, **more)
     return lambda student, teacher: torch.stack(
         [loss(s, t, **more) for s, t in zip(student, teacher)]
@@ -114,9 +153,10 @@ def squared_difference(student: List[Tensor], teacher: List[Tensor]) -> Tensor:
 
 def measure(setting: Setting, rounds: int) -> Dict[str, Any]:
     """Every method's row, and why others are none; all steps in turn."""
-    student, teacher = [x.requires_grad_() for x in setting.maps(0)], setting.maps(1)
     losses: Dict[str, nn.Module] = {}
     values: Dict[str, Callable[[], Tensor]] = {}
+    student, teacher, learning = setting.inputs(nn.Identity())
+    learns = {LEAST: learning}
     values[LEAST] = partial(squared_difference, student, teacher)
     left_out: Dict[str, str] = {}
     step = setting.step()
@@ -128,33 +168,41 @@ def measure(setting: Setting, rounds: int) -> Dict[str, Any]:
                 left_out[name] = str(reason)
                 continue
             losses[name] = loss
+            if getattr(loss, "takes_output", False):
+                student, teacher, learning = setting.inputs(loss)
+            else:  # the same maps for all that compare maps
+                student, teacher, learning = *values[LEAST].args, learns[LEAST]
+            learns[name] = learning
             values[name] = partial(caller(loss, step), student, teacher)
             plain = plain_of(name)
             if plain is not None:
+                learns[f"{name}, plain"] = learning
                 values[f"{name}, plain"] = partial(plain, loss, student, teacher)
 
     def clear() -> None:
-        for x in (*student, *(p for loss in losses.values() for p in loss.parameters())):
+        learned = [p for loss in losses.values() for p in loss.parameters()]
+        for x in (*learned, *(x for some in learns.values() for x in some)):
             x.grad = None
 
-    def run(value: Callable[[], Tensor]) -> List[Tensor]:
+    def run(name: str) -> List[Tensor]:
         clear()
         torch.manual_seed(0)  # what a method draws, its plain form draws too
-        result = value()
+        result = values[name]()
         result.backward()
-        return [result.detach(), *(x.grad for x in student)]
+        return [result.detach(), *(x.grad for x in learns[name])]
 
-    steps = {name: partial(run, value) for name, value in values.items()}
+    steps = {name: partial(run, name) for name in values}
     seconds = time_in_turn(steps, rounds, setting.device, warmup=1)
     memory = {name: peak_bytes(one, setting.device, clear) for name, one in steps.items()}
-    size = sum(x.numel() * x.element_size() for x in student)
+    sizes = {name: sum(x.numel() * x.element_size() for x in some) for name, some in learns.items()}
 
     def figures(name: str) -> Dict[str, Any]:
         return {
             "seconds": seconds[name]._asdict(),
             "over_squared_difference": seconds[name].median / seconds[LEAST].median,
             "extra_bytes": memory[name],
-            "copies": memory[name] / size,
+            "student_bytes": sizes[name],
+            "copies": memory[name] / sizes[name],
         }
 
     rows: Dict[str, Any] = {}
@@ -173,7 +221,7 @@ def measure(setting: Setting, rounds: int) -> Dict[str, Any]:
         "sizes": [list(size) for size in setting.sizes],
         "batch": setting.batch,
         "channels": setting.channels,
-        "student_bytes": size,
+        "student_bytes": sizes[LEAST],
         LEAST.replace(" ", "_"): figures(LEAST),
         "methods": rows,
         "left_out": left_out,

@@ -3,8 +3,9 @@
 python docs/write_methods.py            # write
 python docs/write_methods.py --check    # fail where a file is not as it would be written
 
-The figures of the table "What each did here" are in docs/measured/: digits.json is the
-``summary.json`` of a quickstart, cost.json what ``benchmarks/loss.py --methods --json`` wrote.
+The figures of the table of the bundled task are in docs/measured/, with the text above it:
+digits.json is the ``summary.json`` of a quickstart, cost.json what ``benchmarks/loss.py --methods
+--json`` wrote.
 """
 
 import argparse
@@ -76,17 +77,17 @@ def table(found: Dict[str, Card], links: str) -> List[str]:
 
 def measured(found: Dict[str, Card]) -> List[str]:
     """What each method gained on the bundled task, and what it costs: docs/measured/."""
-    paths = [ROOT / "docs" / "measured" / name for name in ("digits.json", "cost.json")]
-    if not all(path.is_file() for path in paths):
-        return []
-    scores, costs = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
-    students, cost = scores["students"], {row["name"]: row for row in costs["methods"]}
+    folder = ROOT / "docs" / "measured"
+    scores, costs = (
+        json.loads((folder / name).read_text(encoding="utf-8"))
+        for name in ("digits.json", "cost.json")
+    )
+    students, cost = scores["students"], costs["devices"][0]["methods"]
     alone = students["baseline"]
     lines = [
-        "## What each did here",
-        *scores["about"],
+        *(folder / "digits.md").read_text(encoding="utf-8").splitlines(),
         "",
-        "| method | source | entry | tap | mAP | by seed | gain | loss, ms | its memory |",
+        "| method | source | entry | tap | mAP | by seed | gain | time | memory |",
         "|---|---|---|---|---|---|---|---|---|",
         f"| student alone | | | | {_score(alone)} | {_seeds(alone)} | | | |",
     ]
@@ -94,18 +95,18 @@ def measured(found: Dict[str, Card]) -> List[str]:
         for name, row in card.bundled.items():
             if name not in students:
                 continue
-            entry, one = students[name], cost.get(name) or cost.get(card.name)
+            entry, price = students[name], cost.get(card.name, {})
             said, tap = _entry(row.config, card)
-            gains = [
-                score - alone["mAP_by_seed"][seed] for seed, score in entry["mAP_by_seed"].items()
-            ]
-            price = ("", "") if one is None else (f"{one['ms']:.0f}", f"{one['copies']:.1f}")
+            gain = statistics.mean(entry["mAP_by_seed"].values()) - statistics.mean(
+                alone["mAP_by_seed"].values()
+            )
+            time, copies = price.get("over_squared_difference"), price.get("copies")
             lines.append(
                 f"| [{row.label}](#{anchor(card)}) | {_source(card)} | `{said}` | `{tap}` | "
-                f"{_score(entry)} | {_seeds(entry)} | {statistics.mean(gains):+.3f} | "
-                f"{price[0]} | {price[1]} |"
+                f"{_score(entry)} | {_seeds(entry)} | {gain:+.3f} | "
+                + ("- | - |" if time is None else f"{time:.1f} | {copies:.1f} |")
             )
-    return [*lines, "", *costs["about"], ""]
+    return [*lines, ""]
 
 
 def _score(entry: Dict[str, Any]) -> str:
@@ -118,8 +119,10 @@ def _seeds(entry: Dict[str, Any]) -> str:
 
 def _source(card: Card) -> str:
     """The paper's venue, as a link."""
-    parts = card.paper.rsplit(", ", 2)
-    return f"[{parts[1]}]({parts[2]})" if len(parts) == 3 else card.paper
+    parts = card.paper.split(", ")
+    if parts[-1].startswith("http"):
+        return f"[{parts[-2]}]({parts[-1]})"
+    return parts[-1]
 
 
 def _entry(config: str, card: Card) -> Tuple[str, str]:
