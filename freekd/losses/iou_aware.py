@@ -166,7 +166,9 @@ class IoUAwareLoss(nn.Module):
 
     It is for heads with anchors (RetinaNet, the RPN of a two-stage detector) and for RepPoints,
     whose teacher has the same anchors (or strides) and classes. Labels and their weights are those
-    of the student head's own assignment.
+    of the student head's own assignment, which is asked once more. So a head that samples (an RPN)
+    draws other rows here than for its own loss, by the same rule. The sum is divided by the number
+    that the head divides its own class loss by: of positive rows, or of all sampled ones.
 
     Args:
         loss_weight: lambda. FourierKD's configs have 1.5.
