@@ -1,9 +1,10 @@
 """Dense heads of mmdet tapped as a whole: which are alike, and what each row was assigned.
 
 Labels come from the student head's own ``get_targets``, with its assigner, sampler and
-``train_cfg``, as its own class loss asks it; it is asked once more, and a sampler draws anew. That is the same for all heads that take
-``AnchorHead``'s way (RetinaNet, RPN) or ``RepPointsHead``'s; a head that changes it, such as ATSS,
-FSAF or FreeAnchor, means something else by a label and is refused.
+``train_cfg``, as its own class loss asks it; it is asked once more, and a sampler draws anew. That
+is the same for all heads that take ``AnchorHead``'s way (RetinaNet, RPN) or ``RepPointsHead``'s; a
+head that changes it, such as ATSS, FSAF or FreeAnchor, means something else by a label and is
+refused.
 """
 
 import inspect
