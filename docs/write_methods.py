@@ -9,7 +9,6 @@ digits.json is the ``summary.json`` of a quickstart, cost.json what ``benchmarks
 """
 
 import argparse
-import ast
 import inspect
 import json
 import statistics
@@ -20,8 +19,11 @@ from typing import Any, Dict, List, Tuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from freekd import tasks  # noqa: E402
+from freekd import compat, tasks  # noqa: E402
 from freekd.losses import Card, cards  # noqa: E402
+
+with compat.quiet_imports():
+    from mmcv import Config
 
 TASKS = {task.name: task.noun for task in tasks.every()}
 BEGIN, END = "<!-- methods: docs/write_methods.py -->", "<!-- end of methods -->"
@@ -126,31 +128,16 @@ def _source(card: Card) -> str:
 
 
 def _entry(config: str, card: Card) -> Tuple[str, str]:
-    """The losses of a config as they are written, without paths of files, and their tap."""
-    tree = ast.parse((ROOT / config).read_text(encoding="utf-8"))
-    losses = next(
-        keyword.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        for keyword in node.keywords
-        if keyword.arg == "losses" and isinstance(keyword.value, ast.Call)
-    )
-    tap = next((one.strip("'") for one in _said(losses, "module")), card.taps.get("det", ""))
-    for node in ast.walk(losses):
-        if isinstance(node, ast.Call):
-            node.keywords = [k for k in node.keywords if k.arg not in ("prompts", "module")]
-    return ", ".join(f"{k.arg}={ast.unparse(k.value)}" for k in losses.keywords), str(tap)
-
-
-def _said(losses: ast.Call, option: str) -> List[str]:
-    """What the entries say of an option."""
-    return [
-        ast.unparse(keyword.value)
-        for node in ast.walk(losses)
-        if isinstance(node, ast.Call)
-        for keyword in node.keywords
-        if keyword.arg == option
-    ]
+    """The losses of a config with what it inherits, without paths of files, and their taps."""
+    pair = Config.fromfile(str(ROOT / config)).pair
+    said, taps = [], []
+    for label, options in pair.losses.items():
+        chosen = {k: v for k, v in (options or {}).items() if k not in ("prompts", "module")}
+        said.append(f"{label}=dict({', '.join(f'{k}={v!r}' for k, v in chosen.items())})")
+        own = options.get("module") or pair.get("module") or cards()[label].taps.get("det")
+        taps.append(str(own))
+    inherit = f"; inherit={list(pair.inherit)}" if pair.get("inherit") else ""
+    return ", ".join(said) + inherit, ", ".join(dict.fromkeys(taps))
 
 
 def anchor(card: Card) -> str:

@@ -16,9 +16,37 @@ def check_choice(key: str, value: object, choices: Sequence[object]) -> None:
 
 def check_weight(key: str, value: Any) -> None:
     """Raise ValueError, naming the key, unless ``value`` is a finite number of at least 0."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value < 1e300:
+    if not _number(value) or not 0 <= value < 1e300:
         raise ValueError(f"{key} must be a finite number of at least 0, got {value!r}")
+
+
+def check_temperature(key: str, value: Any) -> None:
+    """Raise ValueError, naming the key, unless a softmax in float32 can be divided by ``value``."""
+    if not _number(value) or not 1e-3 <= value < 1e6:
+        raise ValueError(f"{key} must be a number of at least 0.001 (below 1e6), got {value!r}")
+
+
+def check_share(key: str, value: Any, why: str, whole: bool = True) -> None:
+    """Raise ValueError, naming the key, unless ``value`` is a number from 0 to 1.
+
+    Args:
+        key, value: what was given.
+        why: words for the message: what the share is of.
+        whole: whether 1 itself is one.
+    """
+    if not _number(value) or not 0 <= value <= 1 or (value == 1 and not whole):
+        most = "to 1" if whole else "up to, but below, 1"
+        raise ValueError(f"{key} must be a number from 0 {most}, {why}, got {value!r}")
+
+
+def check_flag(key: str, value: object) -> None:
+    """Raise ValueError, naming the key, unless ``value`` is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{key} must be True or False, got {value!r}")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def check_integer(key: str, value: Any, most: int) -> None:

@@ -4,8 +4,10 @@ tests/test_configs.py trains each for a step; here, at every run, the parts that
 that stage 1 makes, and the losses of stage 2 on small maps.
 """
 
+import copy
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from freekd.frequency import build_transform
 from freekd.prompts.file import save_prompts
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.spec import PromptSpec
+from freekd.zoo import stock
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "ablations.md"
@@ -31,6 +34,15 @@ SIZES = ((13, 21), (7, 11), (4, 6), (2, 3), (1, 2))  # five levels, smaller than
 
 def named(path):
     return os.path.relpath(str(path), str(ROOT))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_once():
+    """The stock configs that all these name, read from their many files once."""
+    read = lru_cache(None)(stock.read_config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stock, "read_config", lambda path: copy.deepcopy(read(path)))
+        yield
 
 
 @pytest.fixture(scope="module")

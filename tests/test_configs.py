@@ -4,8 +4,10 @@ Detectors of COCO and segmentors of Cityscapes get random weights and small imag
 """
 
 import ast
+import copy
 import json
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -174,7 +176,16 @@ def test_every_file_is_tried():
     assert {Path(name).parts[1] for name in CONFIGS} >= {"teacher", "prompt", "freekd", "baseline"}
 
 
-def test_every_prompt_file_has_its_first_stage():
+@pytest.fixture
+def read_once(monkeypatch):
+    """The stock configs that many of ours name, read from their many files once."""
+    from freekd.zoo import stock
+
+    read = lru_cache(None)(stock.read_config)
+    monkeypatch.setattr(stock, "read_config", lambda path: copy.deepcopy(read(path)))
+
+
+def test_every_prompt_file_has_its_first_stage(read_once):
     """What the pairs read is what the configs of stage 1 write, all of it."""
     from freekd.config.load import default_work_dir, load_config
 
@@ -196,7 +207,11 @@ def test_every_prompt_file_has_its_first_stage():
     assert teachers == {path for path in taught_by if path and not path.startswith("https://")}
 
 
-@pytest.mark.parametrize("config", [name for name in CONFIGS if "cityscapes" in name])
+# methods of one pair share the settings of its evaluation
+SEGMENTORS = {Path(name).stem: name for name in CONFIGS if "cityscapes" in name}.values()
+
+
+@pytest.mark.parametrize("config", SEGMENTORS)
 def test_segmentors_keep_no_label_maps(config):
     """Without pre_eval, mmseg keeps a full-size map of every image until the last."""
     from freekd.config.load import load_config
@@ -224,14 +239,33 @@ def test_a_method_and_a_pair_are_two_things(config):
     assert said <= {"losses", "inherit"}
 
 
+def base_of(config):
+    return ast.literal_eval(ast.parse((ROOT / config).read_text()).body[1].value)[0]
+
+
 def is_variant(config):
-    """Whether a config changes one thing of another beside it, as the paper's ablations do."""
-    based_on = ast.parse((ROOT / config).read_text()).body[1].value
-    return "coco" in config and not ast.literal_eval(based_on)[0].startswith("../")
+    """Whether a config of COCO changes one thing of another, as the paper's ablations do.
+
+    It lies beside the other, or has another method on the very pair of a config of FreeKD.
+    """
+    base = base_of(config)
+    others = [name for name in CONFIGS if name.startswith("configs/freekd/")]
+    again = "pairs/" in base and config not in others and base in map(base_of, others)
+    return "coco" in config and (again or not base.startswith("../"))
 
 
 # tests/test_ablations.py looks at each variant's own part at every run
 STEPS = [pytest.param(c, marks=pytest.mark.slow) if is_variant(c) else c for c in CONFIGS]
+
+
+def test_which_configs_are_variants():
+    """Every pair is trained for a step in the fast suite, FourierKD's with their own rates too."""
+    slow = {name for name in CONFIGS if is_variant(name)}
+    assert {"configs/cwd/reppoints_x101_r50_coco.py", "configs/pkd/reppoints_x101_r50_coco.py",
+            "configs/freekd/reppoints_x101_r50_coco_dct.py"} <= slow  # fmt: skip
+    assert not any(name.startswith("configs/fourierkd/") for name in slow)
+    pairs = {base_of(name) for name in CONFIGS if "pairs/" in base_of(name)}
+    assert pairs == {base_of(name) for name in set(CONFIGS) - slow if "pairs/" in base_of(name)}
 
 
 @pytest.mark.parametrize("config", STEPS)

@@ -3,7 +3,7 @@
 _base_ = ["../_base_/pairs/retinanet_r34_r18_digits.py"]
 pair = dict(
     losses=dict(
-        fourierkd=dict(loss_weight=7.0),
-        iou_aware=dict(loss_weight=1.5),
+        fourierkd=dict(loss_weight=60.0),
+        iou_aware=dict(loss_weight=20.0),
     )
 )

@@ -7,6 +7,7 @@ import ast
 import inspect
 import keyword
 import math
+import re
 import warnings
 from collections import abc
 from typing import Any, Callable, Mapping, Optional, Tuple, Union, get_args, get_origin
@@ -15,6 +16,7 @@ from freekd.config.errors import ConfigError
 
 Check = Callable[[Any, str], None]
 Model = Union[str, Mapping[str, Any]]  # of a config: a reference, or a dict
+_REMEDY = re.compile(r"\.\s[A-Z]")  # the last sentence of several says what to do
 MOST_CHANNELS = 2**15
 MOST_LEVELS = 64
 
@@ -98,7 +100,10 @@ def told_by(read: Callable[[Any, str], Any]) -> Check:
         try:
             read(value, key)
         except (ValueError, ImportError) as error:
-            raise ConfigError(f"{str(error).rstrip('.')}. Correct it.") from error
+            text = str(error).rstrip(".")
+            if _REMEDY.search(text) is None:
+                text += ". Correct it"
+            raise ConfigError(text if text.endswith("?") else f"{text}.") from error
 
     return check
 

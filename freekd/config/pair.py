@@ -5,7 +5,7 @@ entry for each term, by the name of a method or of a registered loss. Everything
 the two models.
 """
 
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from mmcv import ConfigDict
 
@@ -96,6 +96,7 @@ def distill(pair: Pair) -> ConfigDict:
             "pair.losses: expected at least one entry, such as losses=dict(freekd=dict("
             f"prompts=..., loss_weight=1.0)), found none. The methods are {', '.join(cards())}."
         )
+    _check_used(pair, entries)
     seen: Dict[str, Dict[str, Any]] = {}  # to look at the same taps, models may have to be built
     return ConfigDict(
         type="FreeKDDistill",
@@ -111,6 +112,32 @@ def distill(pair: Pair) -> ConfigDict:
             class_map=pair.class_map,
         ),
     )
+
+
+def _check_used(pair: Pair, entries: Sequence[Entry]) -> None:
+    """What the pair says of its tap must reach an entry.
+
+    Raises:
+        ConfigError: a key of the pair that no entry uses.
+    """
+    one_tap = [entry for entry in entries if not getattr(entry.taken, "named_taps", False)]
+    of_maps = [entry for entry in one_tap if entry.compares_maps]
+    told = [entry for entry in one_tap if entry.takes_maps and entry.module is None]
+    used = dict(
+        module=[entry for entry in of_maps if entry.module is None],
+        resize=[entry for entry in of_maps if entry.resize is None],
+        channels=[entry for entry in told if not entry.channels],
+        student_channels=[entry for entry in told if not entry.student_channels],
+        num_levels=[entry for entry in told if not entry.num_levels],
+    )
+    for name, by in used.items():
+        if getattr(pair, name) and not by:
+            raise ConfigError(
+                f"pair.{name}={fields.shown(getattr(pair, name))}: it is for entries that compare "
+                "feature maps and do not say by themselves what or how, and there is none among "
+                f"{[entry.label for entry in entries]}. Remove the key (of a base config: "
+                f"pair.{name}={Pair._field_defaults[name]})."
+            )
 
 
 def _component(pair: Pair, entry: Entry, seen: Dict[str, Dict[str, Any]]) -> Dict[str, Any]:
@@ -179,6 +206,11 @@ def _check_taps(entry: Entry, student: Any) -> None:
                 f"{entry.key}.{option}: {entry.kind} gets its named taps as they are, and aligns "
                 "them by itself. Remove the key."
             )
+    if entry.align_module and "align" in entry.parameters:
+        raise ConfigError(
+            f"{entry.key}.align_module: it is for losses that do not align their maps, and "
+            f"{entry.kind} does, as its option align says. Remove the key."
+        )
 
 
 def _told(pair: Pair, entry: Entry, student: Any, teacher: Any) -> Dict[str, Any]:

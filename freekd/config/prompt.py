@@ -2,15 +2,17 @@
 
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
 
+import torch
 from mmcv import ConfigDict
 
 from freekd.config import fields
 from freekd.config.errors import ConfigError
+from freekd.config.explain import building
 from freekd.config.maps import Given, maps_of
 from freekd.frequency import build_transform
 from freekd.frequency.transform import TransformLike, refuse_old
 from freekd.gates import GATES
-from freekd.prompts.spec import MOST_PROMPTS, GateLike
+from freekd.prompts.spec import MOST_PROMPTS, GateLike, PromptSpec
 from freekd.state_dict import MIN_SHARE
 
 
@@ -41,6 +43,7 @@ class Prompt(NamedTuple):
     without_losses: Sequence[str] = ()
 
 
+_SPEC = ("num_prompts", "transform", "granularity", "gate")  # of the prompts
 COMPONENTS = ("transform", "gate")  # open to classes of the user's own
 
 # what each key may be
@@ -65,7 +68,8 @@ PROMPT_CHECKS: Dict[str, fields.Check] = dict(
 def finetune(prompt: Prompt) -> ConfigDict:
     given = Given(prompt.channels, prompt.num_levels)
     channels, num_levels = maps_of("prompt", "teacher", prompt.teacher, prompt.module, given)
-    names = "num_prompts transform granularity gate min_share module without_losses".split()
+    _check_spec(prompt, channels, num_levels)
+    names = [*_SPEC, "min_share", "module", "without_losses"]
     return ConfigDict(
         type="FrequencyPromptFinetune",
         architecture=dict(
@@ -80,6 +84,26 @@ def finetune(prompt: Prompt) -> ConfigDict:
         dissimilarity_weight=prompt.dissimilarity_weight,
         class_map=prompt.class_map,
     )
+
+
+def _check_spec(prompt: Prompt, channels: Any, num_levels: int) -> None:
+    """What the prompts are made for; the values of a gate's options, its constructor alone knows.
+
+    Raises:
+        ConfigError: a value that cannot be; with the key.
+    """
+
+    def build(_: Any, key: str) -> None:
+        asked = {name: getattr(prompt, name) for name in _SPEC}
+        try:
+            spec = PromptSpec.build(channels, num_levels, **asked)
+            if spec.gate is not None:
+                GATES.build(spec.gate, spec.channels)
+        except ValueError as error:
+            raise ValueError(f"{key}.{error}") from error
+
+    with torch.random.fork_rng(devices=[]), building("prompt.gate"):
+        fields.told_by(build)(prompt, "prompt")
 
 
 def refuse_old_keys(given: Mapping[str, Any]) -> None:

@@ -1,10 +1,8 @@
 """Taps that are indexed by class: the same number of classes, of the same names, in one order."""
 
-import logging
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
-from mmcv.utils import print_log
 from torch import Tensor, nn
 
 from freekd.distill.class_maps import (
@@ -14,6 +12,7 @@ from freekd.distill.class_maps import (
     class_layers_within,
     matched,
     other_order,
+    places,
 )
 
 
@@ -42,6 +41,7 @@ def class_order(
     names: Tuple[Sequence[str], Sequence[str]],
     class_map: Optional[str],
     where: str,
+    whole: bool = False,
 ) -> Optional[Tensor]:
     """The student's channels in the order of the teacher's classes; None: as they are.
 
@@ -51,6 +51,7 @@ def class_order(
         names: of the student's and of the teacher's classes.
         class_map: see ``FreeKDDistiller``.
         where: the component's key.
+        whole: whether its loss takes a head's output as it is, and no layer in it.
 
     Raises:
         ValueError: the tap is indexed by class, names are not alike, and ``class_map`` does not
@@ -61,7 +62,7 @@ def class_order(
     if not other_order(*names):
         return None
     if axis is None:
-        _check_whole_head(student, path, names, class_map, where)
+        _check_whole_head(student, path, names, class_map, where, whole)
         return None
     if axis.classes not in (1, len(names[0])):
         return None  # numbers that differ are told by the check of the heads against the data
@@ -83,16 +84,25 @@ def _check_whole_head(
     names: Tuple[Sequence[str], Sequence[str]],
     class_map: Optional[str],
     where: str,
+    whole: bool,
 ) -> None:
     """A head's outputs cannot be put in another order as a whole: its layers can."""
     inside = class_layers_within(student, path)
-    if inside and class_map != "by_index":
-        raise ValueError(
-            f"{where}: {path!r} gives what {inside[0]!r} in it gives, which is indexed by class, "
-            f"and {both_lists(*names)}. Tap {inside[0]!r} itself with class_map='by_name' "
-            f"({KEYS}), or the neck; where the loss takes a whole head, give the data set the "
-            "teacher's order"
-        )
+    if not inside or class_map == "by_index":
+        return
+    by_name = "" if class_map == "by_name" else f" with class_map='by_name' ({KEYS})"
+    remedy = f"Tap {inside[0]!r} itself{by_name}, or the neck"
+    if whole:
+        remedy = "Give the data set (data.train.classes, val, test) the teacher's order"
+        if places(*names) is None:
+            remedy = f"If they mean the same one by one, set class_map='by_index' ({KEYS})"
+        remedy += ", or remove the entry"
+    raise ValueError(
+        f"{where}: {path!r} gives what {inside[0]!r} in it gives, which is indexed by class, and "
+        f"{both_lists(*names)}"
+        + (", and a head as a whole cannot be put in another order" if by_name == "" else "")
+        + f". {remedy}"
+    )
 
 
 def class_orders(
@@ -101,7 +111,8 @@ def class_orders(
     components: Sequence[Any],
     class_map: Optional[str],
     source: str,
-) -> Dict[int, Tensor]:
+    losses: Mapping[str, Any],
+) -> Tuple[Dict[int, Tensor], List[str]]:
     """For each component that needs it, the student's channels in the teacher's order.
 
     Args:
@@ -110,29 +121,37 @@ def class_orders(
         components: the distiller's taps.
         class_map: see ``FreeKDDistiller``.
         source: what should name them, for errors.
+        losses: of all components, by name.
+
+    Returns:
+        Those, by the component's number; and what is worth a warning.
 
     Raises:
         ValueError: names are not alike, or not known, and ``class_map`` does not fit that.
     """
     ours = getattr(student, "CLASSES", None)
-    found = {}
+    found, notes = {}, []
     for i, component in enumerate(components):
-        where = component.get("where") or f"distiller.components[{i}]"
+        where, path = (
+            component.get("where") or f"distiller.components[{i}]",
+            component.student_module,
+        )
         if ours and theirs:
-            order = class_order(student, component, (ours, theirs), class_map, where)
+            taken = [losses[loss["name"]] for loss in component["losses"]]
+            whole = any(getattr(loss, "takes_output", False) for loss in taken)
+            order = class_order(student, component, (ours, theirs), class_map, where, whole)
             if order is not None:
                 found[i] = order
-        elif class_axis(student, component.student_module) is not None:
-            _names_unknown(f"{where}: {component.student_module!r}", source, class_map)
-    return found
+        elif class_axis(student, path) is not None or class_layers_within(student, path):
+            notes += _names_unknown(f"{where}: {path!r}", source, class_map)
+    return found, notes
 
 
-def _names_unknown(tap: str, source: str, class_map: Optional[str]) -> None:
+def _names_unknown(tap: str, source: str, class_map: Optional[str]) -> List[str]:
     text = f"{tap} is indexed by class, but {source} does not name its classes (meta['CLASSES'])"
     if class_map == "by_name":
         raise ValueError(
             f"{text}, so class_map='by_name' cannot be done. Name them in the file, or set "
             "'by_index' if they are in the data's order"
         )
-    if class_map is None:
-        print_log(f"{text}: taken to be in the data's order", "root", logging.WARNING)
+    return [f"{text}: taken to be in the data's order"] if class_map is None else []

@@ -6,6 +6,7 @@ fed with the student's proposals. The teacher is held, see :class:`freekd.held.H
 checkpoint, optimizer, average of weights or hook that walks modules meets it.
 """
 
+import logging
 from typing import Any, Collection, Dict, Iterable, List, Optional, Sequence, Union
 
 import torch
@@ -206,15 +207,23 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             optional = [need.head for need in missing(self.teacher, given) if need.optional]
             check_annotations(self.teacher, given, optional, "teacher")
 
-    def check_class_names(self, student: nn.Module) -> None:
-        """Where a tap is indexed by class, both must mean the same, see :mod:`.class_taps`."""
-        self.class_orders = class_orders(
+    def check_class_names(self, student: nn.Module) -> List[str]:
+        """Where a tap is indexed by class, both must mean the same, see :mod:`.class_taps`.
+
+        Returns:
+            What it has warned of.
+        """
+        self.class_orders, notes = class_orders(
             student,
             self.teacher_classes,
             self.taps,
             self.class_map,
             f"the teacher's checkpoint ({self.teacher_checkpoint})",
+            self.losses,
         )
+        for note in notes:
+            print_log(note, "root", logging.WARNING)
+        return notes
 
     def check_shapes(
         self, student: nn.Module, image: Optional[Sequence[int]] = None

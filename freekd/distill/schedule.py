@@ -114,7 +114,8 @@ class Schedule(NamedTuple):
             return None
         schedule = cls(key, **times)
         if len({time.unit for time in given}) == 1:
-            schedule._check(*(None if time is None else time.count for time in times.values()))
+            counts = (None if time is None else time.count for time in times.values())
+            schedule._check(*counts, run=None)
         return schedule
 
     def window(self, run: Run) -> Window:
@@ -135,7 +136,7 @@ class Schedule(NamedTuple):
             of_epochs = time is not None and (time.unit or run.unit) == EPOCHS
             found.append(None if time is None else time.count * (run.per_epoch if of_epochs else 1))
         start, stop, warmup = found
-        self._check(start, stop, warmup)
+        self._check(start, stop, warmup, run)
         if start and start >= run.iterations:
             raise ValueError(
                 f"{self.key}.start={self.start}: the run has {run}, so the term would never act."
@@ -149,26 +150,33 @@ class Schedule(NamedTuple):
             )
         return Window(start or 0, stop, warmup or 0)
 
-    def _check(self, start: Optional[int], stop: Optional[int], warmup: Optional[int]) -> None:
+    def _check(
+        self,
+        start: Optional[int],
+        stop: Optional[int],
+        warmup: Optional[int],
+        run: Optional[Run],
+    ) -> None:
+        """Against each other; ``run`` None: as its length is not known, all are of one unit."""
         if stop is None:
             return
         if stop <= (start or 0):
             raise ValueError(
                 f"{self.key}.stop={self.stop}: expected a time after start={self.start or 0}; as "
-                "it is the term would never act. Correct one of them, or leave the entry out: "
-                f"{self.key}=None"
+                f"it is the term would never act.{_hint(self.stop, run) or _hint(self.start, run)} "
+                f"Correct one of them, or leave the entry out: {self.key}=None"
             )
         if warmup is not None and warmup > stop - (start or 0):
             raise ValueError(
                 f"{self.key}.warmup={self.warmup}: expected at most the time from "
                 f"start={self.start or 0} to stop={self.stop}; as it is the term would never have "
-                "its whole weight. Lower warmup"
+                f"its whole weight.{_hint(self.warmup, run) or _hint(self.stop, run)} Lower warmup"
             )
 
 
-def _hint(time: Optional[Time], run: Run) -> str:
+def _hint(time: Optional[Time], run: Optional[Run]) -> str:
     """Those who are used to iterations may not know that they have written epochs."""
-    if time is None or time.unit is not None or run.epochs is None:
+    if time is None or time.unit is not None or run is None or run.epochs is None:
         return ""
     return f" A plain integer counts epochs here; write '{time.count} iters' for iterations."
 

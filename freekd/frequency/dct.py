@@ -19,7 +19,14 @@ from freekd.frequency.bands import WaveletBands, band_names
 from freekd.frequency.dwt import MOST_LEVELS
 from freekd.frequency.groups import BandGroup
 from freekd.frequency.maps import float_map, map_size
-from freekd.frequency.rectangles import dyadic_groups, halves, join, rectangle_sizes, split
+from freekd.frequency.rectangles import (
+    dyadic_groups,
+    halves,
+    join,
+    rectangle_sizes,
+    rectangles,
+    split,
+)
 from freekd.frequency.transform import TRANSFORMS, Bands, Transform
 
 MOST_BLOCK = 2**10
@@ -95,6 +102,11 @@ class CosineTransform(Transform):
         """Level j of the whole map is ceil(H / 2^j) x ceil(W / 2^j)."""
         (down, across), block = self._grid(size)
         return [(down * h, across * w) for h, w in rectangle_sizes(*self._cuts(block))]
+
+    def occupied(self, size: Sequence[int]) -> List[bool]:
+        """As :meth:`freekd.frequency.transform.Transform.occupied`, from the cuts."""
+        cuts = self._cuts(self._grid(size)[1])
+        return [bool(y) and bool(x) for y, x in rectangles(*cuts)]
 
     def analyse(self, x: Tensor) -> WaveletBands:
         """The bands of maps (..., H, W), in float32 at least.

@@ -21,7 +21,7 @@ from freekd.frequency.bands import WaveletBands, band_names
 from freekd.frequency.dwt import MOST_LEVELS
 from freekd.frequency.groups import BandGroup
 from freekd.frequency.maps import float_map, map_size
-from freekd.frequency.rectangles import dyadic_groups, join, rectangle_sizes, split
+from freekd.frequency.rectangles import dyadic_groups, join, rectangle_sizes, rectangles, split
 from freekd.frequency.transform import TRANSFORMS, Bands, Transform
 
 
@@ -84,6 +84,19 @@ class FourierTransform(Transform):
     def sizes(self, size: Sequence[int]) -> List[Tuple[int, int]]:
         """Level j is about H / 2^j x W / 2^(j + 1), twice."""
         return rectangle_sizes(*self._cuts(size)) * 2
+
+    def occupied(self, size: Sequence[int]) -> List[bool]:
+        """As :meth:`freekd.frequency.transform.Transform.occupied`, from the cuts.
+
+        A coefficient of the frequency 0, or the highest of an even number, of both axes is real:
+        an imaginary band of such alone is zero.
+        """
+        bands, (height, width) = rectangles(*self._cuts(size)), map_size(size, "the DFT")
+        real_rows = {0} if height % 2 else {0, height - 1}  # in the order of _by_frequency
+        real_columns = {0} if width % 2 else {0, width // 2}
+        real = [bool(y) and bool(x) for y, x in bands]
+        imaginary = [not (real_rows.issuperset(y) and real_columns.issuperset(x)) for y, x in bands]
+        return real + [a and b for a, b in zip(real, imaginary)]
 
     def analyse(self, x: Tensor) -> SpectrumBands:
         """The bands of maps (..., H, W), in float32 at least.

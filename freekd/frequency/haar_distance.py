@@ -241,6 +241,7 @@ def _in_chunks(
     count, channels, height, width = student.shape
     like = student.new_empty(0, dtype=dtype)
     room = maps_at_a_time(height, width, like)
+    room = min(room, -(-count * channels // 2))  # a part takes four times its size
     step, images = min(channels, room), min(count, max(1, room // channels))
     buffers, size = [], (height, width)
     for _ in range(levels):

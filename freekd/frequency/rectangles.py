@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from freekd.checks import check_choice
-from freekd.frequency.bands import DetailBands, WaveletBands, band_names
+from freekd.frequency.bands import WaveletBands, band_names
 from freekd.frequency.groups import GRANULARITIES, BandGroup
 
 Cuts = Sequence[int]  # n_0, the number of coefficients of an axis, then n_1 to n_J
@@ -45,6 +45,19 @@ def rectangle_sizes(rows: Cuts, columns: Cuts) -> List[Tuple[int, int]]:
     return sizes
 
 
+def rectangles(rows: Cuts, columns: Cuts) -> List[Tuple[range, range]]:
+    """The rows and columns that each band of :func:`split` takes, in :func:`band_names`' order.
+
+    >>> rectangles([2, 1], [1, 1])[1:]
+    [(range(1, 2), range(0, 1)), (range(0, 1), range(1, 1)), (range(1, 2), range(1, 1))]
+    """
+    out = [(range(rows[-1]), range(columns[-1]))]
+    for (tall, top), (wide, left) in zip(zip(rows, rows[1:]), zip(columns, columns[1:])):
+        low, high = (range(top), range(left)), (range(top, tall), range(left, wide))
+        out += [(high[0], low[1]), (low[0], high[1]), high]
+    return out
+
+
 def split(coefficients: Tensor, rows: Cuts, columns: Cuts) -> WaveletBands:
     """Cut coefficients (..., n_0, m_0), low frequencies first, into bands.
 
@@ -55,16 +68,13 @@ def split(coefficients: Tensor, rows: Cuts, columns: Cuts) -> WaveletBands:
         coefficients: (..., n_0, m_0).
         rows, columns: the cuts of both axes.
     """
-    details = []
-    heights, widths = _band_axis(rows), _band_axis(columns)
-    for level, (height, width) in enumerate(zip(heights, widths)):
-        low = (slice(0, rows[level + 1]), slice(0, columns[level + 1]))
-        high = (slice(rows[level + 1], rows[level]), slice(columns[level + 1], columns[level]))
-        parts = ((high[0], low[1]), (low[0], high[1]), (high[0], high[1]))
-        details.append(
-            DetailBands(*(_filled(coefficients[..., y, x], height, width) for y, x in parts))
+    bands = [
+        _filled(coefficients[..., y.start : y.stop, x.start : x.stop], height, width)
+        for (y, x), (height, width) in zip(
+            rectangles(rows, columns), rectangle_sizes(rows, columns)
         )
-    return WaveletBands(coefficients[..., : rows[-1], : columns[-1]], tuple(details))
+    ]
+    return WaveletBands.from_flat(bands)
 
 
 def _filled(band: Tensor, height: int, width: int) -> Tensor:

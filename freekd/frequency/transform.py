@@ -63,6 +63,14 @@ class Transform(ABC):
             ValueError: a map that cannot be transformed.
         """
 
+    def occupied(self, size: Sequence[int]) -> List[bool]:
+        """For each band of a map (..., H, W) whether it has a coefficient that may differ from 0.
+
+        All have; on a map that is smaller than the split, a transform that cuts up a spectrum has
+        bands of zeros alone.
+        """
+        return [True] * len(self.names)
+
     @abstractmethod
     def analyse(self, x: Tensor) -> Bands:
         """xi: the bands of maps (..., H, W), in float32 at least."""

@@ -61,5 +61,6 @@ class CBAMGate(Gate):
                 x = x * by_channel
                 both = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
                 by_place = torch.sigmoid(conv(both))
+                del x, both  # where no gradient is wanted, before there are more of this size
                 weights.append(2 * (by_channel * by_place).clamp_min(_LEAST).sqrt())
         return weights

@@ -6,6 +6,7 @@ starts at 1 and stays within (0, 2). phi and g see the map averaged to a grid (t
 subsampling), so that the attention of a large map has H W x at most grid^2 entries.
 """
 
+from itertools import product
 from typing import List, Sequence
 
 import torch
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 
 from freekd.checks import check_integer
 from freekd.gates.gate import GATES, Gate, check_maps, hidden_channels, weight_dtype, zero_start
+
+_PLACES = 2**8  # whose attention is worked on at a time: 0.25 MB with the 256 keys of grid=16
 
 
 class _Block(nn.Module):
@@ -28,14 +31,27 @@ class _Block(nn.Module):
         self.last = zero_start(nn.Conv2d(hidden, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """W_z y (N, C, H, W)."""
+        """2 sigmoid(W_z y) (N, C, H, W).
+
+        On a CPU, where no gradient is wanted, a few rows of an image at a time.
+        """
         height, width = x.shape[2:]
         few = F.adaptive_avg_pool2d(x, (min(height, self.grid), min(width, self.grid)))
-        queries = self.theta(x).flatten(2).transpose(1, 2)
         keys, values = self.phi(few).flatten(2), self.g(few).flatten(2).transpose(1, 2)
+        if x.device.type != "cpu" or torch.is_grad_enabled():
+            return self._related(x, keys, values)
+        out, rows = torch.empty_like(x), max(1, _PLACES // width)
+        for n, first in product(range(len(x)), range(0, height, rows)):
+            part = (slice(n, n + 1), slice(None), slice(first, first + rows))
+            out[part] = self._related(x[part], keys[n : n + 1], values[n : n + 1])
+        return out
+
+    def _related(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """:meth:`forward` at some places x, by the keys (N, C', K) and values (N, K, C')."""
+        queries = self.theta(x).flatten(2).transpose(1, 2)
         attention = torch.softmax(queries @ keys / keys.shape[1] ** 0.5, dim=-1)
-        related = (attention @ values).transpose(1, 2).unflatten(2, (height, width))
-        out: Tensor = self.last(related)
+        related = (attention @ values).transpose(1, 2).unflatten(2, x.shape[2:])
+        out: Tensor = 2 * torch.sigmoid(self.last(related))
         return out
 
 
@@ -71,5 +87,5 @@ class NonLocalGate(Gate):
         weights = []
         for feat, block in zip(feats, self.blocks):
             with torch.autocast(device_type=feat.device.type, enabled=False):
-                weights.append(2 * torch.sigmoid(block(feat.to(weight_dtype(block)))))
+                weights.append(block(feat.to(weight_dtype(block))))
         return weights

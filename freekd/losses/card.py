@@ -69,7 +69,7 @@ class Card(NamedTuple):
             classifier layer of image classification, or ``dense_head``, a detector's head of every
             place (:meth:`freekd.tasks.base.Task.tap`).
         defaults: options that differ from the class's own defaults.
-        needs: what it needs beyond the taps, in words: ``prompts``, ``labels``.
+        needs: what it needs beyond the taps, in words: ``prompts``, ``labels``, ``boxes``.
         maps: whether it compares feature maps, so that ``pair.module`` is its tap.
         weight: the option that scales the term; the doctor names it.
         hint: what the doctor says of a good size of the term beside the task loss, from the built

@@ -12,6 +12,7 @@ from typing import Any, Mapping, Optional
 import torch
 from torch import Tensor
 
+from freekd.checks import check_temperature
 from freekd.frequency.transform import TransformLike
 from freekd.widen import widened
 
@@ -50,7 +51,7 @@ class CWDLoss(LevelsLoss):
     Args:
         student_channels, teacher_channels, num_levels, align: as in
             :class:`freekd.losses.levels.LevelsLoss`.
-        tau: temperature.
+        tau: temperature, at least 0.001.
         domain: ``spatial`` (the paper), or ``frequency``: the positions of each band of a
             transform instead, see :mod:`freekd.losses.domain`.
         transform: of the frequency domain; None: Haar, J = 3, zero extension.
@@ -67,7 +68,7 @@ class CWDLoss(LevelsLoss):
         LevelsLoss.check_options(options, key)
         check_domain(options, f"{key}.")
         if "tau" in options:
-            _check_tau(f"{key}.tau", options["tau"])
+            check_temperature(f"{key}.tau", options["tau"])
 
     def __init__(
         self,
@@ -82,7 +83,7 @@ class CWDLoss(LevelsLoss):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__(student_channels, teacher_channels, num_levels, align, loss_weight)
-        _check_tau("tau", tau)
+        check_temperature("tau", tau)
         self.tau = float(tau)
         self.domain = Domain(domain, transform, bands)
 
@@ -92,12 +93,6 @@ class CWDLoss(LevelsLoss):
 
     def extra_repr(self) -> str:
         return f"tau={self.tau:g}, {self.domain}, loss_weight={self.loss_weight:g}"
-
-
-def _check_tau(key: str, value: Any) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value < 1e6:
-        raise ValueError(f"{key} must be a number above 0 (and below 1e6), got {value!r}")
 
 
 def _hint(loss: CWDLoss) -> str:

@@ -7,7 +7,8 @@ values are averaged over the bands:
 
 The FreeKD paper's appendix moves CWD and PKD into the frequency domain so, on the high bands. The
 mean, and not the sum, so that a term has the size that it has on the maps, whatever the number of
-bands: the weight of one domain is a good beginning for the other.
+bands: the weight of one domain is a good beginning for the other. K counts the bands that have a
+coefficient of their own; on a map smaller than a split of the frequencies others are all zero.
 """
 
 from typing import Any, Callable, Mapping, Optional
@@ -80,7 +81,9 @@ class Domain:
         if self.transform is None:
             return compare(student, teacher)
         sides = [self.transform.analyse(side).flat() for side in (student, teacher)]
-        values = [compare(sides[0][k], sides[1][k]) for k in self.members]
+        own = self.transform.occupied(student.shape[-2:])
+        members = [k for k in self.members if own[k]] or self.members
+        values = [compare(sides[0][k], sides[1][k]) for k in members]
         return torch.stack(values).mean()
 
 

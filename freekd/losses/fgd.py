@@ -19,7 +19,7 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from freekd.checks import FeatureError, check_weight
+from freekd.checks import FeatureError, check_temperature, check_weight
 from freekd.widen import widened
 
 from .align import Feats
@@ -203,7 +203,7 @@ class FGDLoss(LevelsLoss):
         lambda_global: of the difference with context. The defaults of the four are the paper's for
             one-stage detectors with anchors. Two-stage detectors: 5e-5, 2.5e-5, 5e-5, 5e-7; without
             anchors: 1.6e-3, 8e-4, 8e-4, 8e-6.
-        temperature: T of both attentions.
+        temperature: T of both attentions, at least 0.001.
         loss_weight: multiplies all four.
 
     Raises:
@@ -218,7 +218,7 @@ class FGDLoss(LevelsLoss):
             if name in options:
                 check_weight(f"{key}.{name}", options[name])
         if "temperature" in options:
-            _check_temperature(f"{key}.temperature", options["temperature"])
+            check_temperature(f"{key}.temperature", options["temperature"])
 
     def __init__(
         self,
@@ -261,20 +261,17 @@ class FGDLoss(LevelsLoss):
         Raises:
             FeatureError: levels or channels are not those of the config, or there are no boxes.
         """
-        _, teachers = self.check_feats(student_feats, teacher_feats)
-        boxes, image = _boxes(step, len(teachers[0]))
-        with torch.autocast(device_type=teachers[0].device.type, enabled=False):
-            terms = []
-            for level, (student, teacher) in enumerate(self.aligned(student_feats, teacher_feats)):
-                made = [box_scales(of_image, image, teacher.shape[-2:]) for of_image in boxes]
-                inside, outside = (torch.stack(side).to(teacher.device) for side in zip(*made))
-                terms.append(
-                    fgd_loss(
-                        student, teacher, (inside, outside), self._contexts(level), self.weights,
-                        self.temperature,
-                    )
-                )  # fmt: skip
-            return self.loss_weight * torch.stack(terms).sum()
+        boxes, image = _boxes(step)
+
+        def of_level(level: int, student: Tensor, teacher: Tensor) -> Tensor:
+            if len(boxes) != len(teacher):
+                raise _no_boxes(f"{len(teacher)} images, got the boxes of {len(boxes)} images")
+            made = [box_scales(of_image, image, teacher.shape[-2:]) for of_image in boxes]
+            inside, outside = (torch.stack(side).to(teacher.device) for side in zip(*made))
+            scales, contexts = (inside, outside), self._contexts(level)
+            return fgd_loss(student, teacher, scales, contexts, self.weights, self.temperature)
+
+        return self.summed(student_feats, teacher_feats, of_level)
 
     def _contexts(self, level: int) -> Sequence[nn.Module]:
         blocks: Any = self.contexts[level]
@@ -284,24 +281,28 @@ class FGDLoss(LevelsLoss):
         return f"{self.weights}, temperature={self.temperature:g}, loss_weight={self.loss_weight:g}"
 
 
-def _boxes(step: Optional[Step], images: int) -> Tuple[List[List[List[float]]], Tuple[int, int]]:
+def _boxes(step: Optional[Step]) -> Tuple[List[List[List[float]]], Tuple[int, int]]:
     """The boxes of each image, and (height, width) of the batch, padding included."""
     data: Mapping[str, Any] = {} if step is None else step.data
     boxes, img = data.get("gt_bboxes"), data.get("img")
-    if boxes is None or not torch.is_tensor(img) or len(boxes) != images:
-        came = sorted(data) if boxes is None else f"the boxes of {len(boxes)} images"
+    if boxes is None:
+        raise _no_boxes(f"the images, got {sorted(data)}")
+    if not torch.is_tensor(img):
+        came = f"{type(img).__name__} as img" if "img" in data else f"{sorted(data)}"
         raise FeatureError(
-            f"fgd: expected a batch with the boxes (gt_bboxes) of {images} images, got {came}. It "
-            "is for detection, on maps of whole images: tap the neck or the backbone, load the "
-            "boxes in the pipeline, and train with FreeKDDistiller, which hands them on"
+            f"fgd: expected a batch with the images (img), one tensor (N, C, H, W), as the boxes "
+            f"are in its pixels; got {came}. Let the pipeline collect img, and train with "
+            "FreeKDDistiller, which hands it on"
         )
     return [one.detach().cpu().tolist() for one in boxes], (img.shape[-2], img.shape[-1])
 
 
-def _check_temperature(key: str, value: Any) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value < 1e6:
-        raise ValueError(f"{key} must be a number above 0 (and below 1e6), got {value!r}")
+def _no_boxes(of_and_came: str) -> FeatureError:
+    return FeatureError(
+        f"fgd: expected a batch with the boxes (gt_bboxes) of {of_and_came}. It is for detection, "
+        "on maps of whole images: tap the neck or the backbone, load the boxes in the pipeline, "
+        "and train with FreeKDDistiller, which hands them on"
+    )
 
 
 def _hint(loss: FGDLoss) -> str:

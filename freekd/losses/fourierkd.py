@@ -11,16 +11,16 @@ with F the orthonormal transform, X, Y, Z a spectrum's coordinates on the Rieman
 standardisation of a channel. :mod:`freekd.frequency.sphere_distance` computes it, in one pass.
 """
 
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from freekd.checks import check_choice
+from freekd.checks import check_choice, check_flag
 from freekd.frequency.sphere_distance import sphere_distance
-from freekd.widen import wide_dtype, widened
+from freekd.widen import widened
 
-from .align import Feats, align_size, build_align
+from .align import align_size
 from .card import Bundled, Card, Case, Outcome, Published
 from .levels import Channels, LevelsLoss
 
@@ -63,16 +63,14 @@ class FourierLevel(nn.Module):
             draw: gives U, (N, C, H, W).
             shift: see :class:`FourierKDLoss`.
         """
-        dtype = wide_dtype(student, teacher, self.fusion_logit)
         count, channels = teacher.shape[:2]
         roll = (count // 2, channels // 2) if shift == "all" else (0, 0)
-        pre, mix = _matrix(self.pre_conv), self.mix(roll[1])
         return sphere_distance(
-            student.to(dtype),
-            teacher.to(dtype),
-            lambda: draw(teacher.shape, teacher.device).to(dtype),
-            (pre[0].to(dtype), pre[1].to(dtype)),
-            (mix[0].to(dtype), mix[1].to(dtype)),
+            student,
+            teacher,
+            lambda: draw(teacher.shape, teacher.device),
+            _matrix(self.pre_conv),
+            self.mix(roll[1]),
             roll,
         )
 
@@ -87,14 +85,17 @@ class FourierKDLoss(LevelsLoss):
     """Sum over pyramid levels of the Fourier feature loss, each level with its own parameters.
 
     The noise U comes from torch's generator of the maps' device, in training and evaluation. The
-    parameters are trained with the student; nothing flows into the teacher.
+    parameters are trained with the student; nothing flows into the teacher. With several processes
+    each has noise of its own, and B standardises over a process's own images.
 
     Args:
         student_channels, teacher_channels: channels of the tapped maps: one number for all
             pyramid levels, or one per level, finest first.
         num_levels: number of pyramid levels; 1 for a module that gives a single tensor.
         align: ``auto``, the connector of the paper's segmentation, a 1x1 convolution and ReLU,
-            where channels differ; ``conv1x1``, a 1x1 convolution alone, always; None, never.
+            where channels differ; a level of the same channels beside one of others has the
+            convolution, which begins as the identity, and no ReLU. ``conv1x1``, a 1x1 convolution
+            alone, always; None, never.
         resize_student: where sizes differ, the student's maps are resized to the teacher's; False:
             the teacher's to the student's.
         shift: ``all``, the reference's: frequency 0 is brought to the middle by a cyclic shift of
@@ -117,7 +118,7 @@ class FourierKDLoss(LevelsLoss):
             check_choice(f"{key}.shift", options["shift"], SHIFTS)
         for name in ("resize_student", "legacy_last_level"):
             if name in options:
-                _check_switch(f"{key}.{name}", options[name])
+                check_flag(f"{key}.{name}", options[name])
 
     def __init__(
         self,
@@ -130,15 +131,14 @@ class FourierKDLoss(LevelsLoss):
         legacy_last_level: bool = False,
         loss_weight: float = 1.0,
     ) -> None:
-        super().__init__(student_channels, teacher_channels, num_levels, align, loss_weight)
         check_choice("shift", shift, SHIFTS)
-        _check_switch("resize_student", resize_student)
-        _check_switch("legacy_last_level", legacy_last_level)
+        check_flag("resize_student", resize_student)
+        check_flag("legacy_last_level", legacy_last_level)
         taught = slice(-1, None) if legacy_last_level else slice(None)
-        channels = self.teacher_channels[taught]
-        self.align = build_align(align, self.student_channels[taught], channels)
-        self.connector = align == "auto"  # with its ReLU
-        self.levels = nn.ModuleList(FourierLevel(each) for each in channels)
+        super().__init__(student_channels, teacher_channels, num_levels, align, loss_weight, taught)
+        channels = list(zip(self.student_channels, self.teacher_channels))[taught]
+        self.clips = [align == "auto" and own != other for own, other in channels]  # by ReLU
+        self.levels = nn.ModuleList(FourierLevel(other) for _, other in channels)
         self.resize_student = resize_student
         self.shift = shift
         self.legacy_last_level = legacy_last_level
@@ -151,19 +151,27 @@ class FourierKDLoss(LevelsLoss):
         """
         return torch.rand(tuple(shape), device=device)
 
-    def aligned(self, student: Feats, teacher: Feats) -> List[Tuple[Tensor, Tensor]]:
-        """Per level that is taught both maps, of the teacher's channels and of one size."""
-        students, teachers = self.check_feats(student, teacher)
-        first, pairs = len(teachers) - len(self.levels), []
-        for level, (s, t) in enumerate(zip(students[first:], teachers[first:])):
-            s, t = widened(s), widened(t.detach())
+    def aligned(
+        self, student: Sequence[Tensor], teacher: Sequence[Tensor]
+    ) -> Iterator[Tuple[Tensor, Tensor]]:
+        """Per level that is taught both maps, of the teacher's channels and of one size.
+
+        One level after the other, so that what is made for it is not there before.
+
+        Args:
+            student, teacher: as :meth:`check_feats` gives them.
+        """
+        first = len(teacher) - len(self.levels)
+        for level, (s, t) in enumerate(zip(student[first:], teacher[first:])):
+            s, t = self._as_learned(s), self._as_learned(t.detach())
             if self.align is not None:
-                s = self.align[level](s)
-                s = s.relu() if self.connector else s
+                s = self.align[level](widened(s))
+                s = s.relu() if self.clips[level] else s
+            if s.shape[-2:] != t.shape[-2:]:
+                s, t = widened(s), widened(t)
             if self.resize_student:
                 s = align_size(s, t.shape[-2:])
-            pairs.append((s, align_size(t, s.shape[-2:])))
-        return pairs
+            yield s, align_size(t, s.shape[-2:])
 
     def level_loss(self, level: int, student: Tensor, teacher: Tensor) -> Tensor:
         """L of one level, before ``loss_weight``."""
@@ -175,12 +183,7 @@ class FourierKDLoss(LevelsLoss):
         return f"shift={self.shift!r}, loss_weight={self.loss_weight:g}{legacy}"
 
 
-def _check_switch(key: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ValueError(f"{key} must be True or False, got {value!r}")
-
-
-def _golden(case: Case) -> Outcome:
+def golden(case: Case) -> Outcome:
     """One level, or the levels student_0, student_1, ... of which the release takes the last."""
     several = "student_0" in case.inputs
     names = [f"_{level}" for level in range(len(case.inputs) // 2)] if several else [""]
@@ -227,7 +230,12 @@ CARD = Card(
     bundled=dict(
         fourierkd=Bundled(
             "configs/fourierkd/retinanet_r34_r18_digits.py", "FourierKD, feature loss", "FourierKD"
-        )
+        ),
+        fourierkd_both=Bundled(
+            "configs/fourierkd/retinanet_r34_r18_digits_iou_aware.py",
+            "FourierKD, both losses",
+            "FourierKD, both",
+        ),
     ),
     published=(
         Published("RepPoints X101-DCN -> R50", "COCO AP", 38.6, 42.8, PAPER),
@@ -237,5 +245,5 @@ CARD = Card(
         Published("PSPNet R101 -> R18", "Cityscapes mIoU", 69.85, 74.86, PAPER),
         Published("PSPNet R101 -> DeepLabV3 R18", "Cityscapes mIoU", 73.20, 77.17, PAPER),
     ),
-    golden=_golden,
+    golden=golden,
 )

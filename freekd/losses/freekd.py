@@ -35,6 +35,7 @@ from .align import (
     standardize,
 )
 from .card import Bundled, Card, Published
+from .parts import channels_at_a_time, parts, sum_over_parts
 
 
 def freekd_loss(
@@ -95,13 +96,17 @@ def weighted_distance(
     granularity: str = "band",
     bands: str = "all",
     distance: str = "l1",
+    normalize: Optional[str] = None,
 ) -> Tensor:
     """:func:`freekd_loss` with each group's T masks already reduced to one weight (N or 1, h, w).
+
+    ``normalize='channel'`` compares the maps standardised, see :class:`FreeKDLoss`.
 
     With Haar the value and its gradient come from one pass over the maps, see
     :mod:`freekd.frequency.haar_distance`; other transforms, odd sizes with other modes than
     ``zero``, a gate's weight with places for each channel, weights that want a gradient, and second
-    derivatives take the general way by themselves.
+    derivatives take the general way by themselves. On a CPU that, and standardising, goes a few
+    channels at a time, see :mod:`.parts`, unless weights want a gradient.
 
     Raises:
         ValueError: shapes differ, an unknown option, or weights of another size than the bands.
@@ -112,6 +117,7 @@ def weighted_distance(
             "both (N, C, H, W)"
         )
     check_choice("distance", distance, DISTANCES)
+    check_choice("normalize", normalize, NORMALIZATIONS)
     transform = build_transform(transform)
     teacher = teacher.detach()
     dtype = wide_dtype(student, teacher)
@@ -120,21 +126,37 @@ def weighted_distance(
         sizes = transform.sizes(student.shape[-2:])
         groups = selected_groups(transform.groups(granularity), bands)
         band_weights = _band_weights(weights, sizes, student, dtype, groups)
-        gates, placed = None, False
         if gate_weight is not None:
             check_weight_shape(gate_weight, student.shape)
-            gates = gate_weights(gate_weight.to(dtype), transform)
-            placed = gate_weight.shape[2:] != (1, 1)
-            if placed and gate_weight.shape[1] == 1:  # the same for all channels: as the masks'
+            gate_weight = gate_weight.to(dtype)
+            if gate_weight.shape[1] == 1 and gate_weight.shape[2:] != (1, 1):  # as the masks'
+                gates = gate_weights(gate_weight, transform)
                 band_weights = [w * gate[:, 0] for w, gate in zip(band_weights, gates)]
-                gates, placed = None, False
+                gate_weight = None
+            else:
+                gate_weight = gate_weight.expand(-1, student.shape[1], -1, -1)
         levels = transform.haar_levels(student.shape)
-        if levels and not placed:
-            omega = None if gates is None else gates[0][..., 0, 0].expand(student.shape[:2])
-            if can_fuse(student, levels, teacher, omega, *band_weights):
-                return haar_distance(student, teacher, band_weights, omega, squared)
-        difference = transform.difference(student.to(dtype), teacher.to(dtype))
-        return weighted_sum(difference, band_weights, gates, squared)
+        placed = gate_weight is not None and gate_weight.shape[2:] != (1, 1)
+        constants = [*band_weights, *([] if gate_weight is None else [gate_weight])]
+        fused = levels > 0 and not placed and can_fuse(student, levels, teacher, *constants)
+
+        def of_channels(part: slice, piece: Tensor) -> Tensor:
+            sides = [piece, teacher[:, part]]
+            if normalize == "channel":
+                sides = [standardize(side) for side in sides]
+            gate = None if gate_weight is None else gate_weight[:, part]
+            if fused:
+                omega = None if gate is None else gate[..., 0, 0].expand(len(piece), -1)
+                return haar_distance(sides[0], sides[1], band_weights, omega, squared)
+            difference = transform.difference(sides[0].to(dtype), sides[1].to(dtype))
+            gates = None if gate is None else gate_weights(gate, transform)
+            return weighted_sum(difference, band_weights, gates, squared)
+
+        learned = torch.is_grad_enabled() and any(weight.requires_grad for weight in constants)
+        if learned or (fused and normalize is None):  # the latter goes in parts by itself
+            return of_channels(slice(None), student)
+        step = channels_at_a_time(student, 3 if fused else 6, least=2**15)
+        return sum_over_parts(of_channels, student, 1, parts(student.shape[1], step))
 
 
 def _band_weights(
@@ -343,11 +365,10 @@ class FreeKDLoss(HoldsFrozen):
                 masks = self.prompts.weights(teacher, self.distance)
             total = torch.zeros((), device=student[0].device)
             for s, t, mask, weight in zip(student, teacher, masks, weights):
-                if self.normalize == "channel":
-                    s, t = standardize(s), standardize(t)
                 total = total + weighted_distance(
-                    s, t, mask, weight, self.transform, self.granularity, self.bands, self.distance
-                )
+                    s, t, mask, weight, self.transform, self.granularity, self.bands, self.distance,
+                    self.normalize,
+                )  # fmt: skip
         return self.loss_weight * total
 
     def extra_repr(self) -> str:

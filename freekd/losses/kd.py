@@ -10,7 +10,7 @@ from typing import Any, List, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from freekd.checks import FeatureError
+from freekd.checks import FeatureError, check_share, check_temperature
 from freekd.widen import widened
 
 from .card import Card, Case, Outcome
@@ -41,7 +41,8 @@ class KDLoss(nn.Module):
     """Knowledge distillation by class logits, see :func:`kd_loss`.
 
     Args:
-        tau: temperature; the larger, the more the classes that are not the label count.
+        tau: temperature, at least 0.001; the larger, the more the classes that are not the label
+            count.
         alpha: weight of the term, 0 to 1. The student's own losses are multiplied by 1 - alpha,
             see :attr:`task_scale`.
 
@@ -56,13 +57,8 @@ class KDLoss(nn.Module):
 
     def __init__(self, tau: float = 4.0, alpha: float = 0.5) -> None:
         super().__init__()
-        if not _number(tau) or not 0 < tau < 1e6:
-            raise ValueError(f"kd.tau must be a number above 0 (and below 1e6), got {tau!r}")
-        if not _number(alpha) or not 0 <= alpha <= 1:
-            raise ValueError(
-                f"kd.alpha must be a number from 0 to 1, as the student's own loss is multiplied "
-                f"by 1 - alpha, got {alpha!r}"
-            )
+        check_temperature("kd.tau", tau)
+        check_share("kd.alpha", alpha, "as the student's own loss is multiplied by 1 - alpha")
         self.tau = float(tau)
         self.alpha = float(alpha)
 
@@ -107,10 +103,6 @@ class KDLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return f"tau={self.tau:g}, alpha={self.alpha:g}"
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def golden(case: Case) -> Outcome:

@@ -12,7 +12,7 @@ from typing import Any, Mapping, Optional, Sequence
 import torch
 from torch import Tensor, nn
 
-from freekd.checks import check_choice
+from freekd.checks import check_choice, check_share
 from freekd.widen import widened
 
 from .card import Bundled, Card, Case, Outcome
@@ -20,6 +20,7 @@ from .levels import Channels, LevelsLoss
 from .parts import FEWEST, parts, sum_over_parts
 
 MASKS = ("spatial", "channel")
+MASKED = "the share masked (of a map that is masked wholly nothing is learned)"
 
 
 def generated(block: nn.Sequential, feat: Tensor, above: int, below: int) -> Tensor:
@@ -48,8 +49,8 @@ class MGDLoss(LevelsLoss):
         student_channels, teacher_channels, num_levels, align: as in
             :class:`freekd.losses.levels.LevelsLoss`.
         mask: ``spatial``: whole positions; ``channel``: whole channels, as in classification.
-        mask_share: lambda, from 0 to 1: how likely a position, or a channel, is masked. The paper:
-            0.65 for one-stage detectors, 0.45 for two-stage ones, 0.75 for segmentation.
+        mask_share: lambda, from 0 to below 1: how likely a position, or a channel, is masked. The
+            paper: 0.65 for one-stage detectors, 0.45 for two-stage ones, 0.75 for segmentation.
         loss_weight: alpha. The paper: 2e-5 for one-stage detectors and segmentation, 5e-7 for
             two-stage detectors.
 
@@ -64,7 +65,7 @@ class MGDLoss(LevelsLoss):
         if "mask" in options:
             check_choice(f"{key}.mask", options["mask"], MASKS)
         if "mask_share" in options:
-            _check_share(f"{key}.mask_share", options["mask_share"])
+            check_share(f"{key}.mask_share", options["mask_share"], MASKED, whole=False)
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class MGDLoss(LevelsLoss):
     ) -> None:
         super().__init__(student_channels, teacher_channels, num_levels, align, loss_weight)
         check_choice("mask", mask, MASKS)
-        _check_share("mask_share", mask_share)
+        check_share("mask_share", mask_share, MASKED, whole=False)
         self.mask = mask
         self.mask_share = float(mask_share)
         self.generate = nn.ModuleList(
@@ -128,12 +129,6 @@ class MGDLoss(LevelsLoss):
 
     def extra_repr(self) -> str:
         return f"mask={self.mask!r}, share={self.mask_share:g}, loss_weight={self.loss_weight:g}"
-
-
-def _check_share(key: str, value: Any) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value <= 1:
-        raise ValueError(f"{key} must be a number from 0 to 1, the share masked, got {value!r}")
 
 
 def golden(case: Case) -> Outcome:

@@ -15,20 +15,26 @@ from torch.utils.checkpoint import checkpoint
 
 from freekd.widen import wide_dtype, widened
 
-PART_BYTES = 2**20  # of one side's maps worked on at a time, in float32
+PART_BYTES = 2**20  # of one side's maps worked on at a time, as they are computed: float32 at least
 FEWEST = 4  # parts: what a part needs beside its gradient is several times its size
 
 OfPart = Callable[[slice, Tensor], Tensor]  # l_P, of the slice P and s_P
 
 
-def channels_at_a_time(feat: Tensor) -> int:
-    """How many channels of (N, C, H, W) make a part: a few on a CPU, else all."""
+def channels_at_a_time(feat: Tensor, fewest: int = FEWEST, least: int = 0) -> int:
+    """How many channels of (N, C, H, W) make a part: a few on a CPU, else all.
+
+    Args:
+        feat: the map.
+        fewest: how many parts there are of a small map, if it has that many channels.
+        least: but a part has at least so many bytes, where the map does.
+    """
     count = max(1, feat.shape[1])
     if feat.device.type != "cpu":
         return count
     size = torch.finfo(wide_dtype(feat)).bits // 8
     one = max(1, feat.numel() // count * size)
-    return max(1, min(PART_BYTES // one, -(-count // FEWEST)))
+    return max(1, min(PART_BYTES // one, -(-count // fewest)), min(least // one, count))
 
 
 def mean_over_channels(mean_of: OfPart, student: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ def pkd_loss(student: Tensor, teacher: Tensor) -> Tensor:
     Returns:
         A scalar, in float32 at least; from 0, at correlation 1, to 2, at -1.
 
+    >>> import torch
     >>> feat = torch.arange(6.0).view(1, 1, 2, 3)
     >>> round(float(pkd_loss(5 * feat + 3, feat)), 4), round(float(pkd_loss(-feat, feat)), 4)
     (0.0, 2.0)

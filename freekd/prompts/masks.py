@@ -11,13 +11,15 @@ from torch import Tensor
 
 from freekd.checks import check_choice
 from freekd.frequency import HAAR, Bands, Transform, build_transform
-from freekd.frequency.butterfly import haar_low
+from freekd.frequency.butterfly import haar_low, maps_at_a_time
 from freekd.frequency.haar import haar_analysis
 from freekd.frequency.transform import TransformLike
 from freekd.gates.gate import check_weight_shape
 from freekd.widen import widened
 
 DISTANCES = ("l1", "l2")
+_FEWEST = 8  # parts of a map: what a transform makes of one is several times its size
+_LEAST = 2**13  # coefficients of a part, where the map has them: smaller ones cost more time
 
 
 def mask_weight(masks: Tensor, distance: str = "l1") -> Tensor:
@@ -69,6 +71,44 @@ def prompt_masks(
             logits = weights.to(coefficients.dtype) @ coefficients.flatten(2)
             masks.append(torch.sigmoid(logits).unflatten(2, coefficients.shape[-2:]))
     return masks
+
+
+@torch.no_grad()
+def masks_of(
+    prompt: Tensor, feat: Tensor, transform: TransformLike = HAAR, granularity: str = "band"
+) -> List[Tensor]:
+    """:func:`prompt_masks` of the bands of a map; on a CPU they are made a few channels at a time.
+
+    P_b R is a sum over channels. No gradient.
+
+    Args:
+        prompt: P (G, T, C).
+        feat: R (N, C, H, W), any floating type.
+        transform, granularity: as for :func:`prompt_masks`.
+
+    Returns:
+        G masks (N, T, h, w).
+
+    Raises:
+        ValueError: as :func:`prompt_masks` and the transform.
+    """
+    transform = build_transform(transform)
+    transform.sizes(feat.shape)
+    check_prompt(prompt, feat.shape, transform, granularity)
+    count, channels, height, width = feat.shape
+    room = maps_at_a_time(height, width, feat) // max(1, count)
+    if feat.device.type == "cpu":
+        room = min(room, max(channels // _FEWEST, _LEAST // (height * width * max(1, count))))
+    logits: List[Tensor] = []
+    with torch.autocast(device_type=feat.device.type, enabled=False):
+        for part, piece in zip(prompt.split(max(1, room), 2), feat.split(max(1, room), 1)):
+            bands = transform.prompted(transform.analyse(piece), granularity)
+            terms = [
+                (weights.to(band.dtype) @ band.flatten(2)).unflatten(2, band.shape[-2:])
+                for weights, band in zip(part, bands)
+            ]
+            logits = [a + b for a, b in zip(logits, terms)] if logits else terms
+    return [torch.sigmoid(logit) for logit in logits]
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from .masks import (
     haar_masks,
     mask_weight,
     masked_reconstruction,
+    masks_of,
     prompt_masks,
 )
 from .spec import PromptSpec
@@ -75,6 +76,8 @@ class FrequencyPrompts(nn.Module):
         learning = torch.is_grad_enabled() and (prompt.requires_grad or feat.requires_grad)
         if transform.haar_levels(feat.shape) and not learning:
             return haar_masks(prompt, feat, transform, granularity)
+        if not learning:
+            return masks_of(prompt, feat, transform, granularity)
         return prompt_masks(prompt, transform.analyse(feat), transform, granularity)
 
     @torch.no_grad()

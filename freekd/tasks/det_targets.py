@@ -89,13 +89,21 @@ def targets(step: Step, student: Any, teacher: Any, host: Any) -> DenseTargets:
 # --------------------------------------------------------------------------- which heads
 def _both_heads(step: Step, key: str, host: Any) -> List[DenseHead]:
     sides = (("student", step.student, step.paths[0]), ("teacher", step.teacher, step.paths[1]))
-    return [_known(model, path, f"{key}: the {who}'s", host) for who, model, path in sides]
+    return [_known(model, path, key, who, host) for who, model, path in sides]
 
 
-def _known(model: Any, path: str, what: str, host: Any) -> DenseHead:
+def _model_key(key: str, who: str) -> str:
+    """Where the config of the entry at ``key`` has the model of one side."""
+    if key.startswith("pair."):
+        return f"pair.{who}"
+    parts = dict(student="algorithm.architecture.model", teacher="algorithm.distiller.teacher")
+    return parts[who]
+
+
+def _known(model: Any, path: str, key: str, who: str, host: Any) -> DenseHead:
     module = model.get_submodule(path)
     kind = _kind(module, host)
-    named = f"{what} {path!r} ({type(module).__name__})"
+    named, of_head = f"{key}: the {who}'s {path!r} ({type(module).__name__})", _model_key(key, who)
     if kind is None:
         raise ValueError(
             f"{named} is none of the dense heads that this loss can ask for their labels. Possible "
@@ -104,12 +112,13 @@ def _known(model: Any, path: str, what: str, host: Any) -> DenseHead:
     if not module.use_sigmoid_cls:
         raise ValueError(
             f"{named} has a softmax over its classes, expected a sigmoid for each. Set "
-            f"{path}.loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True) or a FocalLoss"
+            f"{of_head}.{path}.loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True) or a "
+            f"FocalLoss. {_LEAVE}"
         )
     if kind == _ANCHORS and type(module.bbox_coder).__name__ != "DeltaXYWHBBoxCoder":
         raise ValueError(
-            f"{named} has a {type(module.bbox_coder).__name__}, expected {path}.bbox_coder="
-            "dict(type='DeltaXYWHBBoxCoder')"
+            f"{named} has a {type(module.bbox_coder).__name__}, expected {of_head}.{path}."
+            f"bbox_coder=dict(type='DeltaXYWHBBoxCoder'). {_LEAVE}"
         )
     return DenseHead(module, kind, path.split(".")[0] == "rpn_head")
 

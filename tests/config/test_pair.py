@@ -214,7 +214,7 @@ def test_what_a_run_can_write_down(tmp_path):
         (dict(freekd=dict(num_prompts=True)), ["pair.losses.freekd.num_prompts", "integer"]),
         (dict(freekd=dict(prompts=5)), ["pair.losses.freekd.prompts", "path"]),
         (dict(freekd=dict(transform=dict(levels=2))), ["freekd.transform", "such as 'haar'"]),
-        (dict(freekd=dict(wavelet="db2")), ["instead. Correct it."]),
+        (dict(freekd=dict(wavelet="db2")), ["mode='zero') instead."]),
         (dict(freekd=dict(chanels=8)), ["chanels -> channels"]),
         (dict(mimic=dict(align="conv")), ["pair.losses.mimic.align='conv'"]),
         (dict(cwd=dict(align_module=dict(type="conv2d"))), ["cwd.align_module", "'linear'"]),
@@ -223,6 +223,12 @@ def test_what_a_run_can_write_down(tmp_path):
                 cwd=dict(align_module=dict(type="conv2d", student_channels="8", teacher_channels=8))
             ),
             ["pair.losses.cwd.align_module.student_channels", "'8'"],
+        ),
+        (
+            dict(
+                mimic=dict(align_module=dict(type="conv2d", student_channels=8, teacher_channels=8))
+            ),
+            ["pair.losses.mimic.align_module", "FeatureMSELoss does", "Remove the key."],
         ),
         (dict(kd=dict(alpha=0.5)), ["pair.losses.kd", "made for the tasks cls", "det"]),
         (dict(freekd=None), ["pair.losses", "at least one entry", "The methods are"]),
@@ -307,6 +313,64 @@ def test_resize_of_the_pair_is_for_its_maps(tmp_path):
     pair = dict(with_losses(**losses), resize=True)
     components = load_pair(tmp_path, pair=pair).algorithm.distiller.components
     assert [component.get("resize") for component in components] == [True, None]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "default"),
+    [
+        ("module", "backbone", None), ("resize", True, False), ("channels", 8, None),
+        ("student_channels", 8, None), ("num_levels", 5, None),
+    ],
+)  # fmt: skip
+def test_a_key_of_the_pair_that_no_entry_uses(tmp_path, key, value, default):
+    entries = dict(iou_aware={}, regression=dict(module="rpn_head.rpn_reg", resize=False))
+    with pytest.raises(ConfigError) as error:
+        load_pair(tmp_path, pair=dict(with_losses(**entries), **{key: value}))
+    said = str(error.value)
+    assert f"pair.{key}={value!r}: " in said and "['iou_aware', 'regression']" in said
+    assert said.endswith(f"Remove the key (of a base config: pair.{key}={default}).")
+    load_pair(tmp_path, pair=dict(with_losses(**entries), **{key: default}))
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (
+            dict(gate=dict(type="cbam", kernel_size=4)),
+            "prompt.gate.kernel_size must be odd, got 4.",
+        ),
+        (dict(gate=dict(type="nonlocal", grid=0)), "prompt.gate.grid must be an integer from 1"),
+        (dict(module="backbone"), "prompt.gate='position' relates neighbouring pyramid levels"),
+        (dict(granularity="bands"), "prompt.granularity='bands' is not known"),
+        (dict(channels=[8, 8], num_levels=3), "prompt.channels names 2 levels"),
+    ],
+)
+def test_what_prompts_cannot_be(tmp_path, keys, words):
+    """Known when the config is read, by the constructors; no random number is drawn for that."""
+    before = torch.get_rng_state()
+    with pytest.raises(ConfigError) as error:
+        load_pair(tmp_path, prompt=dict(teacher=TEACHER, **keys))
+    assert str(error.value).startswith(words)
+    load_pair(tmp_path, prompt=dict(teacher=TEACHER, gate="cbam"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("came", "said"),
+    [
+        ("x must be 1, got 2", "x must be 1, got 2. Correct it."),
+        ("x is no y. Did you mean 'z'?", "x is no y. Did you mean 'z'?"),
+        ("x is 2.5. Lower x", "x is 2.5. Lower x."),
+        ("x is old. Write\ny instead.", "x is old. Write\ny instead."),
+    ],
+)
+def test_one_remedy_is_enough(came, said):
+    def read(value, key):
+        raise ValueError(came)
+
+    with pytest.raises(ConfigError) as error:
+        fields.told_by(read)(1, "x")
+    assert str(error.value) == said
 
 
 def test_the_new_spelling_is_taken_as_it_is_printed(tmp_path):

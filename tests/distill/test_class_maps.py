@@ -1,6 +1,7 @@
 """Layers indexed by class. Oracles: how mmdet reads a head's channels; a permuted teacher."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -83,6 +84,72 @@ def test_a_head_as_a_whole_is_refused_where_names_differ():
             distiller.check_class_names(student)
         distiller.teacher_classes = NAMES
         distiller.check_class_names(student)
+
+
+ORDER, IOU = ("hen", "cat", "dog"), dict(type="IoUAwareLoss", name="loss_iou")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "class_map", "words"),
+    [
+        (
+            SWAPPED,
+            None,
+            "Give the data set (data.train.classes, val, test) the teacher's order, or ",
+        ),
+        (SWAPPED, "by_name", "and a head as a whole cannot be put in another order. Give the data"),
+        (ORDER, None, "set class_map='by_index' (the key pair.class_map, or"),
+    ],
+)
+def test_a_loss_of_whole_heads_is_not_told_to_tap_a_layer(theirs, class_map, words):
+    """It would refuse what is advised to others: a layer of the head, or the neck."""
+    algorithm = tiny.build(tiny.distill([IOU], module="bbox_head", class_map=class_map))
+    algorithm.architecture.model.CLASSES, algorithm.distiller.teacher_classes = NAMES, theirs
+    with pytest.raises(ValueError) as error:
+        algorithm.check_ready()
+    said = str(error.value)
+    assert words in said and said.endswith("or remove the entry")
+    assert "Tap" not in said and "neck" not in said
+    algorithm.distiller.class_map = "by_index"
+    algorithm.check_ready()
+
+
+def test_what_is_set_already_is_not_advised():
+    loss = dict(type="mmdet.L1Loss", name="loss_x", loss_weight=1.0)
+    algorithm = tiny.build(tiny.distill([loss], module="bbox_head", class_map="by_name"))
+    student = algorithm.architecture.model
+    student.CLASSES, algorithm.distiller.teacher_classes = NAMES, SWAPPED
+    with pytest.raises(ValueError, match="Tap 'bbox_head.retina_cls' itself, or the neck$"):
+        algorithm.distiller.check_class_names(student)
+
+
+@pytest.mark.parametrize("module", ["bbox_head", "bbox_head.retina_cls", "neck"])
+def test_names_that_the_teacher_does_not_have(module, caplog):
+    """A whole head is indexed by class as its class layer is; the doctor says so too."""
+    from freekd.doctor import static
+    from freekd.doctor.report import Report
+
+    loss = dict(type="ChannelWiseDivergence", name="loss_x", tau=1.0, loss_weight=1.0)
+    cfg = tiny.distill([IOU if module == "bbox_head" else loss], module=module)
+    algorithm, report = tiny.build(cfg), Report("")
+    student = algorithm.architecture.model
+    student.CLASSES = NAMES
+    algorithm.check_ready()
+    told = f"{module!r} is indexed by class, but the teacher's checkpoint (None) does not name its"
+    if module == "neck":
+        assert "indexed by class" not in caplog.text
+    else:
+        assert told in caplog.text and "taken to be in the data's order" in caplog.text
+    subject = SimpleNamespace(model=algorithm, student=student)
+    assert static.ready(subject, report, tiny.batch(size=64))
+    assert [told in note for note in report.notes] == [True] * (module != "neck")
+    algorithm.distiller.class_map = "by_index"
+    assert algorithm.distiller.check_class_names(student) == []
+    algorithm.distiller.class_map = "by_name"
+    if module == "neck":
+        return algorithm.check_ready()
+    with pytest.raises(ValueError, match="does not name its classes.*'by_name' cannot be done"):
+        algorithm.check_ready()
 
 
 def test_channels_are_ordered_as_mmdet_reads_them():

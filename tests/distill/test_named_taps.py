@@ -273,13 +273,15 @@ def test_what_an_entry_with_named_taps_may_not_be(tmp_path, options, words):
 
 def test_resize_of_the_pair_is_not_for_named_taps(tmp_path):
     config = tmp_path / "pair.py"
-    losses = dict(two=dict(type="TwoStages", module=NAMED["student_module"]))
+    losses = dict(two=dict(type="TwoStages", module=NAMED["student_module"]), mimic={})
     config.write_text(
         f"pair = dict(teacher={tiny.detector()!r}, student={tiny.detector()!r}, resize=True, "
         f"losses={losses!r})"
     )
-    (component,) = load_config(str(config)).algorithm.distiller.components
-    assert "resize" not in component
+    component, other = load_config(str(config)).algorithm.distiller.components
+    assert "resize" not in component and other.resize is True
+    with pytest.raises(ConfigError, match=r"pair.resize=True: .* none among \['two'\]"):
+        load_config(str(config), {"pair.losses.mimic": None})
 
 
 def one_tap(loss, module="bbox_head.retina_reg", **component):

@@ -44,8 +44,8 @@ def away_from_zero(student, teacher, levels):
 
 
 def fast(loss):
-    """Whether the loss is one step of the graph, right on the student; the general way has many."""
-    return not any(step.next_functions for step, _ in loss.grad_fn.next_functions if step)
+    """Whether the loss is the one step of the graph that takes no bands."""
+    return type(loss.grad_fn).__name__ == "_HaarDistanceBackward"
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])

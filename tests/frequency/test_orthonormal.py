@@ -51,6 +51,13 @@ def test_parseval_inverse_and_adjoint_at_any_size(size, transform):
     torch.testing.assert_close(left, (x * back).sum())
 
 
+@settings(max_examples=80, deadline=None)
+@given(size=SIZES, transform=st.sampled_from(ALL))
+def test_a_band_without_coefficients_of_its_own_is_zero_and_no_other_is(size, transform):
+    bands = transform.analyse(random_map(size)).flat()
+    assert transform.occupied(size) == [bool(band.abs().max() > 1e-9) for band in bands]
+
+
 @pytest.mark.parametrize("transform", NEW, ids=repr)
 @pytest.mark.parametrize("granularity", ["band", "level"])
 def test_groups_have_bands_of_one_size_and_cover_all(transform, granularity):

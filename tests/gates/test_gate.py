@@ -24,8 +24,8 @@ def maps(seed=0, dtype=torch.float64):
 
 
 def fast(loss):
-    """Whether the loss is one step of the graph, right on the student."""
-    return not any(step.next_functions for step, _ in loss.grad_fn.next_functions if step)
+    """Whether the loss is the one step of the graph that takes no bands."""
+    return type(loss.grad_fn).__name__ == "_HaarDistanceBackward"
 
 
 def masks_of(teacher):

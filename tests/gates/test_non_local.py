@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from freekd import compat
 from freekd.gates import NonLocalGate
+from freekd.gates import non_local as module
 
 
 def stirred(channels, **options):
@@ -66,6 +67,16 @@ def test_large_maps_attend_to_a_grid_of_means():
     y = torch.softmax(queries @ keys.T / 8**0.5, dim=1) @ values
     logits = F.linear(y, block.last.weight[:, :, 0, 0], block.last.bias).T.unflatten(1, (20, 30))
     torch.testing.assert_close(gate([feat])[0][0], 2 * torch.sigmoid(logits))
+
+
+def test_a_few_rows_at_a_time_are_the_map(monkeypatch):
+    """Without gradient, on a CPU."""
+    gate, feat = stirred(16, grid=4).double(), torch.randn(2, 16, 11, 7, dtype=torch.float64)
+    (want,) = gate([feat])
+    for places in (1, 14, 20, 1000):
+        monkeypatch.setattr(module, "_PLACES", places)
+        with torch.no_grad():
+            torch.testing.assert_close(gate([feat])[0], want.detach(), rtol=1e-12, atol=0)
 
 
 def test_its_channels():

@@ -64,13 +64,13 @@ def test_on_the_high_bands_by_hand():
     assert float(loss(student, torch.zeros(1, 1, 4, 2))) == pytest.approx(kl)
 
 
-@pytest.mark.parametrize("value", [0, -1.0, "1", True, math.nan, None])
+@pytest.mark.parametrize("value", [0, -1.0, 1e-40, 9e-4, "1", True, math.nan, None])
 def test_tau(value):
     for key, build in (
         ("tau", lambda: CWDLoss(3, 3, 1, tau=value)),
         ("k.tau", lambda: CWDLoss.check_options(dict(tau=value), "k")),
     ):
-        with pytest.raises(ValueError, match=f"{key} must be a number above 0"):
+        with pytest.raises(ValueError, match=f"{key} must be a number of at least 0.001"):
             build()
 
 

@@ -163,6 +163,8 @@ def test_without_boxes():
         (None, ["gt_bboxes", "got []"]),
         (Step(dict(img=img, gt_semantic_seg=img), loss), ["got ['gt_semantic_seg', 'img']"]),
         (step_of([[]]), ["of 2 images, got the boxes of 1 images"]),
+        (Step(dict(gt_bboxes=[]), loss), ["the images (img)", "got ['gt_bboxes']"]),
+        (Step(dict(gt_bboxes=[], img=[img]), loss), ["the images (img)", "got list as img"]),
     ):
         with pytest.raises(FeatureError) as error:
             loss(feat, feat, step=step)
@@ -176,8 +178,9 @@ def test_options(name):
             FGDLoss(2, 2, 1, **{name: value})
         with pytest.raises(ValueError, match=rf"k\.{name}"):
             FGDLoss.check_options({name: value}, "k")
-    with pytest.raises(ValueError, match="temperature must be a number above 0"):
-        FGDLoss(2, 2, 1, temperature=0)
+    for value in (0, 1e-40):
+        with pytest.raises(ValueError, match="temperature must be a number of at least 0.001"):
+            FGDLoss(2, 2, 1, temperature=value)
 
 
 def test_card():

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from freekd.checks import FeatureError
+from freekd.frequency import sphere_distance
 from freekd.frequency.half_plane import HalfPlane
 from freekd.losses import cards
 from freekd.losses.fourierkd import FourierKDLoss
@@ -62,15 +63,31 @@ def test_it_is_the_specification(shape, shift):
         torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-11 * float(two.abs().max()))
 
 
-def test_in_float32_and_in_several_chunks():
-    """Enough channels for three chunks; some of the last one."""
-    students, teachers = maps((2, 7, 96, 120), dtype=torch.float32)
+def test_in_float32_and_in_several_chunks(monkeypatch):
+    """Seven channels by 4, of an image, and by 2, of both: some of the last chunk."""
+    monkeypatch.setattr(sphere_distance, "_CHUNK_BYTES", 2**16)
+    students, teachers = maps((2, 7, 50, 80), dtype=torch.float32)
     loss = built(7, dtype=torch.float32)
     found, expected = loss(students, teachers), plain.loss(loss, students, teachers)
     assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
     tensors = [*students, *loss.parameters()]
     for one, two in zip(gradients(found, *tensors), gradients(expected, *tensors)):
         assert float((one - two).abs().max()) <= 1e-3 * float(two.abs().max())
+
+
+def test_maps_that_are_not_contiguous():
+    """As torch's channels_last gives them, and cut from larger ones."""
+    students, teachers = maps((2, 3, 9, 8), (2, 3, 9, 8))
+    loss = built(3, 2)
+    expected = loss(students, teachers)
+
+    def other(x, y):
+        return [x.to(memory_format=torch.channels_last), y.repeat(1, 2, 1, 2)[:, 3:, :, :8]]
+
+    found = loss(other(*students), other(*teachers))
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-12)
+    for one, two in zip(gradients(found, *students), gradients(expected, *students)):
+        torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-15)
 
 
 def test_gradient_by_finite_differences():
@@ -184,22 +201,24 @@ def test_a_resumed_run_draws_the_same():
 @pytest.mark.parametrize("size", [(8, 8), (25, 42), (7, 11)], ids=str)
 @pytest.mark.parametrize("value", [0.0, 0.3])
 def test_where_there_is_no_amplitude_there_is_no_gradient(value, size):
-    """A constant P, so that all but one frequency is 0, or rounding; and teacher channels of 0."""
+    """A constant P, so that all but one frequency is 0, or rounding; and a teacher of 0.
+
+    Then its cosine is 0, so that all of the channel's gradient comes from that frequency: it is
+    constant.
+    """
     students, teachers = maps((2, 3, *size), dtype=torch.float32)
     loss = built(3, dtype=torch.float32)
     with torch.no_grad():
-        loss.levels[0].pre_conv.weight[0] = 0
-        loss.levels[0].pre_conv.bias[0] = value
-        teachers[0][:, 1] = 0
+        torch.nn.init.dirac_(loss.levels[0].pre_conv.weight)
+        torch.nn.init.zeros_(loss.levels[0].pre_conv.bias)
+        students[0][:, 1], teachers[0][:, 1] = value, 0
     result = loss(students, teachers)
     found = gradients(result, *students, *loss.parameters())
     assert torch.isfinite(result) and all(grad.isfinite().all() for grad in found)
-    # nothing flows through the phases: no more than through a channel that has some
-    of_pre_conv = found[
-        1 + [n for n, _ in loss.named_parameters()].index("levels.0.pre_conv.weight")
-    ]
-    of_pre_conv = of_pre_conv.flatten(1).abs().amax(1)
-    assert float(of_pre_conv[0]) <= 10 * float(of_pre_conv[1:].max())
+    constant, largest = found[0][:, 1], float(found[0][:, 0].abs().max())
+    mean = constant.mean((1, 2), keepdim=True)
+    assert float((constant - mean).abs().max()) <= 1e-6 * largest
+    assert mean.all() if value else not mean.any()
 
 
 def test_a_student_channel_of_zeros_has_no_direction():
@@ -230,6 +249,22 @@ def test_float32_under_autocast(dtype):
     assert value.dtype == torch.float32 and torch.equal(value, wide)
     value.backward()
     assert students[0].grad.dtype == dtype and students[0].grad.isfinite().all()
+
+
+def test_maps_and_parameters_of_two_precisions():
+    """The parameters say which: float64 maps before float32 ones, and the reverse."""
+    students, teachers = maps((2, 3, 6, 7))
+    value = built(3, dtype=torch.float32)(students, teachers)
+    assert value.dtype == torch.float32
+    value.backward()
+    assert students[0].grad.dtype == torch.float64
+    low = [x.detach().float().requires_grad_() for x in students]
+    wide = built(3)(low, [x.float() for x in teachers])
+    assert wide.dtype == torch.float64 and float(wide.detach()) == pytest.approx(
+        float(value.detach()), rel=1e-5
+    )
+    wide.backward()
+    assert low[0].grad.dtype == torch.float32
 
 
 def test_nothing_flows_into_the_teacher():
@@ -265,6 +300,25 @@ def test_the_connector():
     assert FourierKDLoss(6, 6, 1).align is None
     with pytest.raises(ValueError, match="align=None.*student_channels"):
         FourierKDLoss(2, 6, 1, align=None)
+
+
+def test_levels_of_equal_channels_beside_others():
+    """A convolution, the identity at first, and no ReLU, which would cut half of what agrees."""
+    loss = FourierKDLoss([4, 3], [4, 4], 2)
+    students = [torch.randn(1, 4, 5, 5), torch.randn(1, 3, 5, 5)]
+    (same, _), (other, _) = loss.aligned(students, [torch.randn(1, 4, 5, 5)] * 2)
+    assert torch.equal(same, students[0])
+    assert torch.equal(other, loss.align[1](students[1]).relu())
+
+
+def test_what_is_not_taught_has_no_connector():
+    """And draws no random numbers."""
+    torch.manual_seed(0)
+    last = FourierKDLoss([5, 3], [6, 4], 2, legacy_last_level=True).state_dict()
+    torch.manual_seed(0)
+    alone = FourierKDLoss(3, 4, 1).state_dict()
+    assert list(last) == list(alone) and all(torch.equal(last[key], alone[key]) for key in last)
+    assert FourierKDLoss([3, 4], [4, 4], 2, legacy_last_level=True).align is None
 
 
 @pytest.mark.parametrize("resize_student", [True, False])

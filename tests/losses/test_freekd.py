@@ -5,11 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freekd.frequency import WaveletTransform, dwt2
+from freekd.frequency import WaveletTransform, build_transform, dwt2
+from freekd.losses import freekd as module
 from freekd.losses.align import align_size, standardize
-from freekd.losses.freekd import freekd_loss
+from freekd.losses.freekd import freekd_loss, weighted_distance
 from freekd.prompts.dissimilarity import dissimilarity
-from freekd.prompts.masks import mask_weight, prompt_masks
+from freekd.prompts.masks import gate_weights, mask_weight, prompt_masks
 
 
 def maps(size=(9, 12), channels=4, seed=0, dtype=torch.float64):
@@ -56,6 +57,36 @@ def test_equals_the_direct_formulation(size, levels, count, granularity, bands, 
     torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
     grads = [torch.autograd.grad(loss, student)[0] for loss in (got, want)]
     torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("normalize", [None, "channel"])
+@pytest.mark.parametrize("shape", [None, (2, 4, 1, 1), (2, 1, 9, 12), (1, 4, 9, 12), (1, 1, 1, 1)])
+@pytest.mark.parametrize(
+    "transform", ["haar", "db2", "dct", dict(type="dct", block=8), "dft"], ids=str
+)
+def test_channels_at_a_time_are_the_whole(transform, shape, normalize, monkeypatch):
+    """Against bands, weights and statistics of whole maps."""
+    monkeypatch.setattr(module, "channels_at_a_time", lambda feat, *_, **__: 3)
+    student, teacher = maps(seed=1).requires_grad_(), maps(seed=2)
+    xi = build_transform(transform)
+    masks = [torch.rand(2, *size).double() for size in xi.sizes((9, 12))]
+    groups = xi.groups()
+    omega = None if shape is None else torch.rand(shape, dtype=torch.float64)
+    got = weighted_distance(
+        student, teacher, [masks[g.members[0]] for g in groups], omega, xi, normalize=normalize
+    )
+    s, t = (student, teacher) if normalize is None else map(standardize, (student, teacher))
+    places = None if omega is None else gate_weights(omega, xi)
+    want = 0
+    for group in groups:
+        mask, apart = masks[group.members[0]][:, None], []
+        for k in group.members:
+            band = (xi.analyse(s).flat()[k] - xi.analyse(t).flat()[k]).abs() * mask
+            apart.append(band if places is None else band * places[k])
+        want = want + torch.stack(apart).mean()
+    torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+    grads = [torch.autograd.grad(loss, student)[0] for loss in (got, want)]
+    torch.testing.assert_close(*grads, rtol=1e-9, atol=1e-12)
 
 
 def test_ones_as_masks_and_gate_are_no_masks_and_no_gate():

@@ -120,7 +120,7 @@ def test_nothing_to_learn_or_to_keep():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (dict(tau=0), "kd.tau must be a number above 0 .*got 0"),
+        (dict(tau=0), "kd.tau must be a number of at least 0.001 .*got 0"),
         (dict(tau=-1.0), "kd.tau"),
         (dict(tau=True), "kd.tau .*got True"),
         (dict(tau=float("nan")), "kd.tau .*got nan"),

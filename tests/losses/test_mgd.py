@@ -81,9 +81,10 @@ def test_a_mask_is_drawn_for_each_level_and_call_from_the_run_s_generator():
 
 @pytest.mark.parametrize("share", [0, 1])
 def test_nothing_or_all_masked(share):
-    """All masked: what is generated does not depend on the student."""
+    """All masked, as a draw may be: what is generated does not depend on the student."""
     torch.manual_seed(0)
-    loss = MGDLoss(2, 2, 1, mask_share=share, loss_weight=1.0)
+    loss = MGDLoss(2, 2, 1, mask_share=0, loss_weight=1.0)
+    loss.draw_mask = lambda shape, device: torch.full(shape, 1.0 - share)
     student, teacher = torch.randn(2, 2, 5, 5, requires_grad=True), torch.randn(2, 2, 5, 5)
     value = loss(student, teacher)
     value.backward()
@@ -96,6 +97,7 @@ def test_options():
     for options, word in (
         (dict(mask="rows"), "mask='rows'"),
         (dict(mask_share=1.5), "mask_share"),
+        (dict(mask_share=1), "mask_share must be a number from 0 up to, but below, 1"),
         (dict(mask_share="0.5"), "mask_share"),
         (dict(mask_share=True), "mask_share"),
     ):

@@ -9,6 +9,9 @@ from freekd.checks import FeatureError
 from freekd.losses import cards, parts
 from freekd.losses.domain import Domain
 from freekd.losses.step import Step
+from freekd.prompts.file import save_prompts
+from freekd.prompts.prompts import FrequencyPrompts
+from freekd.prompts.spec import PromptSpec
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 KINDS = {
@@ -22,6 +25,7 @@ KINDS = {
     "generated_channels": ("MGDLoss", dict(loss_weight=0.01, mask="channel")),
     "focal": ("FGDLoss", dict(alpha=0.01, beta=0.02, gamma=0.03, lambda_global=0.04)),
 }
+TRANSFORMS = ["haar", "dct", dict(type="dct", block=8), "dft"]
 CLASSES = {card.module.__name__: card.module for card in cards().values() if card.module}
 every = pytest.mark.parametrize("kind", list(KINDS))
 
@@ -32,7 +36,7 @@ def seeded():
 
 
 def make(kind, channels=3, teacher_channels=None, levels=1):
-    name, options = KINDS[kind]
+    name, options = KINDS.get(kind, (kind, {}))
     torch.manual_seed(0)
     loss = CLASSES[name](channels, teacher_channels or channels, levels, **options)
     for context in loss.modules():  # what begins at 0 would hide a wrong gradient
@@ -126,13 +130,15 @@ def test_without_gradient(kind):
 
 
 # --------------------------------------------------------------------------- cost
-@every
-def test_at_most_four_copies_of_the_maps(kind, monkeypatch):
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("kind", [*KINDS, "FourierKDLoss"])
+def test_at_most_four_copies_of_the_maps(kind, layout, monkeypatch):
     """Issue 11, 9: what forward and backward hold beside the maps, the gradient included."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from measure import peak_bytes
 
-    loss, (student, teacher) = make(kind, 32), maps(2, 32, 100, 84)
+    loss, feats = make(kind, 32), maps(2, 32, 100, 84)
+    student, teacher = (x.to(memory_format=layout) for x in feats)
     student.requires_grad_()
 
     def step():
@@ -143,6 +149,33 @@ def test_at_most_four_copies_of_the_maps(kind, monkeypatch):
     step()
     held = peak_bytes(step, "cpu", lambda: setattr(student, "grad", None))
     # the profiler sees, beside what lives at one time, at least the gradient
+    assert 1 <= held / (student.numel() * 4) <= 4
+
+
+@pytest.mark.parametrize(
+    ("gate", "normalize"),
+    [(None, None), ("cbam", None), ("nonlocal", None), ("nonlocal", "channel")],
+)
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
+def test_at_most_four_copies_of_the_maps_by_transform_and_gate(
+    transform, gate, normalize, monkeypatch, tmp_path
+):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from measure import peak_bytes
+
+    spec = PromptSpec.build(64, 1, 2, gate=gate, transform=transform)
+    save_prompts(FrequencyPrompts(spec, init_std=0.05), tmp_path / "prompts.pth")
+    loss = CLASSES["FreeKDLoss"](
+        64, 64, 1, prompts=str(tmp_path / "prompts.pth"), normalize=normalize
+    )
+    student, teacher = maps(2, 64, 100, 84)
+    student.requires_grad_()
+
+    def step():
+        student.grad = None
+        loss(student, teacher).backward()
+
+    held = peak_bytes(step, "cpu", lambda: setattr(student, "grad", None))
     assert 1 <= held / (student.numel() * 4) <= 4
 
 
@@ -183,6 +216,20 @@ def test_low_precision_is_computed_in_float32(kind, dtype):
     assert torch.allclose(value, expected, rtol=1e-5)
     largest = wide.grad.abs().max()
     assert torch.allclose(leaf.grad.float(), wide.grad, rtol=0.02, atol=0.01 * float(largest))
+
+
+@every
+def test_maps_and_parameters_of_two_precisions(kind):
+    """What learns says which: float64 maps before float32 layers, and the reverse."""
+    (student, teacher), wide = maps(2, 3, 9, 8), make(kind).double()
+    learns = any(True for _ in wide.parameters())
+    for loss, dtype in ((make(kind), torch.float64), (wide, torch.float32)):
+        leaf = student.to(dtype).requires_grad_()
+        value = apply(loss, leaf, teacher.to(dtype))
+        value.backward()
+        computed = next(loss.parameters()).dtype if learns else dtype
+        assert value.dtype == computed and leaf.grad.dtype == dtype
+        assert torch.allclose(value.float(), apply(make(kind), student, teacher), rtol=1e-4)
 
 
 @every

@@ -70,6 +70,34 @@ def test_on_the_high_bands():
     assert float(loss(student, teacher)) == pytest.approx(6 * np.mean(expected), rel=1e-4)
 
 
+@pytest.mark.parametrize("size", [(25, 42), (13, 21), (7, 11), (4, 6), (2, 3), (2, 2)])
+@pytest.mark.parametrize(
+    "transform",
+    ["haar", "dct", dict(type="dct", block=8), "dft", dict(type="dft", levels=4)],
+    ids=str,
+)
+def test_unrelated_maps_give_1_on_every_level(transform, size):
+    """Whatever its size: bands that hold nothing there do not count."""
+    torch.manual_seed(0)
+    loss = PKDLoss(200, 200, 1, domain="frequency", transform=transform, loss_weight=1.0)
+    student, teacher = torch.randn(4, 200, *size), torch.randn(4, 200, *size)
+    assert float(loss(student, teacher)) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("bands", ["high", "all", "low"])
+@pytest.mark.parametrize("transform", ["dct", "dft"])
+def test_a_map_of_one_place(transform, bands):
+    """It has a low band alone: no high one is left, and nothing to learn there."""
+    torch.manual_seed(0)
+    loss = PKDLoss(
+        200, 200, 1, domain="frequency", transform=transform, bands=bands, loss_weight=1.0
+    )
+    student = torch.randn(4, 200, 1, 1, requires_grad=True)
+    value = loss(student, torch.randn(4, 200, 1, 1))
+    value.backward()
+    assert float(value.detach()) == pytest.approx(0 if bands == "high" else 1, abs=0.1)
+
+
 def test_another_size_is_resized_to_the_teachers():
     torch.manual_seed(0)
     student, teacher = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 8, 10)

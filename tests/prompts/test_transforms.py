@@ -6,7 +6,7 @@ import torch
 from freekd.frequency import CosineTransform, FourierTransform
 from freekd.losses.freekd import FreeKDLoss, freekd_loss
 from freekd.prompts.file import load_prompts, save_prompts
-from freekd.prompts.masks import masked_reconstruction
+from freekd.prompts.masks import masked_reconstruction, masks_of, prompt_masks
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.spec import PromptSpec
 
@@ -32,6 +32,21 @@ def test_zero_prompts_and_two_of_them_are_the_identity(transform, granularity):
         torch.testing.assert_close(out, feat)
         sizes = transform.sizes(feat.shape)
         assert [tuple(m.shape) for m in masks] == [(2, 2, *sizes[g.members[0]]) for g in groups]
+
+
+@every_transform
+@every_granularity
+def test_masks_a_few_channels_at_a_time_are_those_of_the_bands(transform, granularity, monkeypatch):
+    monkeypatch.setattr("freekd.prompts.masks._LEAST", 1)  # a channel
+    gen = torch.Generator().manual_seed(1)
+    prompt = torch.randn(
+        len(transform.groups(granularity)), 3, 4, generator=gen, dtype=torch.float64
+    )
+    for feat in feats(dtype=torch.float64):
+        got = masks_of(prompt, feat, transform, granularity)
+        want = prompt_masks(prompt, transform.analyse(feat), transform, granularity)
+        for a, b in zip(got, want):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
 
 
 @every_transform

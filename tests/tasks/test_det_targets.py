@@ -348,13 +348,21 @@ def test_parts_of_heads_are_refused(path):
 def test_a_softmax_is_refused():
     softmax = dict(loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=False))
     said = refused(retinanet(**softmax), retinanet(8, **softmax))
-    assert "softmax" in said and "bbox_head.loss_cls" in said and "use_sigmoid=True" in said
+    assert "softmax" in said and "use_sigmoid=True" in said
+    assert "pair.student.bbox_head.loss_cls=dict(" in said
+    said = refused(retinanet(), retinanet(8, **softmax))
+    assert "pair.teacher.bbox_head.loss_cls=dict(" in said
+    with pytest.raises(ValueError, match=r"algorithm.architecture.model.bbox_head.loss_cls="):
+        algorithm(retinanet(**softmax), retinanet(8), "bbox_head")
+    with pytest.raises(ValueError, match=r"algorithm.distiller.teacher.bbox_head.loss_cls="):
+        algorithm(retinanet(), retinanet(8, **softmax), "bbox_head")
 
 
 def test_another_coder_is_refused():
     other = retinanet()
     other["bbox_head"]["bbox_coder"] = dict(type="TBLRBBoxCoder", normalizer=4.0)
-    assert "TBLRBBoxCoder" in refused(other, other)
+    said = refused(retinanet(), other)
+    assert "TBLRBBoxCoder" in said and "pair.teacher.bbox_head.bbox_coder=" in said
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""40 000 iterations, SGD, poly; for 16 crops. Checkpoints and mIoU every 4000."""
+"""40 000 iterations, SGD with lr 0.01 for 4 GPUs of 2 crops, poly. Saves, evaluates every 4000."""
 
 from freekd.zoo.stock import stock_path
 
