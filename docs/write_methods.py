@@ -78,8 +78,16 @@ def table(found: Dict[str, Card], links: str) -> List[str]:
 
 
 def measured(found: Dict[str, Card]) -> List[str]:
-    """What each method gained on the bundled task, and what it costs: docs/measured/."""
+    """What each method did on the bundled task: docs/measured/."""
     folder = ROOT / "docs" / "measured"
+    weights = (folder / "weights.md").read_text(encoding="utf-8").splitlines()
+    both = [folder / name for name in ("digits.json", "cost.json")]
+    table = bundled(found, folder) if all(path.is_file() for path in both) else []
+    return ["## What each did here", *table, *weights, ""]
+
+
+def bundled(found: Dict[str, Card], folder: Path) -> List[str]:
+    """The methods side by side: what each gained, and what its loss costs."""
     scores, costs = (
         json.loads((folder / name).read_text(encoding="utf-8"))
         for name in ("digits.json", "cost.json")

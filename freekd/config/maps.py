@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from freekd import tasks
+from freekd import compat, tasks
 from freekd.checks import FeatureError
 from freekd.config.errors import ConfigError
 
@@ -65,6 +65,7 @@ class _Seen(BaseException):
 
 
 def _from_image(model: Mapping[str, Any], module: str, key: str, reference: Any) -> Maps:
+    compat.apply()
     from mmrazor.models.builder import MODELS
 
     from freekd.config.explain import building

@@ -289,7 +289,7 @@ def test_channels_of_the_further_taps_are_told(family, tmp_path):
     """In stage 1's short form. Oracle: the table, which the step compares with the stock model."""
     for tap in family.taps[1:]:
         if tap.gives != "vectors":
-            prompt = dict(teacher=a_model(family), module=tap.module)
+            prompt = dict(teacher=a_model(family), module=tap.module, gate=None)
             told = load.load_config(write_file(tmp_path, prompt=prompt)).algorithm.architecture
             assert_told(told.channels, told.num_levels, tap)
 

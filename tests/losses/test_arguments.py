@@ -90,9 +90,11 @@ def test_version_01_s_keys_are_refused_with_the_new_spelling(old, new):
 
 
 def test_in_the_form_of_mmrazor_too():
+    from freekd import compat
     from freekd.config.errors import ConfigError
     from freekd.engine import build
 
+    compat.apply()
     cfg = tiny.distill([tiny.freekd_loss(loss_weight=-1)])
     with pytest.raises(ConfigError, match="loss_weight must be a finite number of at least 0"):
         build.build_model(Config(dict(algorithm=cfg)), "det")
