@@ -95,6 +95,8 @@ def test_in_the_form_of_mmrazor_too():
     from freekd.engine import build
 
     compat.apply()
+    import freekd.distill  # noqa: F401  (registers the algorithm)
+
     cfg = tiny.distill([tiny.freekd_loss(loss_weight=-1)])
     with pytest.raises(ConfigError, match="loss_weight must be a finite number of at least 0"):
         build.build_model(Config(dict(algorithm=cfg)), "det")
