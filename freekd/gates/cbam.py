@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from freekd.checks import check_integer
-from freekd.gates.gate import GATES, Gate, check_maps, hidden_channels, weight_dtype, zero_start
+from freekd.gates.gate import GATES, Gate, hidden_channels, weights_of_levels, zero_start
 
 _LEAST = 1e-30  # of the product below the root, whose slope at 0 is infinite
 
@@ -51,16 +51,14 @@ class CBAMGate(Gate):
         Raises:
             ValueError: when the number of maps or their channels are not those of the gate.
         """
-        check_maps(feats, self.channels)
-        weights = []
-        for feat, mlp, conv in zip(feats, self.mlps, self.convs):
-            with torch.autocast(device_type=feat.device.type, enabled=False):
-                x = feat.to(weight_dtype(conv))
-                pooled = mlp(x.mean(dim=(2, 3))) + mlp(x.amax(dim=(2, 3)))
-                by_channel = torch.sigmoid(pooled)[:, :, None, None]
-                x = x * by_channel
-                both = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
-                by_place = torch.sigmoid(conv(both))
-                del x, both  # where no gradient is wanted, before there are more of this size
-                weights.append(2 * (by_channel * by_place).clamp_min(_LEAST).sqrt())
-        return weights
+        return weights_of_levels(feats, self.channels, [self.mlps, self.convs], _weight)
+
+
+def _weight(x: Tensor, mlp: nn.Module, conv: nn.Module) -> Tensor:
+    pooled = mlp(x.mean(dim=(2, 3))) + mlp(x.amax(dim=(2, 3)))
+    by_channel = torch.sigmoid(pooled)[:, :, None, None]
+    x = x * by_channel
+    both = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
+    by_place = torch.sigmoid(conv(both))
+    del x, both  # where no gradient is wanted, before there are more of this size
+    return 2 * (by_channel * by_place).clamp_min(_LEAST).sqrt()

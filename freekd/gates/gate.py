@@ -6,7 +6,7 @@ of the config.
 """
 
 from abc import abstractmethod
-from typing import List, Sequence, TypeVar, Union
+from typing import Callable, Iterable, List, Sequence, TypeVar, Union
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,33 @@ def check_maps(feats: Sequence[Tensor], channels: Sequence[int]) -> None:
             )
 
 
+def weights_of_levels(
+    feats: Sequence[Tensor],
+    channels: Sequence[int],
+    layers: Sequence[Iterable[nn.Module]],
+    weigh: Callable[..., Tensor],
+) -> List[Tensor]:
+    """The weights of a gate whose levels know nothing of each other.
+
+    Args:
+        feats: (N, C, H, W), finest level first.
+        channels: C of each level, as the gate was made.
+        layers: lists of the gate's layers, each with one for every level.
+        weigh: of a level's map, in the type of its layers, and these layers: its weight. It is
+            called outside autocast.
+
+    Raises:
+        ValueError: the number of maps or their channels are others.
+    """
+    check_maps(feats, channels)
+    weights = []
+    for feat, *own in zip(feats, *layers):
+        with torch.autocast(device_type=feat.device.type, enabled=False):
+            # in the type of the layers' weights, whatever a map comes in
+            weights.append(weigh(feat.to(next(own[-1].parameters()).dtype), *own))
+    return weights
+
+
 def hidden_channels(channels: int, reduction: int) -> int:
     """The width of a gate's hidden layer: C / reduction, at least 8."""
     return max(channels // reduction, 8)
@@ -71,8 +98,3 @@ def zero_start(layer: Layer) -> Layer:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
-
-
-def weight_dtype(module: nn.Module) -> torch.dtype:
-    """What a gate's layers compute in: the type of their weights, whatever a map comes in."""
-    return next(module.parameters()).dtype

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from freekd.checks import check_integer
-from freekd.gates.gate import GATES, Gate, check_maps, hidden_channels, weight_dtype, zero_start
+from freekd.gates.gate import GATES, Gate, hidden_channels, weights_of_levels, zero_start
 
 _PLACES = 2**8  # whose attention is worked on at a time: 0.25 MB with the 256 keys of grid=16
 
@@ -83,9 +83,6 @@ class NonLocalGate(Gate):
         Raises:
             ValueError: when the number of maps or their channels are not those of the gate.
         """
-        check_maps(feats, self.channels)
-        weights = []
-        for feat, block in zip(feats, self.blocks):
-            with torch.autocast(device_type=feat.device.type, enabled=False):
-                weights.append(block(feat.to(weight_dtype(block))))
-        return weights
+        return weights_of_levels(
+            feats, self.channels, [self.blocks], lambda feat, block: block(feat)
+        )

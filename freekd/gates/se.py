@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from freekd.checks import check_integer
-from freekd.gates.gate import GATES, Gate, check_maps, hidden_channels, weight_dtype, zero_start
+from freekd.gates.gate import GATES, Gate, hidden_channels, weights_of_levels, zero_start
 
 
 @GATES.register("se")
@@ -41,10 +41,8 @@ class SqueezeExcitationGate(Gate):
         Raises:
             ValueError: when the number of maps or their channels are not those of the gate.
         """
-        check_maps(feats, self.channels)
-        weights = []
-        for feat, mlp in zip(feats, self.mlps):
-            with torch.autocast(device_type=feat.device.type, enabled=False):
-                means = feat.to(weight_dtype(mlp)).mean(dim=(2, 3))
-                weights.append(2 * torch.sigmoid(mlp(means))[:, :, None, None])
-        return weights
+        return weights_of_levels(feats, self.channels, [self.mlps], _weight)
+
+
+def _weight(feat: Tensor, mlp: nn.Module) -> Tensor:
+    return 2 * torch.sigmoid(mlp(feat.mean(dim=(2, 3))))[:, :, None, None]
