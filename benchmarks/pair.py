@@ -82,9 +82,9 @@ def build(cfg: Any, task: str, device: str, amp: Optional[str]) -> Any:
     if distiller.teacher_checkpoint is None:
         _settle_norms(distiller.teacher, distiller.partial_teacher)
     _settle_norms(model.architecture.model, distiller._partial(model.architecture.model))
+    model.check_ready()  # before low precision, as training does it
     chosen = None if amp is None else precision.Precision(getattr(torch, amp))
     precision.prepare(model, chosen, device)
-    model.check_ready()
     return model
 
 

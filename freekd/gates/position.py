@@ -50,13 +50,15 @@ def channel_relation(feat: Tensor, context: Tensor) -> Tensor:
 def _adjoint_pays(feat: Tensor, context: Tensor) -> bool:
     """Whether to take the product on the coarser map: psi(F') F^T = F' (psi^T F)^T.
 
-    psi is linear, so both are the same, and the latter has four times fewer positions. It pays on
-    CPUs. On GPUs the product is cheap, and torch's psi^T adds atomically, in any order. Autograd
-    has no derivative for psi^T, so stage 1 resizes.
+    psi is linear, so both are the same, and the latter has four times fewer positions. On a GPU
+    torch's own psi^T adds atomically, in any order, so only ours is taken there, of twice the size.
+    Autograd has no derivative for psi^T, so stage 1 resizes.
     """
     learning = torch.is_grad_enabled() and (feat.requires_grad or context.requires_grad)
-    coarser = context.shape[-2:].numel() < feat.shape[-2:].numel()
-    return feat.device.type == "cpu" and coarser and not learning
+    (height, width), (coarse_height, coarse_width) = feat.shape[-2:], context.shape[-2:]
+    if feat.device.type != "cpu":
+        return not learning and (height, width) == (2 * coarse_height, 2 * coarse_width)
+    return not learning and coarse_height * coarse_width < height * width
 
 
 def _resize_adjoint(feat: Tensor, coarse: Sequence[int]) -> Tensor:

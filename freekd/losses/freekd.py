@@ -167,23 +167,31 @@ def _band_weights(
     groups: Sequence[Tuple[int, BandGroup]],
 ) -> List[Tensor]:
     """Per band (N or 1, h, w): the group's weight over the number of its coefficients, or 0."""
-    out = [student.new_zeros((1, *size), dtype=dtype) for size in sizes]
+    found: Dict[int, Tensor] = {}
+    scaled: List[Tuple[Tensor, int, Tuple[int, ...]]] = []  # a group's weight, over what, its bands
     count, channels = student.shape[:2]
     for position, (name, members, _) in groups:
         height, width = sizes[members[0]]
         coefficients = max(1, count * channels * height * width * len(members))
         if weights is None:
             weight = student.new_full((1, height, width), 1 / coefficients, dtype=dtype)
-        else:
-            weight = weights[position].to(dtype) / coefficients
-            if weight.shape[0] not in (1, count) or weight.shape[1:] != (height, width):
-                raise ValueError(
-                    f"the mask of {name} has (N, h, w) = {tuple(weight.shape)}, the band of a map "
-                    f"{tuple(student.shape)} {(count, height, width)}"
-                )
-        for member in members:
-            out[member] = weight
-    return out
+            found.update((member, weight) for member in members)
+            continue
+        weight = weights[position].to(dtype)
+        if weight.shape[0] not in (1, count) or weight.shape[1:] != (height, width):
+            raise ValueError(
+                f"the mask of {name} has (N, h, w) = {tuple(weight.shape)}, the band of a map "
+                f"{tuple(student.shape)} {(count, height, width)}"
+            )
+        scaled.append((weight, coefficients, members))
+    if scaled:  # at once: on a GPU a division for each costs as much as all
+        means = torch._foreach_div([x for x, _, _ in scaled], [float(n) for _, n, _ in scaled])
+        for mean, (_, _, members) in zip(means, scaled):
+            found.update((member, mean) for member in members)
+    return [
+        found[band] if band in found else student.new_zeros((1, *size), dtype=dtype)
+        for band, size in enumerate(sizes)
+    ]
 
 
 CHOICES: Dict[str, Sequence[object]] = dict(
