@@ -119,7 +119,7 @@ def test_scatter_to_a_gpu():
     from mmcv.parallel import _functions
 
     moved = _functions.Scatter.forward([0], [torch.ones(2)])
-    assert moved[0][0].is_cuda and moved[0][0].tolist() == [1, 1]
+    assert moved[0].is_cuda and moved[0].tolist() == [1, 1]
 
 
 @pytest.fixture

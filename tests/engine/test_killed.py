@@ -47,6 +47,7 @@ def killing():
     environment = {
         **os.environ, "PYTHONPATH": f"{REPO}{os.pathsep}{Path(__file__).parents[1]}",
         "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore",
+        "CUDA_VISIBLE_DEVICES": "",  # a forked process cannot use what its parent looked at
     }  # fmt: skip
     with subprocess.Popen(
         [sys.executable, str(Path(__file__).parent / "killing.py")], cwd=str(REPO),

@@ -200,7 +200,7 @@ def test_gpu_kernels_against_the_cpu(dtype, size, levels):
             close(weight, oracle, 1e-10 if wide == torch.float64 else 1e-5)
         leaf = exact[0].clone().requires_grad_()
         value = plain_distance(leaf, exact[1], expected, exact[3], squared)
-        (gradient,) = torch.autograd.grad(value, leaf, torch.tensor(0.3).double())
+        (gradient,) = torch.autograd.grad(value, leaf, torch.tensor(0.3, dtype=torch.float64))
         options = (weights, omega, levels, squared)
         ours = ops.distance_value(student, teacher, *options)
         close(ours, value.detach(), 1e-10 if wide == torch.float64 else 1e-5)

@@ -1,8 +1,9 @@
 """The kernels against the torch path, once for each GPU, before anything relies on them.
 
-They were written without a GPU at hand. So the first use of a device computes small cases of each
-kernel there and the same on the CPU; where they disagree, or a kernel cannot be compiled, a warning
-says so and the torch path is taken instead. (A kernel that faults ends the process, as any does.)
+Of the many cards and versions of Triton few were tried. So the first use of a device computes small
+cases of each kernel there and the same on the CPU; where they disagree, or a kernel cannot be
+compiled, a warning says so and the torch path is taken instead. (A kernel that faults ends the
+process, as any does.)
 """
 
 import warnings
