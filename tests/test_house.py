@@ -36,7 +36,9 @@ ROOMS = [
     "convert",
     "doctor",
     "visualization",
+    "analysis",
     "study",
+    "report",
 ]
 
 
