@@ -51,6 +51,7 @@ DATA = [
 ]  # the bundled detection task is made of its sample data
 DEV = [
     "pytest>=7",
+    "pytest-xdist>=3",
     "hypothesis>=6",
     "ruff>=0.6",
     "mypy>=1.8",
