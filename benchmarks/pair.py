@@ -200,7 +200,7 @@ class DirectLoss(nn.Module):
         student, teacher = ours.check_feats(student_feats, teacher_feats)
         with torch.autocast(teacher[0].device.type, enabled=False):
             teacher = [feat.detach().float() for feat in teacher]
-            student = [feat.float() for feat in ours.aligned(student, teacher)]
+            student = [feat.float() for feat, _ in ours.aligned(student, teacher)]
             frozen = ours.prompts
             gate = None if frozen is None or frozen.gate is None else frozen.gate.mlps
             value = direct_loss(

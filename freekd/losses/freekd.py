@@ -5,12 +5,12 @@ difference of bands; and a mask is positive, so T masked copies of a band reduce
 mean over T of the mask (of its square for the squared distance).
 """
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
-from freekd.checks import check_channels, check_choice, check_integer, check_weight
+from freekd.checks import check_choice, check_integer
 from freekd.frequency import HAAR, build_transform
 from freekd.frequency.distance import weighted_sum
 from freekd.frequency.groups import BAND_CHOICES, GRANULARITIES, BandGroup, selected_groups
@@ -22,19 +22,12 @@ from freekd.held import HoldsFrozen
 from freekd.prompts.file import load_prompts
 from freekd.prompts.masks import DISTANCES, gate_weights, mask_weight
 from freekd.prompts.prompts import FrequencyPrompts
-from freekd.prompts.spec import MOST_PROMPTS, GateLike, expand_channels
+from freekd.prompts.spec import MOST_PROMPTS, GateLike
 from freekd.widen import wide_dtype
 
-from .align import (
-    ALIGNMENTS,
-    NORMALIZATIONS,
-    Feats,
-    aligned_levels,
-    build_align,
-    check_levels,
-    standardize,
-)
+from .align import NORMALIZATIONS, Feats, standardize
 from .card import Bundled, Card, Published
+from .levels import Channels, LevelsLoss
 from .parts import channels_at_a_time, parts, sum_over_parts
 
 
@@ -197,7 +190,6 @@ def _band_weights(
 CHOICES: Dict[str, Sequence[object]] = dict(
     granularity=(None, *GRANULARITIES),
     bands=BAND_CHOICES,
-    align=ALIGNMENTS,
     normalize=NORMALIZATIONS,
     distance=DISTANCES,
 )
@@ -209,7 +201,7 @@ def check_prompts(key: str, value: object) -> None:
         raise ValueError(f"{key} must be the path of a file, or None, got {value!r}")
 
 
-class FreeKDLoss(HoldsFrozen):
+class FreeKDLoss(HoldsFrozen, LevelsLoss):
     """sum over levels and bands k of mean( omega^r (1/T) sum_i sigma(M_k,i) |a_k - b_k| ), Eq. 13.
 
     Works in MMRazor's stock ``SingleTeacherDistiller`` and in :class:`FreeKDDistiller`. The prompts
@@ -241,9 +233,6 @@ class FreeKDLoss(HoldsFrozen):
         FileNotFoundError: no such prompt file; names the command that makes one.
     """
 
-    takes_levels = True  # FreeKDDistiller passes the whole tuple of levels
-    widens = True  # and low precision as it comes: read once, computed in float32
-
     @staticmethod
     def check_options(options: Mapping[str, Any], key: str) -> None:
         """What a config says, by its config keys; and version 0.1's keys.
@@ -252,6 +241,7 @@ class FreeKDLoss(HoldsFrozen):
             ValueError: with the key, and the new spelling of an old one.
         """
         refuse_old(options, f"{key}.")
+        LevelsLoss.check_options(options, key)
         check_prompts(f"{key}.prompts", options.get("prompts"))
         if options.get("num_prompts") is not None:
             check_integer(f"{key}.num_prompts", options["num_prompts"], MOST_PROMPTS)
@@ -272,8 +262,8 @@ class FreeKDLoss(HoldsFrozen):
     @refuses_old
     def __init__(
         self,
-        student_channels: Union[int, Sequence[int]],
-        teacher_channels: Union[int, Sequence[int]],
+        student_channels: Channels,
+        teacher_channels: Channels,
         num_levels: int,
         prompts: Optional[str] = None,
         num_prompts: Optional[int] = None,
@@ -286,22 +276,14 @@ class FreeKDLoss(HoldsFrozen):
         distance: str = "l1",
         loss_weight: float = 1.0,
     ) -> None:
-        super().__init__()
-        check_channels("student_channels", student_channels)
-        check_channels("teacher_channels", teacher_channels)
-        check_integer("num_levels", num_levels, 64)
-        check_weight("loss_weight", loss_weight)
+        super().__init__(student_channels, teacher_channels, num_levels, align, loss_weight)
         check_prompts("prompts", prompts)
         check_choice("bands", bands, BAND_CHOICES)
         check_choice("normalize", normalize, NORMALIZATIONS)
         check_choice("distance", distance, DISTANCES)
-        self.student_channels = expand_channels(student_channels, num_levels, "student_channels")
-        self.teacher_channels = expand_channels(teacher_channels, num_levels, "teacher_channels")
-        self.align = build_align(align, self.student_channels, self.teacher_channels)
         self.bands = bands
         self.normalize = normalize
         self.distance = distance
-        self.loss_weight = loss_weight
         asked = _asked(num_prompts, transform, granularity, gate)
         self.transform = asked.get("transform", HAAR)
         self.granularity = asked.get("granularity", "band")
@@ -320,22 +302,6 @@ class FreeKDLoss(HoldsFrozen):
         if self.prompts is not None:
             return ""
         return "no prompts are given: plain frequency distillation (Eq. 3), without masks and gate"
-
-    def check_feats(self, student: Feats, teacher: Feats) -> Tuple[List[Tensor], List[Tensor]]:
-        """Both sides as lists of maps, with the levels and channels of the config.
-
-        Raises:
-            FeatureError: they have others.
-        """
-        name = type(self).__name__
-        return (
-            check_levels(student, self.student_channels, "student", name),
-            check_levels(teacher, self.teacher_channels, "teacher", name),
-        )
-
-    def aligned(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> List[Tensor]:
-        """phi: the student's maps with the teacher's channels and sizes."""
-        return aligned_levels(student, teacher, self.align)
 
     @torch.no_grad()
     def relation_weights(
@@ -363,10 +329,9 @@ class FreeKDLoss(HoldsFrozen):
         Raises:
             ValueError: levels or channels are not those of the config.
         """
-        student, teacher = self.check_feats(student_feats, teacher_feats)
-        with torch.autocast(device_type=teacher[0].device.type, enabled=False):
-            teacher = [feat.detach() for feat in teacher]
-            student = self.aligned(student, teacher)
+        maps = self.check_feats(student_feats, teacher_feats)
+        with torch.autocast(device_type=maps[1][0].device.type, enabled=False):
+            student, teacher = zip(*self.aligned(*maps))
             weights = self.relation_weights(student, teacher)
             masks: Sequence[Optional[Sequence[Tensor]]] = [None] * len(teacher)
             if self.prompts is not None:
