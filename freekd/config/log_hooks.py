@@ -6,21 +6,24 @@ install. Here the key is named too, and nothing was built yet.
 
 import importlib
 import sys
+from pathlib import Path
 from typing import Any, Dict, NamedTuple
 
 from freekd.config.errors import ConfigError
 
 
 class Package(NamedTuple):
-    """What a hook imports, and how to install it."""
+    """What a hook imports, and the package that has it."""
 
     module: str
     name: str
-    install: str = ""
 
     @property
     def command(self) -> str:
-        return f"{sys.executable} -m pip install {self.install or self.name}"
+        """Installs it; in a clone so that no version that freekd is tested with changes."""
+        pinned = Path(__file__).resolve().parents[2] / "requirements" / "pinned.txt"
+        constraint = f"-c {pinned} " if pinned.is_file() else ""
+        return f"{sys.executable} -m pip install {constraint}{self.name}"
 
 
 PACKAGES: Dict[str, Package] = {

@@ -236,7 +236,8 @@ def test_a_missing_package_is_named_before_anything_is_built(
     assert run(config, tmp_path / "work") == 1
     said = capsys.readouterr().err
     assert f"log_config.hooks.1.type='{kind}': expected the Python package {package}" in said
-    assert f"it is not installed. Install it: {sys.executable} -m pip install {package};" in said
+    pip = f"{sys.executable} -m pip install -c {REPO / 'requirements' / 'pinned.txt'} {package};"
+    assert f"it is not installed. Install it: {pip}" in said
     assert not (tmp_path / "work").exists()
 
 
