@@ -265,5 +265,6 @@ def check_same_data(runs: Sequence[Run]) -> None:
             raise ConfigError(
                 f"Expected runs of one data set, but {known[0][0]} was evaluated on "
                 f"{known[0][1]} and {name} on {data} (data.val in their configs). Scores of "
-                "different data cannot be compared: look at the runs one by one."
+                "different data cannot be compared: look at the runs one by one, or "
+                "give tools/analysis/logs.py the option --any-data."
             )
