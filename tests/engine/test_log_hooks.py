@@ -18,6 +18,7 @@ compat.apply()
 from mmcv.runner import HOOKS, Hook
 
 from freekd.analysis.logs import is_number, read_run
+from freekd.config import load
 from freekd.engine import build
 from freekd.engine.train import main
 
@@ -146,6 +147,16 @@ def test_one_of_two_processes_writes(stage, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list((tmp_path / "tf_logs").iterdir())) == 1
     assert_same(tensorboard(tmp_path / "tf_logs"), logged(tmp_path))
+
+
+def test_a_pair_keeps_the_hooks_of_its_config():
+    """A config that is two statements, spelled out: what a user adds is what is built."""
+    hooks = [dict(type="TextLoggerHook"), dict(type="TensorboardLoggerHook", log_dir="x")]
+    for name in ("prompt", "freekd"):
+        (path, *_) = sorted(Path(REPO / "configs" / name).glob("*digits*.py"))
+        cfg = load.load_config(str(path), dict(log_config=dict(interval=3, hooks=hooks)))
+        assert cfg.get("algorithm") is not None
+        assert [dict(hook) for hook in cfg.log_config.hooks] == hooks
 
 
 # --------------------------------------------------------------------------- WandB and MLflow
