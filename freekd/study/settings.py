@@ -6,6 +6,7 @@ into one table. Nothing of the OpenMMLab packages but mmcv is imported.
 
 import hashlib
 import json
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
@@ -108,10 +109,10 @@ def content(path: str) -> str:
     """
     place = Path(path)
     for mark in (place / MARKER, place.parent / MARKER, place.parent.parent / MARKER):
-        if "/" in path and mark.is_file() and place.exists():
+        if "/" in path and os.path.isfile(mark) and os.path.exists(path):
             inner = place.relative_to(mark.parent).as_posix()
             return f"{inner} of {_digest(mark)}"
-    if not place.is_file():
+    if not os.path.isfile(path):  # nor a path at all, perhaps
         return path
     if place.suffix == ".py":
         return _config_text(path)
