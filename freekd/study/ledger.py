@@ -109,11 +109,14 @@ class Ledger:
                     "work_dir": str(run.folder),
                     "command": record.get("command") or command,
                     "error": outcome.error,
+                    "machine": record.get("machine"),
                 }
             )
         labels = {row.name: row.label for row in study.rows.values()}
         compared = [row.name for row in study.rows.values() if row.seed is None]
         data = self.rows[study.baseline].data
+        finished = [outcome.record for outcome in self.outcomes.values() if outcome.record]
+        said = next((record for record in finished if record.get("versions")), {})
         content = {
             "kind": "study",
             "name": study.name,
@@ -124,8 +127,8 @@ class Ledger:
             "runs": runs,
             "data": data.name if data else None,
             "data_digest": data.digest if data else None,
-            "versions": report.versions(),
-            "machine": report.machine(self.launch.device),
+            "versions": said.get("versions") or report.versions(),
+            "machine": said.get("machine") or report.machine(self.launch.device),
         }
         atomic_write_text(study.work_dir / "study.json", json.dumps(content, indent=1) + "\n")
         return content

@@ -128,11 +128,19 @@ class Steps:
             raise
         return self.end(child)
 
-    def wait(self, children: Sequence[Child]) -> List[Child]:
-        """Wait until at least one has ended, and show how far all are; returns those that ended."""
+    def wait(self, children: Sequence[Child], limit: Optional[float] = None) -> List[Child]:
+        """Wait until at least one has ended, and show how far all are; returns those that ended.
+
+        Args:
+            children: that run.
+            limit: seconds after which there is something else to do.
+        """
+        begun = time.monotonic()
         while all(child.process.poll() is None for child in children):
             time.sleep(0.2)
             now = time.monotonic()
+            if limit is not None and now - begun >= limit:
+                break
             if now - self.shown >= (0.5 if self.tty else 15.0):
                 self.shown = now
                 self._show(children, now)

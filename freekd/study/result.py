@@ -97,6 +97,10 @@ def table(study: Mapping[str, Any]) -> str:
             "ms per step", "")  # fmt: skip
     lines = columns(head, [_line(row) for row in study["rows"]])
     lines.insert(1, "-" * len(lines[0]))
+    machines = sorted({run["machine"] for run in study["runs"] if run.get("machine")})
+    if len(machines) > 1:
+        lines += ["", f"the runs are of machines that differ ({'; '.join(machines)}): ms per step "
+                  "cannot be compared"]  # fmt: skip
     lines += ["", "the command of each row, with its first seed:"]
     lines += [f"{row['label']}: {row['command']}" for row in study["rows"]]
     for run in study["runs"]:

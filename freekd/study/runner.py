@@ -11,7 +11,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from freekd.config.errors import ConfigError
 from freekd.fileio import atomic_write_text
-from freekd.study import plan, scores
+from freekd.study import plan, report, scores
 from freekd.study.definition import Study
 from freekd.study.ledger import DONE, FAILED, NOT_RUN, Ledger, Outcome
 from freekd.study.plan import Launch, Run
@@ -66,7 +66,8 @@ class Runner(Ledger):
                 self._fill(pending, running)
                 if running:
                     children = [active.child for active in running.values()]
-                    for child in self.steps.wait(children):
+                    free = pending and len(running) < self.jobs  # another machine may have ended
+                    for child in self.steps.wait(children, 30.0 if free else None):
                         self._ended(child, running)
                     waiting_since = time.monotonic()
                 elif pending:  # for other machines
@@ -201,6 +202,8 @@ class Runner(Ledger):
             "step_ms": scores.step_ms(run.folder),
             "data": data._asdict() if data else None,
             "command": plan.typed(*plan.train_command(run, self.launch)),
+            "machine": report.machine(self.launch.device),
+            "versions": report.versions(),
         }
         atomic_write_text(run.folder / "done.json", json.dumps(record, indent=1))
         self.outcomes[run.name] = outcome = self.judge(run, record)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from freekd.study.progress import Steps, clock
 from freekd.study.products import METHODS
+from freekd.study.progress import Steps, clock
 from freekd.study.report import table
 from freekd.study.rows import prompted
 

@@ -243,6 +243,14 @@ def test_shipped_studies(path, monkeypatch):
             assert "teacher" in run.needs
 
 
+def test_the_study_of_the_page():
+    text = (ROOT / "docs" / "study.md").read_text()
+    said = {}
+    exec(text.split("```python\n")[1].split("```")[0], {}, said)
+    study = make_study(dict(said, name="x"))
+    assert len(plan.make_runs(study)) == 9 and study.rows["alone"].student_only
+
+
 def test_scores_that_tasks_name():
     from freekd import tasks
 

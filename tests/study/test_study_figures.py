@@ -70,6 +70,14 @@ def test_a_failed_run_is_no_number():
     assert "gain on student alone" in text
 
 
+def test_machines_that_differ_are_said():
+    runs = [dict(run("alone", 0, 0.5), machine="A"), dict(run("a", 0, 0.5), machine="A")]
+    study = dict(rows=summarise(runs)[0], runs=runs, baseline="alone", metric="bbox_mAP")
+    assert "cannot be compared" not in result.table(study)
+    runs[1]["machine"] = "B"
+    assert "machines that differ (A; B): ms per step cannot be compared" in result.table(study)
+
+
 def test_nothing_finished():
     rows, by = summarise([run("alone", 0, None, "not run"), run("a", 0, None, "failed")])
     assert by["alone"]["missing"] == 1 and by["alone"]["mean"] is None

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -15,10 +14,14 @@ from freekd.study.main import main
 from freekd.study.progress import Child, Steps
 from freekd.study.runner import Runner
 
-ROOT = Path(__file__).resolve().parents[2]
-ALONE = str(ROOT / "configs/baseline/retinanet_r18_digits.py")
 SCORES = dict(alone=(0.50, 0.52), good=(0.60, 0.64), teacher=(0.9,))
 
+CONFIG = """
+task = "det"
+data = dict(val=dict(type="CocoDataset", ann_file="annotations/val.json"))
+evaluation = dict(metric="bbox")
+load_from = None
+"""
 # writes what a training writes; the row "bad" fails, "mute" leaves another score
 STAND_IN = """
 import json, os, sys, time
@@ -44,6 +47,7 @@ with open(os.path.join(folder, "calls"), "a") as calls:
 def fake(tmp_path, monkeypatch):
     script = tmp_path / "train.py"
     script.write_text(STAND_IN)
+    (tmp_path / "config.py").write_text(CONFIG)
     said = dict(pause=0.0)
 
     def command(run, launch):
@@ -55,11 +59,12 @@ def fake(tmp_path, monkeypatch):
     return said
 
 
-def study_of(folder, *names, **keys):
-    rows = {name: ALONE for name in ("alone", *names)}
-    rows.update(keys.pop("rows", {}))
-    said = dict(name="x", work_dir=str(folder / "work"), baseline="alone", seeds=[0, 1], rows=rows)
-    return make_study({**said, **keys})
+def study_of(folder, *names, rows=()):
+    config = str(folder / "config.py")
+    given = {**dict.fromkeys(("alone", *names), {}), **dict(rows)}
+    rows = {name: dict(row, config=config) for name, row in given.items()}
+    work = str(folder / "work")
+    return make_study(dict(name="x", work_dir=work, baseline="alone", seeds=[0, 1], rows=rows))
 
 
 def execute(study, **options):
@@ -73,10 +78,7 @@ def calls(study):
             if ".before-" not in str(p)}  # fmt: skip
 
 
-TEACHER = dict(
-    teacher=dict(config=ALONE, seed=0),
-    good=dict(config=ALONE, options={"load_from": "{teacher}/latest.pth"}),
-)
+TEACHER = dict(teacher=dict(seed=0), good=dict(options={"load_from": "{teacher}/latest.pth"}))
 
 
 def test_a_study_and_its_result(tmp_path, fake):
@@ -121,12 +123,12 @@ def test_a_new_row_runs_alone(tmp_path, fake):
     before = calls(study)
     execute(study)
     after = calls(study)
-    assert {name for name in after if after[name] != before.get(name)} == {"seed0/good",
-                                                                           "seed1/good"}  # fmt: skip
+    new = {name for name in after if after[name] != before.get(name)}
+    assert new == {"seed0/good", "seed1/good"}
 
 
 def test_a_failed_run_is_a_row_and_stops_no_other(tmp_path, fake, capsys):
-    rows = {"bad": ALONE, "after": dict(config=ALONE, needs=["bad"]), "good": ALONE}
+    rows = dict(bad={}, after=dict(needs=["bad"]), good={})
     study = study_of(tmp_path, rows=rows)
     runner, fine = execute(study)
     assert not fine
@@ -208,7 +210,7 @@ def test_an_interrupted_study_stops_its_runs(tmp_path, fake, monkeypatch):
     study = study_of(tmp_path)
     started = []
 
-    def interrupt(self, children):
+    def interrupt(self, children, limit):
         while not (children[0].folder / "calls").exists():
             time.sleep(0.05)
         started.extend(children)
@@ -227,7 +229,8 @@ def test_an_interrupted_study_stops_its_runs(tmp_path, fake, monkeypatch):
 def file(tmp_path):
     path = tmp_path / "mine.py"
     text = f"baseline = 'alone'\nseeds = [0, 1]\nwork_dir = {str(tmp_path / 'work')!r}\n"
-    path.write_text(text + f"rows = dict(alone={ALONE!r}, good={ALONE!r})\n")
+    config = str(tmp_path / "config.py")
+    path.write_text(text + f"rows = dict(alone={config!r}, good={config!r})\n")
     return path
 
 
