@@ -39,7 +39,7 @@ class Products:
         """The report, where its tool is there; that it fails is said, and no reason to fail."""
         if not (ROOT / "tools" / "report.py").is_file():
             return
-        command = [sys.executable, str(ROOT / "tools" / "report.py"), str(self.work), "--force"]
+        command = [sys.executable, str(ROOT / "tools" / "report.py"), str(self.work)]
         try:
             self.steps.run("report", "pictures", command, self.work / "pictures", 0.0)
         except subprocess.CalledProcessError as error:

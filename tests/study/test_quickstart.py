@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from freekd.study.products import METHODS
+from freekd.study.products import METHODS, Products
 from freekd.study.progress import Steps, clock
 from freekd.study.report import table
 from freekd.study.rows import prompted
@@ -153,6 +153,22 @@ def test_an_interrupted_step_is_stopped(tmp_path, monkeypatch):
         steps.run("demo", "step", [sys.executable, "-c", code], tmp_path)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_a_report_where_its_tool_is_there(tmp_path, monkeypatch, capsys):
+    """And a report that fails is no reason for the quickstart to fail."""
+    work, tool = tmp_path / "work", tmp_path / "tools" / "report.py"
+    monkeypatch.setattr("freekd.study.products.ROOT", tmp_path)
+    products = Products(work, "data", None, [], [0], Steps(work, {"pictures": 1.0}))
+    products.page()
+    assert not work.exists()
+    tool.parent.mkdir()
+    tool.write_text("import sys; open(sys.argv[1] + '/report.html', 'w').write('x')")
+    products.page()
+    assert (work / "report.html").read_text() == "x"
+    tool.write_text("raise SystemExit('no pictures')")
+    products.page()
+    assert "no report: report failed" in capsys.readouterr().out
 
 
 def test_table_and_clock():
