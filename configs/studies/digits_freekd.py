@@ -21,7 +21,7 @@ rows = dict(
         options={"prompt.teacher_checkpoint": "{teacher}/latest.pth"},
     ),
     # the rows that are compared: each with every seed
-    alone=dict(config=_freekd, student_only=True, label="student alone", options=_files),
+    alone=dict(config=_freekd, student_only=True, label="student alone"),
     freekd=dict(config=_freekd, label="FreeKD", options=_files),
     half=dict(
         config=_freekd,

@@ -78,6 +78,7 @@ class Runner(Ledger):
             for active in running.values():
                 stop(active.child.process)
                 self._count(active)
+                self.outcomes[active.run.name] = self.look(active.run)
             raise
         finally:
             for name in self.runs:

@@ -79,7 +79,8 @@ def key_of(run: Run, settings: Settings, processes: int = 1) -> str:
     Raises:
         OSError: a file that it names cannot be read.
     """
-    parts: List[Any] = [_leaves(settings.config), run.seed, run.student_only, freekd.__version__]
+    config = _of_student(settings.config) if run.student_only else settings.config
+    parts: List[Any] = [_leaves(config), run.seed, run.student_only, freekd.__version__]
     parts += [processes] if processes != 1 else []
     data, task = settings.config.get("data") or {}, task_of(settings.config)
     for split in ("train", "val"):
@@ -89,6 +90,15 @@ def key_of(run: Run, settings: Settings, processes: int = 1) -> str:
         if isinstance(dataset, Mapping):
             parts += [content(path) for _, path in task.files(dataset)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _of_student(config: Mapping[str, Any]) -> Dict[str, Any]:
+    """Without what a student alone never sees: its key does not change with the teacher."""
+    found = {key: one for key, one in config.items() if not key.startswith("algorithm.distiller")}
+    for name, kept in (("pair", "student"), ("algorithm", "architecture")):
+        if isinstance(found.get(name), Mapping):
+            found[name] = {kept: found[name].get(kept)}
+    return found
 
 
 def _leaves(value: Any) -> Any:

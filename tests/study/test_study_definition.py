@@ -217,6 +217,19 @@ def test_a_key_goes_by_what_files_hold(tmp_path, monkeypatch):
     assert one != key(tmp_path / "one")
 
 
+def test_a_student_alone_does_not_go_by_the_teacher(tmp_path):
+    def keys(text):
+        (tmp_path / "teacher.pth").write_text(text)
+        options = {"pair.teacher_checkpoint": str(tmp_path / "teacher.pth")}
+        rows = dict(a=dict(config=PAIR, student_only=True), b=dict(config=PAIR))
+        study = make_study(dict(name="x", baseline="a", rows=rows, options=options))
+        runs = plan.make_runs(study).values()
+        return [settings.key_of(run, settings.read_settings(run)) for run in runs]
+
+    (alone, distilled), (same, other) = keys("one"), keys("another")
+    assert alone == same and distilled != other and alone != distilled
+
+
 def test_a_key_goes_by_the_models_that_a_config_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("model.py").write_text("model = dict(type='RetinaNet', depth=1)")
@@ -238,9 +251,9 @@ def test_shipped_studies(path, monkeypatch):
     rows = settings.check_study(runs, study.metric)
     assert study.name == path.stem and len(study.seeds) == 3
     assert {row: found.scores[0] for row, found in rows.items()} == dict.fromkeys(rows, "bbox_mAP")
-    for run in runs.values():
-        if run.needs:
-            assert "teacher" in run.needs
+    students = [run for run in runs.values() if run.row not in ("teacher", study.baseline)]
+    assert all("teacher" in run.needs for run in students)
+    assert not any(runs[f"{study.baseline}, seed {seed}"].needs for seed in study.seeds)
 
 
 def test_the_study_of_the_page():

@@ -216,12 +216,22 @@ def test_an_interrupted_study_stops_its_runs(tmp_path, fake, monkeypatch):
         started.extend(children)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Steps, "wait", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        execute(study, jobs=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Steps, "wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            execute(study, jobs=2)
     assert len(started) == 2 and all(child.process.poll() is not None for child in started)
     content = json.loads((study.work_dir / "study.json").read_text())
     assert {run["status"] for run in content["runs"]} == {"not run"}
+    assert content["runs"][0]["error"] == "it was interrupted"
+    # the next call goes on in the same folder, and the seconds add up
+    file = study.work_dir / "seed0" / "alone" / "started.json"
+    started = json.loads(file.read_text())
+    file.write_text(json.dumps(dict(started, seconds=1000.0)))
+    fake["pause"] = 0.0
+    runner, fine = execute(study)
+    assert fine and not list(study.work_dir.rglob("*.before-*"))
+    assert 1000 <= runner.outcomes["alone, seed 0"].record["seconds"] < 1100
 
 
 # --------------------------------------------------------------------------- the command
