@@ -1,7 +1,7 @@
 """The command lines of ``tools/``: nothing is imported here, so that ``--help`` answers at once."""
 
 import argparse
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 
 class CfgOptions(argparse.Action):
@@ -152,3 +152,55 @@ def logs(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     )
     parser.add_argument("--force", action="store_true", help="write over files that exist")
     return parser.parse_args(argv)
+
+
+def study(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The command line of ``tools/study.py``."""
+    parser = argparse.ArgumentParser(
+        description="Run a study, rows x seeds, and compare its rows. Interrupt and call again: "
+        "finished runs are kept, an interrupted one goes on from its last checkpoint."
+    )
+    parser.add_argument("study", help="study file, see docs/study.md")
+    parser.add_argument("--work-dir", help="default: the study's, else work_dirs/<its name>")
+    parser.add_argument("--seeds", type=int, nargs="+", help="in place of the study's")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: 1)")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
+    parser.add_argument(
+        "--collect", action="store_true", help="run nothing: study.json and the table, as it is now"
+    )
+    parser.add_argument(
+        "--shard", metavar="K/N", help="only the runs of machine K of N, from 1: the same on all"
+    )
+    parser.add_argument(
+        "--wait", type=float, default=0.0, metavar="HOURS",
+        help="with --shard: how long to wait for runs of others that ours need (default: 0)",
+    )  # fmt: skip
+    parser.add_argument("--gpus", type=int, help="processes of each run, by tools/dist_train.sh")
+    parser.add_argument(
+        "--launcher", choices=("none", "slurm"), default="none", help="slurm: tools/slurm_train.sh"
+    )
+    parser.add_argument("--partition", help="of slurm")
+    parser.add_argument(
+        "--force", action="store_true", help="replace the study.json of another study"
+    )
+    _add_device(parser)
+    args = parser.parse_args(argv)
+    for name in ("jobs", "gpus"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name}: expected 1 or more, got {value}")
+    if args.wait < 0:
+        parser.error(f"--wait: expected hours, 0 or more, got {args.wait}")
+    if (args.launcher == "slurm") != (args.partition is not None):
+        parser.error("--launcher slurm and --partition: expected both or neither, got one")
+    args.shard = _shard(parser, args.shard or "1/1")
+    return args
+
+
+def _shard(parser: argparse.ArgumentParser, text: str) -> Tuple[int, int]:
+    parts = text.split("/")
+    if len(parts) == 2 and all(part.isdigit() for part in parts):
+        number, count = int(parts[0]), int(parts[1])
+        if 1 <= number <= count:
+            return number, count
+    parser.error(f"--shard: expected K/N with K from 1 to N, as 2/3, got {text!r}")

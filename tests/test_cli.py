@@ -37,6 +37,13 @@ def test_help_imports_nothing_slow(tool):
     assert "--cfg-options" in done.stdout
 
 
+def test_help_of_a_study_imports_nothing_slow():
+    done = run(["tools/study.py", "--help"], ("torch", "numpy", "mmcv"))
+    assert done.returncode == 0 and "--shard" in done.stdout, done.stderr
+    done = run(["tools/study.py", "x.py", "--shard", "3/2"], ("torch", "numpy", "mmcv"))
+    assert done.returncode == 2 and "--shard: expected K/N" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -1,7 +1,7 @@
 """Runs steps as child processes and shows how far they are and how long it will take.
 
 A child writes ``progress.json`` in its folder (see :class:`freekd.engine.hooks.ProgressHook`);
-everything it prints goes to ``output.log`` there.
+everything it prints goes to ``output.log`` there. Several children may run side by side.
 """
 
 import json
@@ -11,30 +11,61 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 
 def clock(seconds: float) -> str:
-    """``75`` -> ``1:15``."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    """``75`` -> ``1:15``, ``3675`` -> ``1:01:15``.
+
+    >>> clock(75), clock(3675)
+    ('1:15', '1:01:15')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d}"
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+class Child(NamedTuple):
+    """A step that runs."""
+
+    step: str
+    group: str
+    guess: float  # seconds
+    command: Sequence[str]
+    folder: Path
+    process: Any
+    start: float
+
+    @property
+    def log(self) -> Path:
+        """What it prints."""
+        return self.folder / "output.log"
 
 
 class Steps:
-    """Step after step, with the remaining time of all.
+    """Steps, one after another or side by side, with the remaining time of all.
 
     Args:
         work: the work folder.
         guesses: group of steps -> seconds they take on the machine where they were measured; what
             has run so far says how this machine compares.
+        jobs: how many run side by side.
+        known: whether the guesses are of any use before a step has run.
     """
 
-    def __init__(self, work: Path, guesses: Dict[str, float]) -> None:
+    def __init__(
+        self, work: Path, guesses: Mapping[str, float], jobs: int = 1, known: bool = True
+    ) -> None:
         self.work = work
-        self.guesses = guesses
+        self.guesses = dict(guesses)
         self.left = dict(guesses)
+        self.jobs = jobs
+        self.known = known
         self.begun = time.monotonic()
         self.measured = 0.0  # seconds spent in finished steps, and
         self.guessed = 0.0  # what the guesses said of them
+        self.shown = 0.0
         self.tty = sys.stdout.isatty()
 
     def say(self, text: str) -> None:
@@ -47,69 +78,104 @@ class Steps:
         self.left[group] -= self.guesses[group] * share
         self.say(f"{step}: {why}")
 
-    def run(
-        self, step: str, group: str, command: Sequence[str], folder: Path, share: float = 1.0
-    ) -> float:
-        """Run a command; returns its seconds.
+    # ------------------------------------------------------------------ children
+    def start(
+        self, step: str, group: str, command: Sequence[str], folder: Path, share: float = 1.0,
+        environment: Optional[Mapping[str, str]] = None,
+    ) -> Child:  # fmt: skip
+        """Start a command."""
+        folder.mkdir(parents=True, exist_ok=True)
+        progress = folder / "progress.json"
+        if progress.exists():
+            progress.unlink()
+        variables = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        with open(folder / "output.log", "ab") as output:
+            process = subprocess.Popen(
+                list(command), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                env=variables, start_new_session=True,
+            )  # fmt: skip
+        guess = self.guesses[group] * share
+        return Child(step, group, guess, list(command), folder, process, time.monotonic())
+
+    def end(self, child: Child) -> float:
+        """Count a child that has ended; returns its seconds.
 
         Raises:
             subprocess.CalledProcessError: it failed; ``output`` says where its log is, with the
                 last lines.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        progress, log = folder / "progress.json", folder / "output.log"
-        if progress.exists():
-            progress.unlink()
-        guess = self.guesses[group] * share
-        start = time.monotonic()
-        with open(log, "ab") as output:
-            child = subprocess.Popen(
-                list(command), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
-            )  # fmt: skip
-            try:
-                self._watch(child, step, progress, guess, group, start)
-            except BaseException:
-                stop(child)
-                raise
-        seconds = time.monotonic() - start
-        if child.returncode:
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            text = f"{step} failed (exit {child.returncode}); the end of {log}:\n{tail}"
-            raise subprocess.CalledProcessError(child.returncode, list(command), output=text)
-        self.left[group] -= guess
+        seconds = time.monotonic() - child.start
+        self.left[child.group] -= child.guess
+        if child.process.returncode:
+            code = child.process.returncode
+            tail = "\n".join(child.log.read_text(errors="replace").splitlines()[-15:])
+            text = f"{child.step} failed (exit {code}); the end of {child.log}:\n{tail}"
+            raise subprocess.CalledProcessError(code, list(child.command), output=text)
         self.measured += seconds
-        self.guessed += guess
-        self.say(f"{step}: done in {clock(seconds)}")
+        self.guessed += child.guess
+        self.say(f"{child.step}: done in {clock(seconds)}")
         return seconds
 
-    def _watch(
-        self, child: Any, step: str, progress: Path, guess: float, group: str, start: float
-    ) -> None:
-        shown = 0.0
-        while child.poll() is None:
+    def run(
+        self, step: str, group: str, command: Sequence[str], folder: Path, share: float = 1.0
+    ) -> float:
+        """Run a command to its end; returns its seconds, and raises as :meth:`end`."""
+        child = self.start(step, group, command, folder, share)
+        try:
+            self.wait([child])
+        except BaseException:
+            stop(child.process)
+            raise
+        return self.end(child)
+
+    def wait(self, children: Sequence[Child], limit: Optional[float] = None) -> List[Child]:
+        """Wait until at least one has ended, and show how far all are; returns those that ended.
+
+        Args:
+            children: that run.
+            limit: seconds after which there is something else to do.
+        """
+        begun = time.monotonic()
+        while all(child.process.poll() is None for child in children):
             time.sleep(0.2)
             now = time.monotonic()
-            if now - shown < (0.5 if self.tty else 15.0):
-                continue
-            shown = now
-            record = read(progress)
-            text = f"{step}: starting"
-            here = guess
+            if limit is not None and now - begun >= limit:
+                break
+            if now - self.shown >= (0.5 if self.tty else 15.0):
+                self.shown = now
+                self._show(children, now)
+        return [child for child in children if child.process.poll() is not None]
+
+    def _show(self, children: Sequence[Child], now: float) -> None:
+        parts, rest, spent, guessed = [], [], self.measured, self.guessed
+        for child in children:
+            record = read(child.folder / "progress.json")
+            text, left = f"{child.step}: starting", None
             if record:
-                text = f"{step}: {record['iter']}/{record['max_iters']}"
+                text = f"{child.step}: {record['iter']}/{record['max_iters']}"
                 if record.get("loss") is not None:
                     text += f", loss {record['loss']:.3f}"
-                if record.get("eta_seconds") is not None:
-                    here = record["eta_seconds"]
-                    text += f", {clock(here)} left"
-            others = sum(max(v, 0.0) for v in self.left.values()) - guess
-            pace = self.measured / self.guessed if self.guessed else 1.0
-            text += f" (of all: about {clock(here + max(others, 0.0) * pace)} left)"
-            if self.tty:
-                print("\r" + text + "\033[K", end="", flush=True)
-            else:
-                print(text, flush=True)
+                left = record.get("eta_seconds")
+            if left is not None:
+                text += f", {clock(left)} left"
+                if not self.known:  # a run on its way tells more than a guess
+                    spent, guessed = spent + now - child.start + left, guessed + child.guess
+            parts.append(text)
+            rest.append((left, child.guess))
+        text = "; ".join(parts) + self._of_all(rest, spent, guessed)
+        if self.tty:
+            print("\r" + text + "\033[K", end="", flush=True)
+        else:
+            print(text, flush=True)
+
+    def _of_all(self, rest: Sequence[Any], spent: float, guessed: float) -> str:
+        if not guessed and not self.known:
+            return " (of all: not known yet)"
+        pace = spent / guessed if guessed else 1.0
+        running = [guess * pace if left is None else left for left, guess in rest]
+        waiting = sum(max(v, 0.0) for v in self.left.values()) - sum(guess for _, guess in rest)
+        total = (sum(running) + max(waiting, 0.0) * pace) / self.jobs
+        return f" (of all: about {clock(max([total, *running]))} left)"
 
     def finish(self) -> None:
         """Say how long it all took."""
@@ -119,10 +185,10 @@ class Steps:
 def read(path: Path) -> Optional[Dict[str, Any]]:
     """The content of a json file, or None while there is none."""
     try:
-        content: Dict[str, Any] = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    return content
+    return content if isinstance(content, dict) else None
 
 
 def stop(child: Any) -> None:

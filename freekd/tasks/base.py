@@ -323,6 +323,19 @@ class Task:
         """Whether a dataset, or a wrapper of one, gives scores."""
         return hasattr(dataset, "evaluate")
 
+    def score_names(self, dataset: str, metric: Any, options: Mapping[str, Any]) -> Tuple[str, ...]:
+        """The names of the scores that an evaluation gives, the main one first.
+
+        Args:
+            dataset: the type of the dataset, as in a config.
+            metric: ``evaluation.metric``.
+            options: ``evaluation.metric_options``.
+
+        Returns:
+            Nothing where only the evaluation itself can tell.
+        """
+        return ()
+
     def why_no_test_sample(self, sample: Any) -> Optional[str]:
         """What a sample of a test pipeline lacks, and what it should be; None if it is right."""
         if isinstance(sample, dict) and isinstance(sample.get("img"), (list, tuple)):

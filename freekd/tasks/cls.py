@@ -176,6 +176,12 @@ class Classification(Task):
             "Collect(keys=['img'])"
         )
 
+    def score_names(self, dataset: str, metric: Any, options: Mapping[str, Any]) -> Tuple[str, ...]:
+        if metric not in (None, "accuracy", ["accuracy"]):
+            return ()
+        top = options.get("topk", (1, 5))
+        return tuple(f"accuracy_top-{k}" for k in top) if isinstance(top, tuple) else ("accuracy",)
+
     def why_no_metric(self, dataset: Any, options: Dict[str, Any]) -> Optional[str]:
         """mmcls looks at the results first: the dataset is asked about one image, without a clue.
 

@@ -15,6 +15,7 @@ from freekd.tasks.classes import ClassAxis, channels_of, head_of
 BOX_TOLERANCE, SCORE_TOLERANCE = 1e-2, 1e-3  # pixels; probability
 # in what stands below the head's own name
 _CLASS_LAYERS = re.compile(r"cls|seg|conf|logits|heat|pred|se_layer|mask_iou")
+_SIZES = ("", "_50", "_75", "_s", "_m", "_l")  # COCO's scores: IoU thresholds, sizes of objects
 # Heads with classes of their own: objects, "stuff", boundaries.
 _OTHER_CLASSES = ("RPN", "Semantic", "Panoptic", "Fusion", "STDC")
 
@@ -170,6 +171,12 @@ class Detection(Task):
         )
 
     # ----------------------------------------------------------------- evaluation
+    def score_names(self, dataset: str, metric: Any, options: Mapping[str, Any]) -> Tuple[str, ...]:
+        wanted = [metric or "bbox"] if not isinstance(metric, (list, tuple)) else list(metric)
+        if dataset.split(".")[-1] != "CocoDataset" or not {"bbox", "segm"}.issuperset(wanted):
+            return ()
+        return tuple(f"{kind}_mAP{size}" for kind in wanted for size in _SIZES)
+
     def why_no_scores(self, model: Any, metrics: Sequence[str]) -> Optional[str]:
         masks = getattr(model, "with_mask", True) or hasattr(model, "panoptic_head")
         if "segm" not in metrics or masks:

@@ -91,6 +91,13 @@ class Segmentation(Task):
         return "maps of labels"
 
     # ----------------------------------------------------------------- evaluation
+    def score_names(self, dataset: str, metric: Any, options: Mapping[str, Any]) -> Tuple[str, ...]:
+        wanted = [metric or "mIoU"] if not isinstance(metric, (list, tuple)) else list(metric)
+        if not {"mIoU", "mDice", "mFscore"}.issuperset(wanted):
+            return ()
+        more = ("mPrecision", "mRecall") if "mFscore" in wanted else ()
+        return (*wanted, "aAcc", "mAcc", *more)
+
     def test(self, model: Any, loader: Any, distributed: bool) -> Any:
         """With what counts as it goes: all maps at once would not fit into memory."""
         apis = self.host("apis")

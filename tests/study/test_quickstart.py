@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from freekd.study.products import METHODS, Products
 from freekd.study.progress import Steps, clock
-from freekd.study.quickstart import METHODS, last_evaluation, prompted
 from freekd.study.report import table
+from freekd.study.rows import prompted
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,6 +50,10 @@ def test_leaves_what_it_promises(finished):
     assert freekd["mAP_after_export"] == pytest.approx(freekd["mAP"], abs=1e-3)
     assert freekd["parameters"] == summary["students"]["baseline"]["parameters"]
     assert summary["versions"]["torch"] and summary["seeds"] == [0]
+    study = json.loads((work / "study.json").read_text())
+    assert [row["row"] for row in study["rows"]] == ["teacher", "prompts", "baseline", "freekd"]
+    assert {run["status"] for run in study["runs"]} == {"done"}
+    assert study["rows"][3]["mean"] == freekd["mAP"]
     for name in ("student_freekd.pth", "prompts/prompts.pth", "seed0/freekd/latest.pth"):
         assert (work / name).is_file(), name
     pictures = {path.name for path in (work / "pictures").glob("*.png")}
@@ -114,7 +119,7 @@ def test_stopped_between_the_last_checkpoint_and_its_evaluation(finished):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "baseline, seed 0, evaluation: done" in done.stdout
     after = json.loads((run / "done.json").read_text())
-    assert after["mAP"] == pytest.approx(before["mAP"], abs=1e-3)
+    assert after["metrics"]["bbox_mAP"] == pytest.approx(before["metrics"]["bbox_mAP"], abs=1e-3)
 
 
 def test_data_of_another_size_is_an_error_of_one_line(finished):
@@ -150,13 +155,20 @@ def test_an_interrupted_step_is_stopped(tmp_path, monkeypatch):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-def test_last_evaluation(tmp_path):
-    assert last_evaluation(tmp_path) is None
-    (tmp_path / "a.log.json").write_text(
-        '{"mode": "val", "bbox_mAP": 0.1, "bbox_mAP_50": 0.2}\n{"mode": "train", "loss": 1}\n'
-        '{"mode": "val", "bbox_mAP": 0.3, "bbox_mAP_50": 0.4}\n{"mode": "train", "loss": 1}\n'
-    )
-    assert last_evaluation(tmp_path) == {"mAP": 0.3, "mAP_50": 0.4}
+def test_a_report_where_its_tool_is_there(tmp_path, monkeypatch, capsys):
+    """And a report that fails is no reason for the quickstart to fail."""
+    work, tool = tmp_path / "work", tmp_path / "tools" / "report.py"
+    monkeypatch.setattr("freekd.study.products.ROOT", tmp_path)
+    products = Products(work, "data", None, [], [0], Steps(work, {"pictures": 1.0}))
+    products.page()
+    assert not work.exists()
+    tool.parent.mkdir()
+    tool.write_text("import sys; open(sys.argv[1] + '/report.html', 'w').write('x')")
+    products.page()
+    assert (work / "report.html").read_text() == "x"
+    tool.write_text("raise SystemExit('no pictures')")
+    products.page()
+    assert "no report: report failed" in capsys.readouterr().out
 
 
 def test_table_and_clock():

@@ -1,0 +1,58 @@
+"""What a run left: the scores of its last evaluation, and the time of a step."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional
+
+
+def last_evaluation(folder: Path) -> Optional[Dict[str, float]]:
+    """The scores of the last evaluation in a run's json logs, or None.
+
+    Scores of a dataset come in its own order: the main one first, as mmcv's ``save_best="auto"``
+    takes it.
+    """
+    found = None
+    for record in records(folder):
+        if record.get("mode") == "val":
+            skip = ("mode", "epoch", "iter", "lr", "memory", "time", "data_time")
+            scores = {
+                key: float(value)
+                for key, value in record.items()
+                if key not in skip and isinstance(value, (int, float))
+            }
+            found = scores or found
+    return found
+
+
+def step_ms(folder: Path) -> Optional[float]:
+    """Milliseconds of a training step: the median over what the logs say; None: they say nothing.
+
+    A run that was interrupted counts with all of its parts; what the first step of each costs more
+    does not move a median.
+    """
+    times = [
+        float(record["time"])
+        for record in records(folder)
+        if record.get("mode") == "train" and isinstance(record.get("time"), (int, float))
+    ]
+    return round(1000 * statistics.median(times), 2) if times else None
+
+
+def records(folder: Path) -> Iterator[Dict[str, Any]]:
+    """The lines of a run's json logs, oldest first; half a line, as an interruption leaves, is
+    passed over."""
+    for log in sorted(folder.glob("*.log.json")):
+        for line in log.read_text(errors="replace").splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                yield record
+
+
+def evaluated(path: Path) -> Dict[str, float]:
+    """The scores in a file of ``tools/test.py --json``."""
+    metrics: Dict[str, float] = json.loads(path.read_text())["metrics"]
+    return metrics
