@@ -323,3 +323,14 @@ def test_the_rest_of_a_study(tmp_path, capsys, jobs, rest):
     assert said.startswith("a: 7/10, loss 1.000, 0:30 left (of all: about ")
     minutes, seconds = said.split("about ")[1].split(" ")[0].split(":")
     assert abs(int(minutes) * 60 + int(seconds) - rest) <= 1
+
+
+def test_many_jobs_are_one_line_of_a_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    steps = Steps(tmp_path, {"x": 100.0}, 4)
+    steps.tty = True
+    children = [Child(f"job {i}", "x", 25.0, [], tmp_path, None, 0.0) for i in range(4)]
+    steps._show(children, 1.0)
+    line = capsys.readouterr().out[1:].replace("\033[K", "")
+    assert len(line) == 69 and line.startswith("job 0: starting; job 1: starting")
+    assert line.endswith("... (of all: about 0:25 left)")  # four of 25 s at once
