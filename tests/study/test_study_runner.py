@@ -186,6 +186,20 @@ def test_shards_share_a_study(tmp_path, fake):
     assert {run["status"] for run in content["runs"]} == {"done"}
 
 
+def test_a_run_on_other_data_is_not_taken(tmp_path, fake):
+    study = study_of(tmp_path)
+    execute(study)
+    file = study.work_dir / "seed0" / "alone" / "done.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(dict(record, key="x", data=dict(name="theirs.json", digest="y"))))
+    runner = Runner(study)
+    runner.look_at_all()
+    other = runner.outcomes["alone, seed 0"]
+    assert other.status == "not run" and "theirs.json" in other.error
+    assert "annotations/val.json" in other.error
+    assert runner.write()["rows"][0]["n"] == 1
+
+
 def test_a_shard_waits_for_what_it_needs(tmp_path, fake, monkeypatch):
     study = study_of(tmp_path, "other", rows=TEACHER)
     one = next(k for k in (1, 2) if "teacher" not in Runner(study, shard=(k, 2)).mine)
