@@ -60,7 +60,11 @@ class Ledger:
             why = "it was interrupted" if begun else "it has not been started"
             return Outcome(FAILED, error=failed["error"]) if failed else Outcome(NOT_RUN, error=why)
         if record.get("key") != self.key(run):
-            return Outcome(NOT_RUN, error="it was trained with other settings, or on other files")
+            was, here = record.get("data") or {}, self.rows[run.row].data
+            why = "it was trained with other settings, or on other files"
+            if here is not None and was.get("digest", here.digest) != here.digest:
+                why = f"it was scored on other data: {was['name']}, and this study on {here.name}"
+            return Outcome(NOT_RUN, error=why)
         return self.judge(run, record)
 
     def look_at_all(self) -> None:

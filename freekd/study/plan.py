@@ -48,8 +48,10 @@ class Launch(NamedTuple):
 
 def make_runs(study: Study) -> Dict[str, Run]:
     """All runs by name, each after those it needs: rows trained once, then seed after seed."""
-    asked = [(row.name, None) for row in study.rows.values() if row.seed is not None]
-    asked += [  # type: ignore[misc]
+    asked: List[Tuple[str, Optional[int]]] = [
+        (row.name, None) for row in study.rows.values() if row.seed is not None
+    ]
+    asked += [
         (row.name, seed) for seed in study.seeds for row in study.rows.values() if row.seed is None
     ]
     runs: Dict[str, Run] = {}
@@ -130,7 +132,7 @@ def train_command(run: Run, launch: Launch) -> Tuple[List[str], Dict[str, str]]:
     return [sys.executable, tool("train.py"), run.config, *rest], {}
 
 
-def test_command(run: Run, launch: Launch, scores: Path) -> List[str]:
+def evaluate_command(run: Run, launch: Launch, scores: Path) -> List[str]:
     """The command that evaluates the last checkpoint of a run, in one process."""
     command = [sys.executable, tool("test.py"), run.config, str(run.folder / "latest.pth")]
     return [*command, "--json", str(scores), *_device(launch), *_options(run)]

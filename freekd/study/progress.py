@@ -6,6 +6,7 @@ everything it prints goes to ``output.log`` there. Several children may run side
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,11 +163,13 @@ class Steps:
                     spent, guessed = spent + now - child.start + left, guessed + child.guess
             parts.append(text)
             rest.append((left, child.guess))
-        text = "; ".join(parts) + self._of_all(rest, spent, guessed)
-        if self.tty:
-            print("\r" + text + "\033[K", end="", flush=True)
+        text, of_all = "; ".join(parts), self._of_all(rest, spent, guessed)
+        if self.tty:  # one line: what is too long could not be written over
+            room = shutil.get_terminal_size().columns - 1 - len(of_all)
+            text = text if len(text) <= room else text[: max(0, room - 3)] + "..."
+            print("\r" + text + of_all + "\033[K", end="", flush=True)
         else:
-            print(text, flush=True)
+            print(text + of_all, flush=True)
 
     def _of_all(self, rest: Sequence[Any], spent: float, guessed: float) -> str:
         if not guessed and not self.known:

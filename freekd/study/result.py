@@ -103,12 +103,10 @@ def table(study: Mapping[str, Any]) -> str:
                   "cannot be compared"]  # fmt: skip
     lines += ["", "the command of each row, with its first seed:"]
     lines += [f"{row['label']}: {row['command']}" for row in study["rows"]]
-    for run in study["runs"]:
-        if run["status"] != "done":
-            lines += [
-                "",
-                f"{run['row']}, seed {run['seed']}: {run['status']}. {run['error'] or ''}",
-            ]
+    for status in ("failed", "not run"):
+        found = [run for run in study["runs"] if run["status"] == status]
+        lines += [""] if found else []
+        lines += [f"{r['row']}, seed {r['seed']}: {status}. {r['error'] or ''}" for r in found]
     return "\n".join(lines)
 
 

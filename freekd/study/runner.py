@@ -179,7 +179,7 @@ class Runner(Ledger):
         found = found or scores.last_evaluation(run.folder)
         if found is None and self.rows[run.row].config.get("evaluation") is not None:
             # stopped after its last checkpoint, or nothing was detected
-            step, command = f"{run.name}, evaluation", plan.test_command(run, self.launch, file)
+            step, command = f"{run.name}, evaluation", plan.evaluate_command(run, self.launch, file)
             begun = self.steps.start(step, run.row, command, run.folder, 0.0)
             running[run.name] = active._replace(child=begun, evaluating=True)
             return None

@@ -46,7 +46,7 @@ def read_settings(run: Run) -> Settings:
     except ConfigError as error:
         raise ConfigError(f"rows.{run.row}: {error}") from error
     config = {**cfg._cfg_dict.to_dict(), **late}
-    task = task_of(config)
+    task = tasks.of_package(run.config.partition("::")[0]) or task_of(config)  # a stock config
     validated = (config.get("data") or {}).get("val") if config.get("evaluation") else None
     data = _data_of(validated, task) if isinstance(validated, Mapping) else None
     metric = (config.get("evaluation") or {}).get("metric")

@@ -84,6 +84,12 @@ def test_refused_by_its_text(said, words):
         (dict(options={"optimzer.lr": 1}), "Nearest: optimizer"),
         (dict(options={"optimizer.type": "1"}), "cannot be said on a command line"),
         (dict(metric="mIoU"), "gives bbox_mAP, bbox_mAP_50"),
+        (
+            dict(
+                metric="mIoU", data={}, rows__alone="mmdet::retinanet/retinanet_r50_fpn_1x_coco.py"
+            ),
+            "rows.alone gives bbox_mAP, bbox_mAP_50",
+        ),
         (dict(rows__mimic__options={"evaluation": None}), "rows.mimic: expected a config that"),
     ],
 )

@@ -186,6 +186,20 @@ def test_shards_share_a_study(tmp_path, fake):
     assert {run["status"] for run in content["runs"]} == {"done"}
 
 
+def test_a_run_on_other_data_is_not_taken(tmp_path, fake):
+    study = study_of(tmp_path)
+    execute(study)
+    file = study.work_dir / "seed0" / "alone" / "done.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(dict(record, key="x", data=dict(name="theirs.json", digest="y"))))
+    runner = Runner(study)
+    runner.look_at_all()
+    other = runner.outcomes["alone, seed 0"]
+    assert other.status == "not run" and "theirs.json" in other.error
+    assert "annotations/val.json" in other.error
+    assert runner.write()["rows"][0]["n"] == 1
+
+
 def test_a_shard_waits_for_what_it_needs(tmp_path, fake, monkeypatch):
     study = study_of(tmp_path, "other", rows=TEACHER)
     one = next(k for k in (1, 2) if "teacher" not in Runner(study, shard=(k, 2)).mine)
@@ -323,3 +337,14 @@ def test_the_rest_of_a_study(tmp_path, capsys, jobs, rest):
     assert said.startswith("a: 7/10, loss 1.000, 0:30 left (of all: about ")
     minutes, seconds = said.split("about ")[1].split(" ")[0].split(":")
     assert abs(int(minutes) * 60 + int(seconds) - rest) <= 1
+
+
+def test_many_jobs_are_one_line_of_a_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    steps = Steps(tmp_path, {"x": 100.0}, 4)
+    steps.tty = True
+    children = [Child(f"job {i}", "x", 25.0, [], tmp_path, None, 0.0) for i in range(4)]
+    steps._show(children, 1.0)
+    line = capsys.readouterr().out[1:].replace("\033[K", "")
+    assert len(line) == 69 and line.startswith("job 0: starting; job 1: starting")
+    assert line.endswith("... (of all: about 0:25 left)")  # four of 25 s at once
