@@ -1,0 +1,1 @@
+"""What a model does, beyond one score: confusion, errors, robustness, and logs of earlier runs."""
