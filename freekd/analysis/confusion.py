@@ -90,7 +90,8 @@ def write(matrices: Matrices, record: Dict[str, Any], out: Path) -> None:
     for name, counts in matrices.counts.items():
         print(f"\n{name}: labelled as the row, found as the column")
         print("\n".join(as_table(matrices.classes, counts)))
-        atomic_write_text(out / f"confusion_{file_name(name)}.csv", as_csv(matrices.classes, counts))
+        path = out / f"confusion_{file_name(name)}.csv"
+        atomic_write_text(path, as_csv(matrices.classes, counts))
     record["pictures"] = [draw_confusion(matrices, out / "confusion.png").name]
     atomic_write_text(out / "confusion.json", json.dumps(record, indent=1) + "\n")
 
