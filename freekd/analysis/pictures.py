@@ -43,7 +43,7 @@ def draw_confusion(matrices: Any, path: Path) -> Path:
     changes = {name: shares[name] - shares[names[0]] for name in names[1:]}
     largest = max([10.0, *(float(np.abs(change[inner]).max()) for change in changes.values())])
     limit = 10 * float(np.ceil(largest / 10))
-    labelled: List[Tuple[Any, str, float]] = []
+    labelled: List[Tuple[Any, str, int]] = []
     for column, name in enumerate(names):
         image = _matrix(axes(0, column), shares[name], matrices.classes, name, "Blues", (0, 100))
         if column == 0:
