@@ -85,10 +85,13 @@ def read(dataset: Any, path: str) -> List[Objects]:
         )
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(rows, list):
+            raise TypeError(f"a {type(rows).__name__}")
         found = [
             (row["image_id"], row["category_id"], [float(v) for v in row["bbox"]], row["score"])
             for row in rows
         ]
+        hash(tuple(row[:2] for row in found))
         bad = [row for row in found if len(row[2]) != 4 or not np.isfinite([*row[2], row[3]]).all()]
     except (ValueError, KeyError, TypeError) as error:
         raise TaskError(
