@@ -40,7 +40,7 @@ class Compared(NamedTuple):
 
     Attributes:
         task: its name.
-        classes: in the order of the first model's data set.
+        classes: what the labels of the first model's data set mean, in their order.
         truth: the labelled objects of each image; None where the task has no objects.
         models: the results.
     """
@@ -85,7 +85,7 @@ def collect(
     done: List[Results] = []
     for model, cfg, name in zip(models, configs, names):
         loader = datasets.build_eval_loader(cfg, "test", name, False)
-        own = [str(one) for one in loader.dataset.CLASSES or ()]
+        own = tasks.get(name).class_names(loader.dataset)
         try:
             if not done:
                 classes, truth = own, tasks.get(name).objects(loader.dataset)

@@ -358,6 +358,10 @@ class Task:
         return []
 
     # ----------------------------------------------------------------- analysis
+    def class_names(self, dataset: Any) -> List[str]:
+        """What the labels 0, 1, ... of a dataset mean."""
+        return [str(name) for name in getattr(dataset, "CLASSES", None) or ()]
+
     def objects(self, dataset: Any) -> Optional[List[Objects]]:
         """The labelled objects of each image; None where images have none, but pixels or a class.
 

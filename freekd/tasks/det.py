@@ -197,6 +197,16 @@ class Detection(Task):
         return missing
 
     # ----------------------------------------------------------------- analysis
+    def class_names(self, dataset: Any) -> List[str]:
+        """CocoDataset numbers the categories as the file does, in whatever order CLASSES has them.
+
+        So its own names are wrong where the orders differ.
+        """
+        categories = getattr(getattr(dataset, "coco", None), "cats", None)
+        if categories is None or not hasattr(dataset, "cat_ids"):
+            return super().class_names(dataset)
+        return [str(categories[number]["name"]) for number in dataset.cat_ids]
+
     def objects(self, dataset: Any) -> Optional[List[Objects]]:
         return det_results.labelled(dataset)
 

@@ -31,9 +31,9 @@ def coco(tmp_path_factory):
     )
     ids = [7 * n + 100 for n in range(len(truth))]
     images = [dict(id=n, file_name=f"{n}.png", width=800, height=800) for n in ids]
-    categories = [dict(id=n, name=name) for n, name in ((3, "a"), (9, "b"), (4, "c"), (5, "other"))]
+    categories = [dict(id=n, name=name) for n, name in ((3, "a"), (4, "b"), (9, "c"), (5, "other"))]
     rows = [
-        dict(id=0, image_id=n, category_id=(3, 9, 4)[label], bbox=box, area=0.8 * box[2] * box[3],
+        dict(id=0, image_id=n, category_id=(3, 4, 9)[label], bbox=box, area=0.8 * box[2] * box[3],
              iscrowd=int(ignored))
         for n, one in zip(ids, truth)
         for box, label, ignored in zip(one.boxes.tolist(), one.labels, one.ignored)
@@ -47,7 +47,7 @@ def coco(tmp_path_factory):
         dict(type="CocoDataset", ann_file=str(file), pipeline=[], classes=("a", "b", "c"),
              test_mode=True)
     )  # fmt: skip
-    assert dataset.cat2label == {3: 0, 9: 1, 4: 2}
+    assert dataset.cat2label == {3: 0, 4: 1, 9: 2}
     results = []
     for one in found:
         corners = np.c_[one.boxes[:, :2], one.boxes[:, :2] + one.boxes[:, 2:], one.scores]
