@@ -145,7 +145,9 @@ def _analysis(description: str) -> argparse.ArgumentParser:
     parser.add_argument("models", nargs="*", metavar="NAME=CHECKPOINT", help=f"{form}: more models")
     parser.add_argument("--out", help="folder; default: work_dirs/analysis/<name of the config>")
     parser.add_argument("--force", action="store_true", help="replace what is in that folder")
-    parser.add_argument("--score-thr", type=float, default=0.3, help="detections (default: 0.3)")
+    parser.add_argument(
+        "--score-thr", type=float, default=0.3, help="of detections that count (default: 0.3)"
+    )
     parser.add_argument("--ema", action="store_true", help="the averaged weights of runs with EMA")
     parser.add_argument("--allow-missing", action="store_true", help="take partly filled models")
     _add_device(parser)
@@ -160,7 +162,7 @@ def _check_share(parser: argparse.ArgumentParser, name: str, value: float, least
 def confusion(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The command line of ``tools/analysis/confusion.py``."""
     parser = _analysis("Confusion matrices of models on data.test, and their differences.")
-    parser.add_argument("--iou-thr", type=float, default=0.5, help="boxes (default: 0.5)")
+    parser.add_argument("--iou-thr", type=float, default=0.5, help="of boxes (default: 0.5)")
     parser.add_argument(
         "--count",
         choices=("every", "once"),

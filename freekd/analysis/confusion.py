@@ -11,6 +11,7 @@ import numpy as np
 
 from freekd import cli, compat
 from freekd.analysis.matching import confusion, of_rows
+from freekd.analysis.models import file_name
 from freekd.words import table
 
 BACKGROUND = "background"
@@ -37,7 +38,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     with friendly.friendly_errors() as outcome:
         out = Path(args.out or Path("work_dirs") / "analysis" / Path(args.config).stem)
         chosen = models.models(args.config, [args.checkpoint, *args.models])
-        models.check_output(out, "confusion.json", args.force)
+        files = ["confusion.json", "confusion.png", *(csv_name(one.name) for one in chosen)]
+        models.check_output(out, files, args.force)
         compared = collect(
             chosen, out / "results", args.device, cli.cfg_options(args), args.allow_missing,
             args.ema,
@@ -68,6 +70,11 @@ def main(argv: Optional[List[str]] = None) -> int:
     return outcome.code
 
 
+def csv_name(model: str) -> str:
+    """The file of a model's counts."""
+    return f"confusion_{file_name(model)}.csv"
+
+
 def count(compared: Any, iou_thr: float, score_thr: float, counting: str) -> Matrices:
     """The matrices of :class:`freekd.analysis.results.Compared`."""
     if compared.truth is None:  # pixels or images: counted already
@@ -90,19 +97,9 @@ def write(matrices: Matrices, record: Dict[str, Any], out: Path) -> None:
     for name, counts in matrices.counts.items():
         print(f"\n{name}: labelled as the row, found as the column")
         print("\n".join(as_table(matrices.classes, counts)))
-        path = out / f"confusion_{file_name(name)}.csv"
-        atomic_write_text(path, as_csv(matrices.classes, counts))
+        atomic_write_text(out / csv_name(name), as_csv(matrices.classes, counts))
     record["pictures"] = [draw_confusion(matrices, out / "confusion.png").name]
     atomic_write_text(out / "confusion.json", json.dumps(record, indent=1) + "\n")
-
-
-def file_name(name: str) -> str:
-    """A model's name as a part of a file's.
-
-    >>> file_name("student alone/1")
-    'student_alone_1'
-    """
-    return "".join(sign if sign.isalnum() or sign in "-._" else "_" for sign in name)
 
 
 def as_table(classes: List[str], counts: np.ndarray) -> List[str]:

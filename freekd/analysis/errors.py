@@ -28,7 +28,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     with friendly.friendly_errors() as outcome:
         out = Path(args.out or Path("work_dirs") / "analysis" / Path(args.config).stem)
         chosen = models.models(args.config, [args.checkpoint, *args.models])
-        models.check_output(out, "errors.json", args.force)
+        models.check_output(out, ["errors.json", "errors.png", "curves.png"], args.force)
         compared = collect(
             chosen, out / "results", args.device, cli.cfg_options(args), args.allow_missing,
             args.ema,
@@ -144,7 +144,7 @@ def as_text(record: Dict[str, Any]) -> List[str]:
 
 
 def _text_of_boxes(record: Dict[str, Any]) -> List[str]:
-    from freekd.analysis.mistakes import KINDS
+    from freekd.analysis.mistakes import KINDS, OF_DETECTIONS
     from freekd.analysis.precision import SIZES
 
     models, names = record["models"], [one["name"] for one in record["models"]]
@@ -168,6 +168,17 @@ def _text_of_boxes(record: Dict[str, Any]) -> List[str]:
     kinds = (*KINDS, "false positive", "false negative")
     rows = [[one["name"], *(share(one["cost"][kind]) for kind in kinds)] for one in models]
     lines += table(["", *kinds], rows)
+    lines += [
+        "",
+        f"At a score of {record['score_thr']} or more: objects, and detections of two kinds",
+    ]
+    fates, kinds = list(models[0]["objects"]), OF_DETECTIONS
+    rows = []
+    for one in models:
+        counts = [one["objects"][fate] for fate in fates]
+        counts += [one["detections"][kind] for kind in kinds]
+        rows.append([one["name"], *map(str, counts)])
+    lines += table(["", *fates, *kinds], rows)
     for one in record["compared"]:
         lines += ["", f"Mistakes at a score of {record['score_thr']} or more:"]
         both = (("model", "reference"), ("reference", "model"))

@@ -47,11 +47,12 @@ def models(config: str, texts: Sequence[str]) -> List[Model]:
                 f"results, but there is no file {checkpoint}. Correct the path."
             )
         found.append(Model(name or default_name(checkpoint), own, checkpoint))
-    names = [model.name for model in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    names = [file_name(model.name) for model in found]
+    twice = next((one.name for one in found if names.count(file_name(one.name)) > 1), None)
     if twice is not None:
         raise AnalysisError(
-            f"Two models are called {twice!r}, expected one. Name them: NAME=CHECKPOINT."
+            f"Two models are called {twice!r} (as part of a file's name), expected one. Name them: "
+            "NAME=CHECKPOINT."
         )
     return found
 
@@ -67,18 +68,28 @@ def default_name(checkpoint: str) -> str:
     return str(of_run or path.name.split(".")[0])
 
 
-def check_output(out: Path, name: str, force: bool) -> None:
-    """Whether ``name`` may be written into the folder ``out``.
+def file_name(name: str) -> str:
+    """A model's name as a part of a file's.
+
+    >>> file_name("student alone/1")
+    'student_alone_1'
+    """
+    return "".join(sign if sign.isalnum() or sign in "-._" else "_" for sign in name)
+
+
+def check_output(out: Path, names: Sequence[str], force: bool) -> None:
+    """Whether files of these names may be written into the folder ``out``.
 
     Raises:
-        AnalysisError: it exists and ``force`` is off, or ``out`` is no folder.
+        AnalysisError: one exists and ``force`` is off, or ``out`` is no folder.
     """
     if out.exists() and not out.is_dir():
         raise AnalysisError(f"--out {out}: expected a folder, it is a file. Give another name.")
-    if (out / name).exists() and not force:
+    there = [name for name in names if (out / name).exists()]
+    if there and not force:
         raise AnalysisError(
-            f"--out {out}: {name} exists there. Give another folder with --out, or --force to "
-            "replace it."
+            f"--out {out}: {', '.join(there)} exists there. Give another folder with --out, or "
+            "--force to replace it."
         )
 
 

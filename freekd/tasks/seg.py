@@ -107,16 +107,7 @@ class Segmentation(Task):
                 f"data.test: expected one data set whose label maps can be read, got a "
                 f"{type(dataset).__name__}. Give one of its parts."
             )
-
-        def count(predictions: Any, indices: Sequence[int]) -> List[np.ndarray]:
-            pairs = zip(predictions, indices)
-            return [count_pixels(dataset, np.asarray(one), index) for one, index in pairs]
-
-        dataset.pre_eval = count  # what the host asks about each batch
-        try:
-            found = self.test(model, loader, False)
-        finally:
-            del dataset.pre_eval
+        found = self.test(model, _Counting(loader), False)
         boundary, interior = np.sum(found, axis=0)
         return dict(boundary=boundary, interior=interior)
 
@@ -142,6 +133,26 @@ def compare_pixels(ours: np.ndarray, onnx: np.ndarray) -> Agreement:
     if ours.shape != onnx.shape:
         raise TaskError(f"torch gives a label map {ours.shape}, onnxruntime {onnx.shape}.")
     return Agreement("pixels", ours.size, int((ours == onnx).sum()), "")
+
+
+class _Counting:
+    """A loader, and in the place of its dataset what counts the pixels of each batch.
+
+    The host asks ``loader.dataset.pre_eval`` about each batch.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self.loader, self.batch_sampler, self.dataset = loader, loader.batch_sampler, self
+
+    def __len__(self) -> int:
+        return len(self.loader.dataset)
+
+    def __iter__(self) -> Any:
+        return iter(self.loader)
+
+    def pre_eval(self, results: Any, indices: Sequence[int]) -> List[np.ndarray]:
+        pairs = zip(results, indices)
+        return [count_pixels(self.loader.dataset, np.asarray(one), at) for one, at in pairs]
 
 
 def count_pixels(dataset: Any, prediction: np.ndarray, index: int) -> np.ndarray:

@@ -115,7 +115,7 @@ def test_nothing_is_overwritten_without_force(det, both, kind, capsys):
     args = [config, f"first={paths[0]}", "--out", str(both)]
     assert MAINS[kind](args) == 1
     error = capsys.readouterr().err
-    assert f"{kind}.json exists there" in error and "--force" in error and "--out" in error
+    assert f"{kind}.json, {kind}.png" in error and "--force" in error and "--out" in error
     assert (both / f"{kind}.json").read_bytes() == before
     assert MAINS[kind]([*args, "--force"]) == 0
     assert (both / f"{kind}.json").read_bytes() != before
@@ -189,6 +189,8 @@ def test_wrong_names_and_files(det, tmp_path, capsys):
     assert "there is no file nowhere.pth" in refused(capsys, [config, "x=nowhere.pth", *out])
     error = refused(capsys, [config, f"a={paths[0]}", f"a={paths[1]}", *out])
     assert "Two models are called 'a'" in error
+    error = refused(capsys, [config, f"a b={paths[0]}", f"a_b={paths[1]}", *out])
+    assert "Two models are called 'a b'" in error
     (tmp_path / "file").write_text("")
     error = refused(capsys, [config, paths[0], "--out", str(tmp_path / "file")])
     assert "expected a folder" in error
