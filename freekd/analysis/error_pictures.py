@@ -50,6 +50,8 @@ def _bars(ax: Any, names: Sequence[str], values: Sequence[Sequence[Any]], form: 
             text = "none" if value is None else form.format(value)
             if not small:
                 ax.text(place, value or 0, text, ha="center", va="bottom", fontsize=6, color=TEXT)
+    if form == "{:.0f}":
+        ax.yaxis.get_major_locator().set_params(integer=True)
     ax.set_xticks(range(len(names)), labels=names)
 
 
