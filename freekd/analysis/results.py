@@ -98,6 +98,12 @@ def collect(
             counts = {region: table[np.ix_(place, place)] for region, table in arrays.items()}
             done.append(Results(model, None, counts))
         else:
+            largest = int(arrays["label"].max(initial=-1))
+            if largest >= len(own):
+                raise AnalysisError(
+                    f"{model.name}: expected results of the {len(own)} classes of data.test, got "
+                    f"class {largest} (they count from 0). Correct num_classes, or classes."
+                )
             arrays["label"] = np.asarray(order, dtype=np.int64)[arrays["label"]]
             done.append(Results(model, from_arrays(arrays, len(truth)), {}))
     return Compared(names[0], classes, truth, done)

@@ -201,10 +201,11 @@ class Classification(Task):
         dataset = loader.dataset
         classes = len(getattr(dataset, "CLASSES", None) or ())
         labels = np.asarray(dataset.get_gt_labels() if hasattr(dataset, "get_gt_labels") else [])
-        if labels.ndim != 1 or len(labels) != len(dataset) or not classes:
+        fits = labels.ndim == 1 and len(labels) == len(dataset) > 0 and labels.min() >= 0
+        if not fits or labels.max() >= classes:
             raise TaskError(
-                f"data.test: expected one data set with named classes and one label for each "
-                f"image, got a {type(dataset).__name__} without. Give one of that kind."
+                f"data.test: expected one data set with named classes and one label of them for "
+                f"each image, got a {type(dataset).__name__} without. Give one of that kind."
             )
         scores = np.stack([np.asarray(one) for one in self.test(model, loader, False)])
         if scores.ndim != 2 or scores.shape[1] != classes:

@@ -91,7 +91,7 @@ def read(dataset: Any, path: str) -> List[Objects]:
             (row["image_id"], row["category_id"], [float(v) for v in row["bbox"]], row["score"])
             for row in rows
         ]
-        hash(tuple(row[:2] for row in found))
+        hash(tuple(row[:2] for row in found))  # a list is no id
         bad = [row for row in found if len(row[2]) != 4 or not np.isfinite([*row[2], row[3]]).all()]
     except (ValueError, KeyError, TypeError) as error:
         raise TaskError(

@@ -102,10 +102,10 @@ class Segmentation(Task):
     def results(self, model: Any, loader: Any) -> Dict[str, np.ndarray]:
         """Pixels, counted image by image: within ``BOUNDARY`` of another label, and all others."""
         dataset = loader.dataset
-        if not hasattr(dataset, "get_gt_seg_map_by_idx"):
+        if not hasattr(dataset, "get_gt_seg_map_by_idx") or not dataset.CLASSES:
             raise TaskError(
-                f"data.test: expected one data set whose label maps can be read, got a "
-                f"{type(dataset).__name__}. Give one of its parts."
+                f"data.test: expected one data set with named classes whose label maps can be "
+                f"read, got a {type(dataset).__name__} without. Give one of its parts, or classes."
             )
         found = self.test(model, _Counting(loader), False)
         boundary, interior = np.sum(found, axis=0)
@@ -169,6 +169,11 @@ def count_pixels(dataset: Any, prediction: np.ndarray, index: int) -> np.ndarray
         raise TaskError(
             f"data.test: image {index} has a label map {labels.shape}, the model gives "
             f"{prediction.shape}. The test pipeline must give results of the image's own size."
+        )
+    if prediction.size and int(prediction.max()) >= classes:
+        raise TaskError(
+            f"data.test.classes: {classes} are named, the model found class {prediction.max()}. "
+            "Correct the names, or num_classes of the head."
         )
     near = near_boundary(labels)
     counted = (labels != ignore) & (labels >= 0) & (labels < classes)

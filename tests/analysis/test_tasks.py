@@ -10,7 +10,7 @@ from freekd import compat
 
 compat.apply()
 
-from freekd.tasks import TaskError, get, seg
+from freekd.tasks import TaskError, det_results, get, seg
 
 
 class Labels:
@@ -84,6 +84,22 @@ def test_a_result_of_another_size_is_refused():
         seg.count_pixels(Labels([np.zeros((1, 9))]), np.zeros((2, 9), dtype=int), 0)
 
 
+def test_a_class_without_a_name_is_refused():
+    with pytest.raises(TaskError, match="3 are named, the model found class 3"):
+        seg.count_pixels(Labels([np.zeros((1, 2))]), np.array([[0, 3]]), 0)
+
+
+# --------------------------------------------------------------------------- detection
+def test_results_of_every_kind_of_detector():
+    boxes = [np.array([[1, 2, 4, 6, 0.5]]), np.zeros((0, 5))]
+    for result in (boxes, (boxes, "masks"), dict(pan_results=None, ins_results=(boxes, "masks"))):
+        one = det_results.detected(result)
+        assert one.boxes.tolist() == [[1, 2, 3, 4]] and one.scores.tolist() == [0.5]
+        assert one.labels.tolist() == [0]
+    for nothing in ([], dict(), [np.zeros((0, 5))] * 2):
+        assert len(det_results.detected(nothing).labels) == 0
+
+
 # --------------------------------------------------------------------------- classification
 class Images:
     CLASSES = ("a", "b", "c")
@@ -113,10 +129,12 @@ def test_images_are_scikit_learn_s(monkeypatch):
 
 
 def test_data_sets_that_cannot_be_counted(monkeypatch):
-    with pytest.raises(TaskError, match="one label for each image"):
+    with pytest.raises(TaskError, match="one label of them for each image"):
         classified(monkeypatch, Images([[0, 1, 1]]), np.zeros((1, 3)))  # of several labels
     with pytest.raises(TaskError, match=r"3 are named, the model gives scores of shape \(5,\)"):
         classified(monkeypatch, Images([0, 1]), np.zeros((2, 5)))
+    with pytest.raises(TaskError, match="one label of them for each image"):
+        classified(monkeypatch, Images([0, 3]), np.zeros((2, 3)))  # there is no class 3
     with pytest.raises(TaskError, match="whose label maps can be read, got a SimpleNamespace"):
         get("seg").results(None, SimpleNamespace(dataset=SimpleNamespace()))
     with pytest.raises(TaskError, match="one data set with boxes, got a SimpleNamespace"):

@@ -176,6 +176,10 @@ def test_other_data_is_refused(det, tiny, tmp_path, capsys):
     assert str(ann) in error and str(tiny.root / "ann.json") in error and "one data set" in error
     error = refused(capsys, [config, paths[0], f"b={tmp_path}/names.py,{paths[1]}", *out])
     assert "0 with the classes dark, light and b with dark." in error  # mmdet leaves it out
+    one = text.replace('classes = ("dark", "light")', 'classes = ("dark",)')
+    (tmp_path / "one.py").write_text(one)
+    error = refused(capsys, [str(tmp_path / "one.py"), paths[0], *out])
+    assert "expected results of the 1 classes of data.test, got class 1" in error
     two = "data['test'] = [data['test'], data['test']]\n"
     (tmp_path / "two.py").write_text(text + two)
     error = refused(capsys, [str(tmp_path / "two.py"), paths[0], *out])
