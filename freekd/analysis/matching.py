@@ -47,8 +47,8 @@ def confusion(
     with the largest IoU and that is still free; then those left take what is still free of other
     classes in the same way. What is left counts as background's: a duplicate too.
 
-    In both, a detection that hits nothing but has ``iou_thr`` of its area in an ignored object of
-    its class (or of none) counts nowhere; so do ignored objects.
+    Ignored objects count nowhere. So does a detection that would be background's, but has at least
+    ``iou_thr`` of its area in an ignored object of its class (or of any class).
     """
     count = _COUNT[counting]
     total = np.zeros((classes + 1, classes + 1), dtype=np.int64)
@@ -100,7 +100,7 @@ def _count_once(
                 best = int(np.argmax(np.where(fits, iou[row], -1.0)))
                 free[best] = left[row] = False
                 total[labels[best], found[row]] += 1
-    np.add.at(total, (-1, found[left & ~(ignored & ~hits.any(axis=1))]), 1)
+    np.add.at(total, (-1, found[left & ~ignored]), 1)
     np.add.at(total, (labels[free], -1), 1)
 
 

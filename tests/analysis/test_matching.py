@@ -62,6 +62,12 @@ CASES = {
     "ignored, of any class": (ANY, [([10, 10, 5, 5], 1, 0.9)], {}, {}),
     "half in a crowd": (CROWD, [([95, 0, 10, 10], 0, 0.9)], {}, {}),  # 50 of its 100
     "less in a crowd": (CROWD, [([96, 0, 10, 10], 0, 0.9)], {(2, 0): 1}, {(2, 0): 1}),
+    "duplicate in a crowd": (
+        objects([[0, 0, 100, 100], BOX], [0, 0], ignored=[True, False]),
+        [(BOX, 0, 0.9), (BOX, 0, 0.8)],
+        {(0, 0): 2},
+        {(0, 0): 1},
+    ),
     "object in a crowd": (
         objects([[0, 0, 100, 100], BOX], [0, 0], ignored=[True, False]),
         [(BOX, 0, 0.9)],
@@ -91,6 +97,10 @@ def test_once_takes_the_largest_overlap_and_the_best_score_first():
     # at 0.7 the better one cannot take the second object; the other can
     counts = confusion([truth], [found], 2, iou_thr=0.7, counting="once")
     assert counts.tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 0]]
+    # of two wrong classes the better one
+    found = objects([BOX, BOX], [1, 2], [0.6, 0.7])
+    counts = confusion([ONE], [found], 3, counting="once")
+    assert counts[0].tolist() == [0, 0, 1, 0] and counts[3].tolist() == [0, 1, 0, 0]
     # a detection prefers its largest overlap among equals
     truth = objects([[0, 0, 10, 10], [2, 0, 10, 10]], [0, 0])
     found = objects([[2, 0, 10, 10], [0, 2, 10, 10]], [0, 0], [0.9, 0.8])

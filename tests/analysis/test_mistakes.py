@@ -45,6 +45,11 @@ def test_at_the_thresholds(box, label, kind):
     assert judged([objects([BOX], [0])], [objects([box], [label], [0.9])]).kind.tolist() == [kind]
 
 
+def test_a_duplicate_at_the_threshold():
+    found = objects([BOX, [0, 0, 10, 5]], [0, 0], [0.9, 0.8])  # IoU 0.5
+    assert judged([objects([BOX], [0])], [found]).kind.tolist() == ["right", "duplicate"]
+
+
 def test_place_comes_before_class_and_class_before_duplicate():
     truth = objects([BOX, [0, 0, 10, 6]], [0, 1])
     # IoU 0.4 with its class, 0.67 with the other one
