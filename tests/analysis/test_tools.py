@@ -342,6 +342,16 @@ def test_classification(tmp_path):
     assert region["accuracy"] == pytest.approx(np.trace(counts) / 9, abs=1e-6)
 
 
+def test_shares_by_hand():
+    found = errors._shares(np.array([[3, 1, 0], [2, 0, 0], [0, 0, 0]]), ["a", "b", "c"])
+    assert found["by_class"] == {
+        "a": {"IoU": 0.5, "recall": 0.75, "precision": 0.6, "count": 4},  # 3 / 6, 3 / 4, 3 / 5
+        "b": {"IoU": 0.0, "recall": 0.0, "precision": 0.0, "count": 2},
+        "c": {"IoU": None, "recall": None, "precision": None, "count": 0},
+    }
+    assert found["accuracy"] == 0.5 and found["mIoU"] == 0.25
+
+
 # --------------------------------------------------------------------------- many classes
 def test_a_table_of_many_classes_has_the_largest_mistakes():
     counts = np.eye(30, dtype=int) * 5
