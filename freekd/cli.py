@@ -204,3 +204,56 @@ def _shard(parser: argparse.ArgumentParser, text: str) -> Tuple[int, int]:
         if 1 <= number <= count:
             return number, count
     parser.error(f"--shard: expected K/N with K from 1 to N, as 2/3, got {text!r}")
+
+
+def _analysis(description: str) -> argparse.ArgumentParser:
+    parser = _parser(description)
+    form = "[NAME=][CONFIG,]CHECKPOINT"
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help=f"{form}: the first model, to which the others are compared; of a detector also a "
+        ".json file of results in COCO's format",
+    )
+    parser.add_argument("models", nargs="*", metavar="NAME=CHECKPOINT", help=f"{form}: more models")
+    parser.add_argument("--out", help="folder; default: work_dirs/analysis/<name of the config>")
+    parser.add_argument("--force", action="store_true", help="replace what is in that folder")
+    parser.add_argument(
+        "--score-thr", type=float, default=0.3, help="of detections that count (default: 0.3)"
+    )
+    parser.add_argument("--ema", action="store_true", help="the averaged weights of runs with EMA")
+    parser.add_argument("--allow-missing", action="store_true", help="take partly filled models")
+    _add_device(parser)
+    return parser
+
+
+def _check_share(parser: argparse.ArgumentParser, name: str, value: float, least: float) -> None:
+    if not least <= value <= 1:
+        parser.error(f"--{name}: expected a number from {least:g} to 1, got {value}")
+
+
+def confusion(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The command line of ``tools/analysis/confusion.py``."""
+    parser = _analysis("Confusion matrices of models on data.test, and their differences.")
+    parser.add_argument("--iou-thr", type=float, default=0.5, help="of boxes (default: 0.5)")
+    parser.add_argument(
+        "--count",
+        choices=("every", "once"),
+        default="every",
+        help="boxes: every overlap, as mmdet's own tool does, or each box and object once",
+    )
+    args = parser.parse_args(argv)
+    _check_share(parser, "iou-thr", args.iou_thr, 0.01)
+    _check_share(parser, "score-thr", args.score_thr, 0.0)
+    return args
+
+
+def errors(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The command line of ``tools/analysis/errors.py``."""
+    parser = _analysis(
+        "AP by class and size, precision over recall, and the kinds of mistakes of models on "
+        "data.test; what the others get wrong and the first model does not."
+    )
+    args = parser.parse_args(argv)
+    _check_share(parser, "score-thr", args.score_thr, 0.0)
+    return args

@@ -1,1 +1,1 @@
-"""Looking at what was trained: logs, errors, confusion, robustness."""
+"""What a model does beyond one score: confusion, errors, robustness, and logs of any run."""

@@ -82,6 +82,17 @@ def load_for_test(
     return model, content.get("meta") or {}
 
 
+def ready(model: Any, meta: Dict[str, Any], dataset: Any, device: str) -> Any:
+    """``model`` on its device with the dataset's class names; warns of others in ``meta``."""
+    from freekd.engine import datasets, launch
+
+    datasets.name_classes(model, dataset)
+    trained_on = meta.get("CLASSES")
+    if trained_on is not None and list(trained_on) != list(dataset.CLASSES or trained_on):
+        print(f"warning: trained on the classes {trained_on}, tested on {dataset.CLASSES}")
+    return launch.wrap_for_test(model, device)
+
+
 def test(
     cfg: Any,
     checkpoint: str,
@@ -114,7 +125,7 @@ def test(
 
     from freekd import tasks
     from freekd.config import checks
-    from freekd.engine import datasets, launch
+    from freekd.engine import datasets
     from freekd.engine import metrics as scoring
     from freekd.fileio import atomic_write_bytes, atomic_write_text
 
@@ -124,11 +135,7 @@ def test(
     loader = datasets.build_eval_loader(cfg, "test", task, distributed)
     for name in scoring.check_options(loader.dataset, options):
         print(f"warning: {scoring.no_effect(name)}")
-    datasets.name_classes(model, loader.dataset)
-    trained_on = meta.get("CLASSES")
-    if trained_on is not None and list(trained_on) != list(loader.dataset.CLASSES or trained_on):
-        print(f"warning: trained on the classes {trained_on}, tested on {loader.dataset.CLASSES}")
-    model = launch.wrap_for_test(model, cfg.device)
+    model = ready(model, meta, loader.dataset, cfg.device)
 
     start = time.time()
     results = tasks.get(task).test(model, loader, distributed)

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from freekd.losses.step import DenseTargets, Step
 from freekd.tasks.classes import ClassAxis, heads_with_classes
+from freekd.tasks.objects import Objects
 
 RunHead = Callable[[Any, Sequence[Dict[str, Any]]], Any]  # of (features, metas of the images)
 
@@ -368,6 +369,39 @@ class Task:
     ) -> List[str]:
         """Scores of 0 that the host leaves out of what one dataset's ``evaluate`` returned."""
         return []
+
+    # ----------------------------------------------------------------- analysis
+    def class_names(self, dataset: Any) -> List[str]:
+        """What the labels 0, 1, ... of a dataset mean."""
+        return [str(name) for name in getattr(dataset, "CLASSES", None) or ()]
+
+    def objects(self, dataset: Any) -> Optional[List[Objects]]:
+        """The labelled objects of each image; None where images have none, but pixels or a class.
+
+        Raises:
+            TaskError: the dataset does not tell them.
+        """
+        return None
+
+    def results(self, model: Any, loader: Any) -> Dict[str, np.ndarray]:
+        """A model's results on all images as plain arrays, in one process.
+
+        With objects: the detections, as :func:`freekd.tasks.objects.as_arrays` has them. Without:
+        region of the image -> (K, K) counts of what is labelled as the row's class and found as
+        the column's.
+        """
+        raise NotImplementedError
+
+    def read_results(self, dataset: Any, path: str) -> Dict[str, np.ndarray]:
+        """The same from a file that another program has written.
+
+        Raises:
+            TaskError: it is not of this dataset, or the task has no such files.
+        """
+        raise TaskError(
+            f"{path}: results are read from a file for detection only (COCO's results format). "
+            f"Give a checkpoint of the {self.model_noun}."
+        )
 
     # ----------------------------------------------------------------- ONNX
     def onnx_arguments(self, checkpoint: str, picture: str) -> List[str]:

@@ -201,6 +201,27 @@ class Classification(Task):
             return text or type(error).__name__
         return None
 
+    # ----------------------------------------------------------------- analysis
+    def results(self, model: Any, loader: Any) -> Dict[str, np.ndarray]:
+        """Images, by label and best-scored class."""
+        dataset = loader.dataset
+        classes = len(getattr(dataset, "CLASSES", None) or ())
+        labels = np.asarray(dataset.get_gt_labels() if hasattr(dataset, "get_gt_labels") else [])
+        fits = labels.ndim == 1 and len(labels) == len(dataset) > 0 and labels.min() >= 0
+        if not fits or labels.max() >= classes:
+            raise TaskError(
+                f"data.test: expected one data set with named classes and one label of them for "
+                f"each image, got a {type(dataset).__name__} without. Give one of that kind."
+            )
+        scores = np.stack([np.asarray(one) for one in self.test(model, loader, False)])
+        if scores.ndim != 2 or scores.shape[1] != classes:
+            raise TaskError(
+                f"data.test.classes: {classes} are named, the model gives scores of shape "
+                f"{scores.shape[1:]} for an image. Correct the names, or num_classes."
+            )
+        pairs = classes * labels.astype(np.int64) + scores.argmax(axis=1)
+        return dict(images=np.bincount(pairs, minlength=classes**2).reshape(classes, classes))
+
     # ----------------------------------------------------------------- ONNX
     def onnx_arguments(self, checkpoint: str, picture: str) -> List[str]:
         return ["--checkpoint", checkpoint]

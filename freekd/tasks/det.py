@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from freekd.losses.step import DenseTargets, Step
-from freekd.tasks import det_targets
+from freekd.tasks import det_results, det_targets
 from freekd.tasks.base import Agreement, HeadNeed, Task
 from freekd.tasks.classes import ClassAxis, channels_of, head_of
+from freekd.tasks.objects import Objects, as_arrays
 
 BOX_TOLERANCE, SCORE_TOLERANCE = 1e-2, 1e-3  # pixels; probability
 # in what stands below the head's own name
@@ -201,6 +202,29 @@ class Detection(Task):
                 if not any(key.startswith(f"{prefix}{metric}_") for key in found):
                     missing.append(f"{prefix}{metric}_mAP")
         return missing
+
+    # ----------------------------------------------------------------- analysis
+    def class_names(self, dataset: Any) -> List[str]:
+        """CocoDataset numbers the categories as the file does, in whatever order CLASSES has them.
+
+        So its own names are wrong where the orders differ.
+        """
+        categories = getattr(getattr(dataset, "coco", None), "cats", None)
+        if categories is None or not hasattr(dataset, "cat_ids"):
+            return super().class_names(dataset)
+        return [str(categories[number]["name"]) for number in dataset.cat_ids]
+
+    def objects(self, dataset: Any) -> Optional[List[Objects]]:
+        return det_results.labelled(dataset)
+
+    def results(self, model: Any, loader: Any) -> Dict[str, np.ndarray]:
+        """Boxes; masks are left out."""
+        found = self.test(model, loader, False)
+        return as_arrays([det_results.detected(one) for one in found])
+
+    def read_results(self, dataset: Any, path: str) -> Dict[str, np.ndarray]:
+        """COCO's results format, as ``--format-only`` of mmdet's test writes it."""
+        return as_arrays(det_results.read(dataset, path))
 
     # ----------------------------------------------------------------- ONNX
     def onnx_arguments(self, checkpoint: str, picture: str) -> List[str]:

@@ -1,7 +1,7 @@
 """Semantic segmentation, by mmseg 0.x."""
 
 import re
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from freekd.tasks.base import Agreement, Task, TaskError
 from freekd.tasks.classes import ClassAxis, channels_of, head_of
 from freekd.tasks.det import mmdet_example
 
+BOUNDARY = 3  # pixels
 _CLASS_LAYERS = re.compile(r"cls|seg|conf|logits|heat|pred|se_layer|mask_iou")
 
 
@@ -104,6 +105,19 @@ class Segmentation(Task):
         run = apis.multi_gpu_test if distributed else apis.single_gpu_test
         return run(model, loader, pre_eval=True)
 
+    # ----------------------------------------------------------------- analysis
+    def results(self, model: Any, loader: Any) -> Dict[str, np.ndarray]:
+        """Pixels, counted image by image: within ``BOUNDARY`` of another label, and all others."""
+        dataset = loader.dataset
+        if not hasattr(dataset, "get_gt_seg_map_by_idx") or not dataset.CLASSES:
+            raise TaskError(
+                f"data.test: expected one data set with named classes whose label maps can be "
+                f"read, got a {type(dataset).__name__} without. Give one of its parts, or classes."
+            )
+        found = self.test(model, _Counting(loader), False)
+        boundary, interior = np.sum(found, axis=0)
+        return dict(boundary=boundary, interior=interior)
+
     # ----------------------------------------------------------------- ONNX
     def onnx_arguments(self, checkpoint: str, picture: str) -> List[str]:
         return ["--checkpoint", checkpoint]
@@ -126,3 +140,67 @@ def compare_pixels(ours: np.ndarray, onnx: np.ndarray) -> Agreement:
     if ours.shape != onnx.shape:
         raise TaskError(f"torch gives a label map {ours.shape}, onnxruntime {onnx.shape}.")
     return Agreement("pixels", ours.size, int((ours == onnx).sum()), "")
+
+
+class _Counting:
+    """A loader, and in the place of its dataset what counts the pixels of each batch.
+
+    The host asks ``loader.dataset.pre_eval`` about each batch.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self.loader, self.batch_sampler, self.dataset = loader, loader.batch_sampler, self
+
+    def __len__(self) -> int:
+        return len(self.loader.dataset)
+
+    def __iter__(self) -> Any:
+        return iter(self.loader)
+
+    def pre_eval(self, results: Any, indices: Sequence[int]) -> List[np.ndarray]:
+        pairs = zip(results, indices)
+        return [count_pixels(self.loader.dataset, np.asarray(one), at) for one, at in pairs]
+
+
+def count_pixels(dataset: Any, prediction: np.ndarray, index: int) -> np.ndarray:
+    """(2, K, K): pixels of a label (row) that were found as a class (column).
+
+    First those near a boundary: within ``BOUNDARY`` pixels, each way, stands another label. Then
+    all others. Ignored pixels are in neither, but the edge of an ignored region is a boundary.
+    """
+    labels = np.asarray(dataset.get_gt_seg_map_by_idx(index)).astype(np.int64)
+    ignore, classes = int(dataset.ignore_index), len(dataset.CLASSES)
+    if dataset.reduce_zero_label:  # label 0 is no class
+        labels = np.where((labels == 0) | (labels == ignore), ignore, labels - 1)
+    if labels.shape != prediction.shape:
+        raise TaskError(
+            f"data.test: image {index} has a label map {labels.shape}, the model gives "
+            f"{prediction.shape}. The test pipeline must give results of the image's own size."
+        )
+    if prediction.size and int(prediction.max()) >= classes:
+        raise TaskError(
+            f"data.test.classes: {classes} are named, the model found class {prediction.max()}. "
+            "Correct the names, or num_classes of the head."
+        )
+    near = near_boundary(labels)
+    counted = (labels != ignore) & (labels >= 0) & (labels < classes)
+    pairs = classes * labels + prediction
+    counts = [
+        np.bincount(pairs[counted & where].astype(np.int64), minlength=classes**2)
+        for where in (near, ~near)
+    ]
+    return np.stack(counts).reshape(2, classes, classes)
+
+
+def near_boundary(labels: np.ndarray, width: int = BOUNDARY) -> np.ndarray:
+    """Pixels that have another label within ``width`` pixels, in a square.
+
+    >>> near_boundary(np.array([[0, 0, 0, 1, 1]]), 1)
+    array([[False, False,  True,  True, False]])
+    """
+    from scipy import ndimage
+
+    size = 2 * width + 1
+    smallest = ndimage.minimum_filter(labels, size, mode="nearest")
+    largest = ndimage.maximum_filter(labels, size, mode="nearest")
+    return np.asarray(smallest != largest)
