@@ -12,7 +12,7 @@ from freekd.report.curves import Chart
 from freekd.words import number
 
 WIDTH, HEIGHT = 400, 220
-LEFT, RIGHT, TOP, BOTTOM = 50, 10, 10, 26
+LEFT, RIGHT, TOP, BOTTOM = 50, 16, 10, 26
 COLORS, DASHES = 7, 4  # 28 rows look different; neighbours differ in both
 
 
@@ -123,7 +123,9 @@ def draw(chart: Chart, order: Sequence[str], name: str) -> Markup:
             dot = Markup('<circle class="dot" cx="{}" cy="{}" r="3"/>')
             parts += [dot.format(x, up(p[0])) for x, p in at]
         parts.append(Markup("<title>{}</title></g>").format(line.label))
-    parts.append(Markup('<line class="cursor" y1="{}" y2="{}"/></svg>').format(TOP, HEIGHT - BOTTOM))
+    parts.append(
+        Markup('<line class="cursor" y1="{}" y2="{}"/></svg>').format(TOP, HEIGHT - BOTTOM)
+    )
     return Markup("").join(parts)
 
 

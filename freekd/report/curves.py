@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from freekd.report.material import Item, Material
-from freekd.report.results import main_metric
+from freekd.report.results import is_reference, main_metric
 
 MOST_POINTS = 100
 _LEFT_OUT = ("time", "data_time", "memory", "epoch", "iter", "step")
@@ -47,24 +47,33 @@ class Chart:
         return any(len(line.points) > 1 for line in self.lines)
 
 
-GROUPS = ("scores", "losses", "ratios", "other")
+GROUPS = ("scores", "losses", "ratios", "other", "reference")
 
 
 def charts(material: Material) -> List[Chart]:
-    """All charts: scores, each loss, each ``ratio.*``, then learning rate and norms."""
-    named: Dict[str, Dict[str, str]] = {group: {} for group in GROUPS}
+    """All charts: scores, each loss, each ``ratio.*``, then learning rate and norms.
+
+    A teacher and its prompts, trained on their own, have charts of their own beside students.
+    """
     metric = main_metric([item.run for item in material.items])
-    for item in material.items:
-        for key in item.run.keys():
+    students = [item for item in material.items if not is_reference(item.row)]
+    if not students:
+        return _charts(material.items, metric)
+    references = [item for item in material.items if is_reference(item.row)]
+    apart = _charts(references, metric)
+    for chart in apart:
+        chart.group = "reference"
+    return _charts(students, metric) + apart
+
+
+def _charts(items: Sequence[Item], metric: str) -> List[Chart]:
+    named: Dict[str, List[str]] = {group: [] for group in GROUPS}
+    for item in items:
+        for key in item.run.names():
             group = _group(key, item, metric)
-            if group:
-                named[group].setdefault(_shown(key), key)
-    found = []
-    for group in GROUPS:
-        order = list(named[group])
-        if metric in order:
-            order.insert(0, order.pop(order.index(metric)))
-        found += [_chart(key, group, material.items) for key in order]
+            if group and _shown(key) not in named[group]:
+                named[group].append(_shown(key))
+    found = [_chart(key, group, items) for group in GROUPS for key in named[group]]
     return [chart for chart in found if chart.lines]
 
 

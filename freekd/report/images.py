@@ -32,13 +32,13 @@ KINDS = {
         "Spatial softmax of the mean over the channels of the first neck level; each map is "
         "coloured over its own range, bright is high.",
     ),
-    "masks": (
-        "Masks of the prompts: first level",
-        "One row for each band, one column for each prompt, and the sum over the prompts.",
-    ),
     "mask_sums": (
         "Masks of the prompts: all levels",
         "The sum of the masks over the prompts, for each level and band.",
+    ),
+    "masks": (
+        "Masks of the prompts: first level",
+        "One row for each band, one column for each prompt, and the sum over the prompts.",
     ),
 }
 
@@ -51,6 +51,7 @@ class Shown:
         title, caption: what they show.
         images: for each image, name of a cell -> data URI; without cells the name is empty.
         left, right: the cells that a slider compares first; None for pictures shown whole.
+        broad: much wider than high, so that a phone has to scroll it to show what is in it.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Shown:
     images: List[Dict[str, str]]
     left: Optional[str] = None
     right: Optional[str] = None
+    broad: bool = False
 
     @property
     def names(self) -> List[str]:
@@ -75,6 +77,7 @@ class Album:
     def __init__(self, notes: List[str]) -> None:
         self.notes = notes
         self.bytes = 0
+        self.broad = False  # the last picture that was not cut
 
     def sets(self, files: Sequence[Path], several: bool) -> List[Shown]:
         """Pictures of one folder and kind together, in the order of :data:`KINDS`."""
@@ -96,7 +99,9 @@ class Album:
             for _, file in sorted(groups[folder, kind])[:MOST_IMAGES]:
                 images += self._images(file)
             if images:
-                found.append(_shown(title, caption, images[:MOST_IMAGES]))
+                shown = _shown(title, caption, images[:MOST_IMAGES])
+                shown.broad = shown.left is None and self.broad
+                found.append(shown)
         return found
 
     def whole(self, file: Path) -> Optional[str]:
@@ -115,6 +120,8 @@ class Album:
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             self.notes.append(f"{file}: left out, since it cannot be read as a picture ({error}).")
             return []
+        if not cells:
+            self.broad = picture.width > 1.5 * picture.height
         rows: Dict[int, Dict[str, str]] = {}
         for name, row, box in cells or [("", 0, (0, 0, *picture.size))]:
             if self.bytes > BUDGET:

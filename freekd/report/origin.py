@@ -11,7 +11,9 @@ from urllib.parse import quote
 from freekd.report.material import Item, Material
 from freekd.report.results import Results
 
-_VERSION = re.compile(r"^(Python|PyTorch|TorchVision|OpenCV|MMCV|MMDetection|MMRazor|GPU [\d,]+):(.*)")
+_VERSION = re.compile(
+    r"^(Python|PyTorch|TorchVision|OpenCV|MMCV|MMDetection|MMRazor|GPU [\d,]+):(.*)"
+)
 MOST_TEXT = 60_000  # characters of one config
 
 
@@ -205,4 +207,3 @@ def link(path: Path, page: Path, name: str) -> File:
     relative = os.path.relpath(path, page.resolve().parent)
     size = f"{path.stat().st_size / 1e6:.1f} MB"
     return File(f"{name}: {path.name}", quote(Path(relative).as_posix()), size)
-

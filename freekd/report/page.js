@@ -23,7 +23,10 @@
   });
 
   // ------------------------------------------------------------- which rows the charts show
-  const show = (row, on) => all('#curves [data-row="' + row + '"]').forEach((part) => part.classList.toggle("off", !on));
+  const show = (row, on) => {
+    all('#curves [data-row="' + row + '"]').forEach((part) => part.classList.toggle("off", !on));
+    all("#curves figure").forEach((figure) => figure.classList.toggle("off", !figure.querySelector(".keys li:not(.off)")));
+  };
   all("[data-toggle]").forEach((box) => {
     show(box.dataset.toggle, box.checked);
     box.addEventListener("change", () => show(box.dataset.toggle, box.checked));

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import os
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -18,7 +19,7 @@ from freekd.report.curves import Chart, charts
 from freekd.report.images import Album
 from freekd.report.material import Material
 from freekd.report.origin import origin
-from freekd.report.results import Result, Results, last_scores, results
+from freekd.report.results import Result, Results, is_reference, last_scores, results
 from freekd.words import duration, number
 
 HERE = Path(__file__).resolve().parent
@@ -29,6 +30,7 @@ GROUP_TITLES = {
     "losses": "Losses",
     "ratios": "Ratios: a distillation term over the task loss",
     "other": "Learning rate, gradients and others",
+    "reference": "The teacher and its prompts",
 }
 
 
@@ -66,7 +68,8 @@ def render(material: Material, out: Path) -> str:
         track=track(table),
         scores=_all_scores(material),
         groups=_groups(found, order),
-        legend=_legend(order, labels, table),
+        legend=_legend(order, labels, table, found),
+        what=what(material),
         pictures=pictures,
         analyses=analyses,
         origin=made,
@@ -99,18 +102,31 @@ def policy(script: str, style: str) -> str:
     )
 
 
+def what(material: Material) -> str:
+    """The first sentence, without data and score."""
+    students = dict.fromkeys(i.label for i in material.items if not is_reference(i.row))
+    others = dict.fromkeys(i.label for i in material.items if is_reference(i.row))
+    seeds = sorted({item.seed for item in material.items if item.seed is not None})
+    parts = [f"{len(students)} kinds of students"] if len(students) > 1 else list(students)
+    said = " and ".join([", ".join([*parts, *list(others)[:-1]]), *list(others)[-1:]])
+    count = len(material.items)
+    text = f"{count} training run{'s' if count > 1 else ''}: {said}" if count else "No logs"
+    if seeds:
+        text += f"; seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    return text
+
+
 # --------------------------------------------------------------------------- numbers as text
 def score(value: Optional[float]) -> str:
     """Of a share of 1, three decimals without the zero before them; of 100, two.
 
-    >>> score(0.69773), score(74.4), score(None), score(-1.0)
-    ('.698', '74.40', '-', '-1.000')
+    >>> score(0.69773), score(0.7555), score(74.4), score(None), score(-1.0)
+    ('.698', '.756', '74.40', '-', '-1.000')
     """
     if value is None:
         return "-"
-    if abs(value) > 1:
-        return f"{value:.2f}"
-    text = f"{value:.3f}"
+    digits = "0.01" if abs(value) > 1 else "0.001"
+    text = str(Decimal(repr(value)).quantize(Decimal(digits), ROUND_HALF_UP))  # .7555 is .756
     return text[1:] if text.startswith("0.") else text
 
 
@@ -215,7 +231,10 @@ def _groups(found: Sequence[Chart], order: Sequence[str]) -> List[Dict[str, Any]
                     for line in chart.lines
                 ],
                 "rows": [
-                    [str(step), *(_exact(line.points.get(step, (None,))[0]) for line in chart.lines)]
+                    [
+                        str(step),
+                        *(_exact(line.points.get(step, (None,))[0]) for line in chart.lines),
+                    ]
                     for step in chart.steps
                 ],
             }
@@ -229,17 +248,19 @@ def _groups(found: Sequence[Chart], order: Sequence[str]) -> List[Dict[str, Any]
 
 
 def _legend(
-    order: Sequence[str], labels: Dict[str, str], table: Results
-) -> List[Dict[str, Any]]:  # fmt: skip
-    """The rows of all charts; those shown at first are the baseline and the best students."""
+    order: Sequence[str], labels: Dict[str, str], table: Results, found: Sequence[Chart]
+) -> List[Dict[str, Any]]:
+    """The rows that can be hidden; those shown at first are the baseline and the best students."""
+    apart = {line.row for chart in found if chart.group == "reference" for line in chart.lines}
     means = {row.row: row.mean or 0.0 for row in table.rows if not row.reference}
     ranked = sorted((row for row in order if row in means), key=lambda row: -means[row])
     shown = {table.baseline, *[row for row in ranked if row != table.baseline][: FIRST_SHOWN - 1]}
-    if not shown & set(order) or len(order) <= FIRST_SHOWN:
+    if not shown & set(order) or len(order) - len(apart) <= FIRST_SHOWN:
         shown = set(order)
     return [
         {"index": i, "style": style_of(i), "label": labels[row], "shown": row in shown}
         for i, row in enumerate(order)
+        if row not in apart
     ]
 
 

@@ -100,6 +100,11 @@ def number(value: Any) -> Optional[float]:
     return float(value) if good and math.isfinite(value) else None
 
 
+def is_reference(row: str) -> bool:
+    """Whether a row is a teacher or its prompts: no candidate, but what students learn from."""
+    return row.rpartition("/")[2] in ("teacher", "prompts")
+
+
 # --------------------------------------------------------------------------- from a summary
 def _of_summary(content: Dict[str, Any], prefix: str, with_students: bool) -> List[Result]:
     found = []
@@ -173,7 +178,9 @@ def _score(run: Dict[str, Any]) -> Optional[float]:
 
 def _status(runs: Sequence[Dict[str, Any]]) -> str:
     states = [str(run.get("status")) for run in runs if run.get("status") not in (None, "done")]
-    said = [f"{states.count(state)} of {len(runs)} runs: {state}" for state in dict.fromkeys(states)]
+    said = [
+        f"{states.count(state)} of {len(runs)} runs: {state}" for state in dict.fromkeys(states)
+    ]
     errors = [str(run["error"]).strip().splitlines()[-1] for run in runs if run.get("error")]
     return "; ".join([*said, *dict.fromkeys(errors)])
 
@@ -206,7 +213,7 @@ def _of_logs(items: Sequence[Item]) -> Tuple[List[Result], str]:
     rows: Dict[str, Result] = {}
     for item in items:
         row = rows.setdefault(item.row, Result(item.row, item.label))
-        row.reference = item.row.rpartition("/")[2] in ("teacher", "prompts")
+        row.reference = is_reference(item.row)
         score = last_scores(item.run).get(metric)
         if score is None:
             row.status = "a run without an evaluation"
