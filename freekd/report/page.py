@@ -10,7 +10,7 @@ import json
 import os
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import freekd
 from freekd.report.analyses import sections
@@ -40,7 +40,9 @@ def render(material: Material, out: Path) -> str:
 
     table = results(material)
     found = charts(material)
-    order = list(dict.fromkeys(line.row for chart in found for line in chart.lines))
+    rows = list(dict.fromkeys(line.row for chart in found for line in chart.lines))
+    shown, free = _first_shown(rows, table, found)
+    order = [*shown, *(row for row in rows if row not in shown)]  # the shown ones look different
     album = Album(material.notes)
     pictures = album.sets(material.pictures, several=len(material.folders) > 1)
     analyses = sections(material, album)
@@ -68,7 +70,7 @@ def render(material: Material, out: Path) -> str:
         track=track(table),
         scores=_all_scores(material),
         groups=_groups(found, order),
-        legend=_legend(order, labels, table, found),
+        legend=_legend(free, shown, order, labels),
         what=what(material),
         pictures=pictures,
         analyses=analyses,
@@ -247,20 +249,32 @@ def _groups(found: Sequence[Chart], order: Sequence[str]) -> List[Dict[str, Any]
     return groups
 
 
-def _legend(
-    order: Sequence[str], labels: Dict[str, str], table: Results, found: Sequence[Chart]
-) -> List[Dict[str, Any]]:
-    """The rows that can be hidden; those shown at first are the baseline and the best students."""
+def _first_shown(
+    rows: Sequence[str], table: Results, found: Sequence[Chart]
+) -> Tuple[List[str], List[str]]:
+    """Which lines are there at first: all that are few, else the baseline and the best students.
+
+    Returns:
+        Those rows, and all rows that can be hidden. What is apart (a teacher) always stays.
+    """
     apart = {line.row for chart in found if chart.group == "reference" for line in chart.lines}
-    means = {row.row: row.mean or 0.0 for row in table.rows if not row.reference}
-    ranked = sorted((row for row in order if row in means), key=lambda row: -means[row])
-    shown = {table.baseline, *[row for row in ranked if row != table.baseline][: FIRST_SHOWN - 1]}
-    if not shown & set(order) or len(order) - len(apart) <= FIRST_SHOWN:
-        shown = set(order)
+    free = [row for row in rows if row not in apart]
+    means = {row.row: row.mean or 0.0 for row in table.rows}
+    ranked = sorted(free, key=lambda row: (row != table.baseline, -means.get(row, 0.0)))
+    return (free if len(free) <= FIRST_SHOWN else ranked[:FIRST_SHOWN]), free
+
+
+def _legend(
+    free: Sequence[str], shown: Sequence[str], order: Sequence[str], labels: Dict[str, str]
+) -> List[Dict[str, Any]]:
     return [
-        {"index": i, "style": style_of(i), "label": labels[row], "shown": row in shown}
-        for i, row in enumerate(order)
-        if row not in apart
+        {
+            "index": order.index(row),
+            "style": style_of(order.index(row)),
+            "label": labels[row],
+            "shown": row in shown,
+        }
+        for row in free
     ]
 
 

@@ -71,7 +71,8 @@ def results(material: Material) -> Results:
             own = _of_summary(summary.content, prefix, with_students=study is None)
             metric = metric or "bbox_mAP"
         if study:
-            own += _of_study(study.content, prefix, summary.content if summary else {})
+            told = _of_study(study.content, prefix, summary.content if summary else {})
+            own = [row for row in own if row.row not in {one.row for one in told}] + told
             metric = metric or _study_metric(study.content)
         named = {row.row for row in own}
         from_logs, logged = _of_logs([item for item in items if item.row not in named])
@@ -79,9 +80,9 @@ def results(material: Material) -> Results:
             from_logs = [row for row in from_logs if row.row != prefix + "prompts"]
         rows += own + from_logs
         metric = metric or logged
-        told = str((study.content if study else {}).get("baseline") or BASELINE)
-        if prefix + told in {row.row for row in rows} and baseline is None:
-            baseline = prefix + told
+        alone = str((study.content if study else {}).get("baseline") or BASELINE)
+        if prefix + alone in {row.row for row in rows} and baseline is None:
+            baseline = prefix + alone
     _add_gains(rows, baseline)
     return Results(rows, metric, baseline)
 
@@ -143,14 +144,15 @@ def _entry(entry: Dict[str, Any], row: str, label: str, reference: bool = False)
 def _of_study(content: Dict[str, Any], prefix: str, summary: Dict[str, Any]) -> List[Result]:
     found = []
     runs = _dicts(content.get("runs"))
-    students = summary.get("students", {})
+    sizes = {**summary.get("students", {})}
+    sizes.update(teacher=summary.get("teacher"), prompts=summary.get("prompted_teacher"))
     for entry in _dicts(content.get("rows")):
         name = str(entry.get("row"))
         own = [run for run in runs if str(run.get("row")) == name]
         scores = {str(run.get("seed")): _score(run) for run in own}
         seconds = [s for s in (number(run.get("seconds")) for run in own) if s is not None]
-        student = students.get(name)
-        size = number(student.get("parameters")) if isinstance(student, dict) else None
+        told = sizes.get(name)
+        size = number(told.get("parameters")) if isinstance(told, dict) else None
         found.append(
             Result(
                 prefix + name,
@@ -166,6 +168,7 @@ def _of_study(content: Dict[str, Any], prefix: str, summary: Dict[str, Any]) -> 
                 parameters=None if size is None else int(size),
                 status=_status(own),
                 command=str(entry.get("command") or ""),
+                reference=is_reference(name),
             )
         )
     return found
