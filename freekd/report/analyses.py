@@ -6,7 +6,6 @@ from typing import Any, Dict, List, Tuple
 
 from freekd.report.images import Album
 from freekd.report.material import Found, Material, _dicts
-from freekd.words import number
 
 TITLES = {
     "robustness": "Robustness",
@@ -25,14 +24,17 @@ class Table:
     rows: List[List[str]]
 
 
+Tables = Tuple[List[Table], List[Table]]
+
+
 @dataclass
 class Section:
-    """One analysis: its first table in sight, the others folded."""
+    """One analysis: tables in sight, and folded ones."""
 
     kind: str
     title: str
     said: str
-    command: str
+    first: List[Table] = field(default_factory=list)
     tables: List[Table] = field(default_factory=list)
     pictures: List[Tuple[str, str]] = field(default_factory=list)
 
@@ -43,16 +45,16 @@ def sections(material: Material, album: Album) -> List[Section]:
     for kind, title in TITLES.items():
         for found in material.analyses[kind]:
             content = found.content
-            section = Section(kind, title, _said(content), str(content.get("command") or ""))
+            section = Section(kind, title, _said(content))
             try:
-                section.tables = _TABLES[kind](content)
+                section.first, section.tables = _TABLES[kind](content)
             except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
                 material.notes.append(
                     f"{found.file}: its tables are left out, since they are not as its tool writes "
                     f"them ({type(error).__name__}: {error}). Make it again by that tool."
                 )
             section.pictures = _pictures(found, title, album, material.notes)
-            if section.tables or section.pictures:
+            if section.first or section.tables or section.pictures:
                 made.append(section)
     return made
 
@@ -94,16 +96,16 @@ def cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
-    return str(value) if isinstance(value, int) or not math.isfinite(value) else number(value)
+    return str(value) if isinstance(value, int) or not math.isfinite(value) else f"{value:.4g}"
 
 
 # --------------------------------------------------------------------------- each kind
-def _robustness(content: Dict[str, Any]) -> List[Table]:
+def _robustness(content: Dict[str, Any]) -> Tables:
     corruptions = [str(name) for name in content["corruptions"]]
     severities = [str(severity) for severity in content["severities"]]
     first = Table("All models", ["model", "clean", "mPC", "rPC"], [])
     mean = Table("Mean over the severities", ["model", *corruptions], [])
-    tables = [first, mean]
+    tables = [mean]
     for model in content["models"]:
         name = str(model["name"])
         first.rows.append([name, *(cell(model.get(key)) for key in ("clean", "mPC", "rPC"))])
@@ -117,28 +119,29 @@ def _robustness(content: Dict[str, Any]) -> List[Table]:
             table.rows.append([corruption, *map(cell, values)])
         mean.rows.append([name, *means])
         tables.append(table)
-    return tables
+    return [first], tables
 
 
-def _confusion(content: Dict[str, Any]) -> List[Table]:
+def _confusion(content: Dict[str, Any]) -> Tables:
     classes = [str(name) for name in content["classes"]]
     tables = []
     for model in content["models"]:
         rows = [[name, *map(cell, row)] for name, row in zip(classes, model["matrix"])]
         title = f"{model['name']}: rows are the truth, columns what was found"
         tables.append(Table(title, ["", *classes], rows))
-    return tables
+    return [], tables
 
 
-def _errors(content: Dict[str, Any]) -> List[Table]:
+def _errors(content: Dict[str, Any]) -> Tables:
+    first: List[Table] = []
     tables: List[Table] = []
     plain = [{k: v for k, v in m.items() if isinstance(v, _PLAIN)} for m in content["models"]]
     if any(len(entry) > 2 for entry in plain):
-        tables.append(_of_rows("All models", plain, ("config", "checkpoint")))
+        first.append(_of_rows("All models", plain, ("config", "checkpoint")))
     for model in content["models"]:
         for key, value in model.items():
             tables += _any(f"{model['name']}: {key.replace('_', ' ')}", value)
-    return tables
+    return first, tables
 
 
 def _any(title: str, value: Any) -> List[Table]:

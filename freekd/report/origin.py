@@ -58,7 +58,8 @@ def origin(material: Material, table: Results, page: Path) -> Origin:
     machine, commands = "", []
     for found in [*material.studies, *material.summaries]:
         versions = found.content.get("versions")
-        told.update({str(k): str(v) for k, v in versions.items()} if _is_dict(versions) else {})
+        if isinstance(versions, dict):
+            told.update({str(name): str(version) for name, version in versions.items()})
         machine = machine or _text(found.content.get("machine"))
         if found.content.get("command"):
             commands.append((found.file.parent.name, _text(found.content["command"])))
@@ -86,10 +87,6 @@ def origin(material: Material, table: Results, page: Path) -> Origin:
         rows=_rows(material, table, page),
         commands=commands,
     )
-
-
-def _is_dict(value: Any) -> bool:
-    return isinstance(value, dict)
 
 
 def _text(value: Any) -> str:

@@ -51,16 +51,19 @@ class Result:
 
 @dataclass
 class Results:
-    """All rows, the name of their score, and the row that the gains are counted from."""
+    """All rows, the name of their score, the row that gains are counted from, failed runs."""
 
     rows: List[Result]
     metric: str
     baseline: Optional[str]
+    errors: List[str] = field(default_factory=list)
 
 
 def results(material: Material) -> Results:
     """The rows of all folders."""
-    metric, rows, baseline = "", [], None
+    metric, baseline = "", None
+    rows: List[Result] = []
+    errors: List[str] = []
     for place in material.folders:
         prefix = f"{place.resolve().name}/" if material.folders[1:] else ""
         items = [item for item in material.items if _below(item.run.folder, place)]
@@ -74,6 +77,7 @@ def results(material: Material) -> Results:
             told = _of_study(study.content, prefix, summary.content if summary else {})
             own = [row for row in own if row.row not in {one.row for one in told}] + told
             metric = metric or _study_metric(study.content)
+            errors += _errors(_dicts(study.content.get("runs")))
         named = {row.row for row in own}
         from_logs, logged = _of_logs([item for item in items if item.row not in named])
         if own and any(item.row == prefix + "prompts" for item in items):
@@ -84,7 +88,7 @@ def results(material: Material) -> Results:
         if prefix + alone in {row.row for row in rows} and baseline is None:
             baseline = prefix + alone
     _add_gains(rows, baseline)
-    return Results(rows, metric, baseline)
+    return Results(rows, metric, baseline, errors)
 
 
 def _below(path: Path, folder: Path) -> bool:
@@ -179,13 +183,20 @@ def _score(run: Dict[str, Any]) -> Optional[float]:
     return number(metrics.get(run.get("metric"))) if isinstance(metrics, dict) else None
 
 
+def _errors(runs: Sequence[Dict[str, Any]]) -> List[str]:
+    """What a study says of each run that failed, the last line of it."""
+    return [
+        f"{run.get('label') or run.get('row')}, seed {run.get('seed')}: "
+        + str(run["error"]).strip().splitlines()[-1]
+        for run in runs
+        if str(run.get("error") or "").strip()
+    ]
+
+
 def _status(runs: Sequence[Dict[str, Any]]) -> str:
     states = [str(run.get("status")) for run in runs if run.get("status") not in (None, "done")]
-    said = [
-        f"{states.count(state)} of {len(runs)} runs: {state}" for state in dict.fromkeys(states)
-    ]
-    errors = [str(run["error"]).strip().splitlines()[-1] for run in runs if run.get("error")]
-    return "; ".join([*said, *dict.fromkeys(errors)])
+    counts = {state: states.count(state) for state in dict.fromkeys(states)}
+    return ", ".join(f"{count} of {len(runs)} runs {state}" for state, count in counts.items())
 
 
 def _study_metric(content: Dict[str, Any]) -> str:
