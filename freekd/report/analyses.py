@@ -70,7 +70,8 @@ def _said(content: Dict[str, Any]) -> str:
         )
         if isinstance(content.get(key), (str, int, float))
     ]
-    return ", ".join(parts) + ("." if parts else "")
+    text = ", ".join(parts)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _pictures(

@@ -63,6 +63,10 @@ class Material:
     pictures: List[Path] = field(default_factory=list)
     notes: List[str] = field(default_factory=list)
 
+    def count(self) -> int:
+        """How much there is to report; pictures alone are nothing."""
+        return sum(map(len, (self.items, self.studies, self.summaries, *self.analyses.values())))
+
 
 def gather(folders: Sequence[Path]) -> Material:
     """Look through work folders.
@@ -92,13 +96,17 @@ def _look_into(folder: Path, material: Material, prefix: str) -> None:
             f"WORK_DIR: expected a folder that a training run left, found {came} at {folder}. "
             "Name the folder given to tools/train.py --work-dir, or one above several of them."
         )
-    before = len(material.items) + len(material.studies) + len(material.summaries)
+    before = material.count()
+    said = len(material.notes)
     places: List[Path] = []
     for place, names in _walk(folder):
         if any(name.endswith(SUFFIX) for name in names):
             places.append(place)
         _keep_files(place, names, material)
+    known = {item.run.folder.resolve() for item in material.items}
     for place in places:
+        if place.resolve() in known:  # one WORK_DIR lies in another
+            continue
         try:
             run = read_run(place)
         except (UnreadableFileError, OSError) as error:
@@ -106,9 +114,9 @@ def _look_into(folder: Path, material: Material, prefix: str) -> None:
             continue
         material.items.append(_item(run, place, folder, material, prefix))
     material.items.sort(key=lambda item: _order(item, material))
-    found = len(material.items) + len(material.studies) + len(material.summaries) - before
-    if not found and not any(material.analyses.values()):
-        why = " ".join(material.notes) or f"It holds no log (<time>{SUFFIX}) down to {DEPTH} levels"
+    if material.count() == before:
+        none = f"It holds no log (<time>{SUFFIX}) down to {DEPTH} levels"
+        why = " ".join(material.notes[said:]) or none
         raise ReportError(
             f"WORK_DIR: expected a training run in {folder}, found none. {why.rstrip('.')}. Name "
             "the folder given to tools/train.py --work-dir, or a folder above several of them."

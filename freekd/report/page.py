@@ -25,6 +25,7 @@ from freekd.words import duration, number
 HERE = Path(__file__).resolve().parent
 MARK = "freekd-report"
 FIRST_SHOWN = 5
+REFERENCES = {"teacher": "a teacher", "prompts": "its prompts"}
 GROUP_TITLES = {
     "scores": "Scores",
     "losses": "Losses",
@@ -107,10 +108,11 @@ def policy(script: str, style: str) -> str:
 def what(material: Material) -> str:
     """The first sentence, without data and score."""
     students = dict.fromkeys(i.label for i in material.items if not is_reference(i.row))
-    others = dict.fromkeys(i.label for i in material.items if is_reference(i.row))
+    rows = {item.row.rpartition("/")[2] for item in material.items}
+    others = [text for row, text in REFERENCES.items() if row in rows]
     seeds = sorted({item.seed for item in material.items if item.seed is not None})
     parts = [f"{len(students)} kinds of students"] if len(students) > 1 else list(students)
-    said = " and ".join([", ".join([*parts, *list(others)[:-1]]), *list(others)[-1:]])
+    said = " and ".join(filter(None, [", ".join([*parts, *others[:-1]]), *others[-1:]]))
     count = len(material.items)
     text = f"{count} training run{'s' if count > 1 else ''}: {said}" if count else "No logs"
     if seeds:

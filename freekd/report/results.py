@@ -87,6 +87,7 @@ def results(material: Material) -> Results:
         alone = str((study.content if study else {}).get("baseline") or BASELINE)
         if prefix + alone in {row.row for row in rows} and baseline is None:
             baseline = prefix + alone
+    rows.sort(key=lambda row: not row.reference)
     _add_gains(rows, baseline)
     return Results(rows, metric, baseline, errors)
 
