@@ -1,11 +1,10 @@
 """Robustness, confusion and errors: the tables of what ``tools/analysis/`` left, as they are."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Tuple
 
 from freekd.report.images import Album
-from freekd.report.material import Found, Material, _dicts
+from freekd.report.material import Found, Material, dicts
 
 TITLES = {
     "robustness": "Robustness",
@@ -97,7 +96,7 @@ def cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
-    return str(value) if isinstance(value, int) or not math.isfinite(value) else f"{value:.4g}"
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
 # --------------------------------------------------------------------------- each kind
@@ -147,7 +146,7 @@ def _errors(content: Dict[str, Any]) -> Tables:
 
 def _any(title: str, value: Any) -> List[Table]:
     """A list of records, or names with numbers, or names with records."""
-    if isinstance(value, list) and _dicts(value) == value and value:
+    if isinstance(value, list) and dicts(value) == value and value:
         return [_of_rows(title, value)]
     if not isinstance(value, dict) or not value:
         return []

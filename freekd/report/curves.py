@@ -1,12 +1,11 @@
 """Learning curves: which keys of the logs belong into one chart, and the mean over seeds."""
 
-import math
 import statistics
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from freekd.report.material import Item, Material
-from freekd.report.results import is_reference, main_metric
+from freekd.report.results import is_reference, main_metric, number
 
 MOST_POINTS = 100
 _LEFT_OUT = ("time", "data_time", "memory", "epoch", "iter", "step")
@@ -97,7 +96,7 @@ def _chart(shown: str, group: str, items: Sequence[Item]) -> Chart:
     labels, bad, thinned = {}, 0, 1
     for item in items:
         curve = item.run.curve(shown) or item.run.curve(f"student.{shown}")
-        finite = {step: value for step, value in curve.items() if math.isfinite(value)}
+        finite = {step: value for step, value in curve.items() if number(value) is not None}
         bad += len(curve) - len(finite)
         if finite:
             rows.setdefault(item.row, []).append(finite)

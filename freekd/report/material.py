@@ -182,7 +182,7 @@ def _item(run: Run, place: Path, folder: Path, material: Material, prefix: str) 
 def _of_study(place: Path, material: Material) -> Optional[Dict[str, Any]]:
     """What a study says of the run in this folder."""
     for study in material.studies:
-        for run in _dicts(study.content.get("runs")):
+        for run in dicts(study.content.get("runs")):
             named = run.get("work_dir")
             if not isinstance(named, str):
                 continue
@@ -205,14 +205,15 @@ def _order(item: Item, material: Material) -> Any:
     """Teacher, prompts, the student alone, then as the tables have the rows."""
     row = item.row.rpartition("/")[2]
     first = ["teacher", "prompts", BASELINE]
-    told = [str(r.get("row")) for s in material.studies for r in _dicts(s.content.get("rows"))]
+    told = [str(r.get("row")) for s in material.studies for r in dicts(s.content.get("rows"))]
     told += [name for summary in material.summaries for name in summary.content["students"]]
     names = [*first, *told]
     place = names.index(row) if row in names else len(names)
     return (place, item.row, item.seed if item.seed is not None else -1)
 
 
-def _dicts(value: Any) -> List[Dict[str, Any]]:
+def dicts(value: Any) -> List[Dict[str, Any]]:
+    """The records of a list; nothing of what is no list."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 

@@ -1,6 +1,5 @@
 """The table of results: from a study, else from a quickstart's summary, else from the logs."""
 
-import math
 import re
 import statistics
 from dataclasses import dataclass, field
@@ -8,11 +7,12 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from freekd.analysis.logs import Run
-from freekd.report.material import Found, Item, Material, _dicts
+from freekd.report.material import Found, Item, Material, dicts
 from freekd.study.rows import BASELINE
 
 # What a table shows first, in this order; a task's own main score is among these.
 MAIN = ("bbox_mAP", "segm_mAP", "mIoU", "accuracy_top-1", "accuracy", "mAP", "AP")
+LARGEST = 1e30  # beyond it a value counts as not finite: no axis could show it
 _COUNTS = {"step", "epoch", "iter", "lr", "mode", "time", "data_time", "memory"}
 
 
@@ -77,7 +77,7 @@ def results(material: Material) -> Results:
             told = _of_study(study.content, prefix, summary.content if summary else {})
             own = [row for row in own if row.row not in {one.row for one in told}] + told
             metric = metric or _study_metric(study.content)
-            errors += _errors(_dicts(study.content.get("runs")))
+            errors += _errors(dicts(study.content.get("runs")))
         named = {row.row for row in own}
         from_logs, logged = _of_logs([item for item in items if item.row not in named])
         if own and any(item.row == prefix + "prompts" for item in items):
@@ -102,8 +102,9 @@ def _first(found: Sequence[Found], folder: Path) -> Optional[Found]:
 
 def number(value: Any) -> Optional[float]:
     """A finite number, or None."""
-    good = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if good and math.isfinite(value) else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    return float(value) if abs(value) < LARGEST else None  # of NaN no comparison is true
 
 
 def is_reference(row: str) -> bool:
@@ -148,10 +149,10 @@ def _entry(entry: Dict[str, Any], row: str, label: str, reference: bool = False)
 # --------------------------------------------------------------------------- from a study
 def _of_study(content: Dict[str, Any], prefix: str, summary: Dict[str, Any]) -> List[Result]:
     found = []
-    runs = _dicts(content.get("runs"))
+    runs = dicts(content.get("runs"))
     sizes = {**summary.get("students", {})}
     sizes.update(teacher=summary.get("teacher"), prompts=summary.get("prompted_teacher"))
-    for entry in _dicts(content.get("rows")):
+    for entry in dicts(content.get("rows")):
         name = str(entry.get("row"))
         own = [run for run in runs if str(run.get("row")) == name]
         scores = {str(run.get("seed")): _score(run) for run in own}
@@ -201,7 +202,7 @@ def _status(runs: Sequence[Dict[str, Any]]) -> str:
 
 
 def _study_metric(content: Dict[str, Any]) -> str:
-    return next((str(r["metric"]) for r in _dicts(content.get("runs")) if r.get("metric")), "")
+    return next((str(r["metric"]) for r in dicts(content.get("runs")) if r.get("metric")), "")
 
 
 # --------------------------------------------------------------------------- from logs

@@ -1,6 +1,7 @@
 """Work folders as training leaves them, written here in a second instead of trained."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -112,9 +113,15 @@ def new_run():
 
 
 @pytest.fixture
-def work(tmp_path):
+def work(made_once, tmp_path):
     """A study of two rows and two seeds below one folder, with pictures and analyses."""
-    folder = tmp_path / "digits"
+    return Path(shutil.copytree(made_once, tmp_path / "digits", symlinks=True))
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """What :func:`work` copies: not to be written to."""
+    folder = tmp_path_factory.mktemp("made") / "digits"
     for row, scores in SCORES.items():
         for seed, score in scores.items():
             write_run(folder / f"seed{seed}" / row, seed, score, row)
