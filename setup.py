@@ -51,6 +51,7 @@ DATA = [
     "pillow>=9.1",
     "pycocotools",
 ]  # the bundled detection task is made of its sample data
+LOGGING = ["tensorboard>=2.10"]  # for mmcv's TensorboardLoggerHook
 DEV = [
     "pytest>=7",
     "hypothesis>=6",
@@ -75,8 +76,9 @@ setup(
     extras_require={
         "mm": MM,
         "data": DATA,
+        "logging": LOGGING,
         "dev": DEV,
-        "all": MM + DATA + DEV,
+        "all": MM + DATA + LOGGING + DEV,
     },
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -154,3 +154,24 @@ def report(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help="replace a file that is not a report of the same folders",
     )
     return parser.parse_args(argv)
+
+
+def logs(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The command line of ``tools/analysis/logs.py``."""
+    parser = argparse.ArgumentParser(
+        description="Compare what runs logged: last and best values, time per step, curves."
+    )
+    parser.add_argument("runs", nargs="+", help="work folders, or files <time>.log.json")
+    parser.add_argument(
+        "--keys",
+        nargs="+",
+        help="what to show, patterns such as 'ratio.*' too; default: the loss, each ratio and the "
+        "first score",
+    )
+    parser.add_argument("--plot", help="draw the curves into this file (.png, .svg, .pdf)")
+    parser.add_argument("--csv", help="write run,key,step,value to this file")
+    parser.add_argument(
+        "--any-data", action="store_true", help="runs of different data sets beside each other, too"
+    )
+    parser.add_argument("--force", action="store_true", help="write over files that exist")
+    return parser.parse_args(argv)

@@ -177,6 +177,7 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
     assert re.findall(r"^Provides-Extra: (\w+)$", metadata, flags=re.MULTILINE) == [
         "mm",
         "data",
+        "logging",
         "dev",
         "all",
     ]

@@ -15,6 +15,7 @@ from freekd.compat.imports import (
     require,
     stub_pkg_resources,
 )
+from freekd.compat.logger_hooks import fix_mlflow_models
 from freekd.compat.parallel import (
     fix_collect_results,
     fix_ddp,
@@ -57,6 +58,7 @@ def apply() -> None:
     fix_seed_device()
     fix_reppoints_device()
     fix_collect_results()
+    fix_mlflow_models()
     _applied = True
 
 

@@ -10,6 +10,7 @@ from typing import Any, Tuple
 from freekd import tasks
 from freekd.config.errors import ConfigError
 from freekd.config.explain import building
+from freekd.config.log_hooks import check_log_hooks
 
 
 def check_config(cfg: Any, splits: Tuple[str, ...] = ("train",)) -> str:
@@ -73,6 +74,7 @@ def check_schedule(cfg: Any) -> bool:
         cfg.optimizer_config = dict()
     if "log_config" not in cfg:
         cfg.log_config = dict(interval=10, hooks=[dict(type="TextLoggerHook")])
+    check_log_hooks(cfg)
     workflow = [tuple(step) for step in cfg.get("workflow") or [("train", 1)]]
     if workflow != [("train", 1)]:
         raise ConfigError(

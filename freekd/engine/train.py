@@ -132,6 +132,8 @@ def _train(cfg: Any, task: str, by_epoch: bool, validate: bool, distributed: boo
     loader = data.build_train_loader(
         dataset, seed=cfg.seed, by_epoch=by_epoch, rank=rank, world_size=world_size, **loader_cfg
     )
+    if by_epoch:
+        meta["iters_per_epoch"] = len(loader)  # tells a reader of the log which step a line is of
     if loader_cfg["workers_per_gpu"] == 0:
         compat.shorten_epoch_pause()
 
@@ -195,18 +197,16 @@ def _register_hooks(runner: Any, cfg: Any, by_epoch: bool, distributed: bool) ->
 
     from freekd.config.errors import ConfigError
     from freekd.config.explain import building
-    from freekd.engine import hook_state, hooks, precision
+    from freekd.engine import hook_state, hooks, log_hooks, precision
 
     chosen = precision.read_precision(cfg, cfg.device)
     precision.prepare(runner.model, chosen, cfg.device, runner.logger)
     optimizer_config = precision.optimizer_hook(cfg.optimizer_config, chosen, distributed)
-    with building("lr_config, momentum_config or log_config"):
+    with building("lr_config or momentum_config"):
         runner.register_training_hooks(
-            cfg.get("lr_config"),
-            optimizer_config,
-            log_config=cfg.log_config,
-            momentum_config=cfg.get("momentum_config"),
+            cfg.get("lr_config"), optimizer_config, momentum_config=cfg.get("momentum_config")
         )
+    log_hooks.register(runner, cfg.log_config)
     for hook in cfg.get("custom_hooks") or ():
         with building(f"custom_hooks, {hook.get('type')}"):
             runner.register_custom_hooks(hook)

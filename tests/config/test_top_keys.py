@@ -59,7 +59,7 @@ def test_values_inside_are_named(keys, named):
     ("option", "words"),
     [
         ("lr_config.policy=nope", "lr_config.policy: expected one of mmcv's Fixed"),
-        ("log_config.hooks.0.type=Nope", "lr_config, momentum_config or log_config"),
+        ("log_config.hooks.0.type=Nope", "log_config.hooks.0 "),
         ("evaluation.metric=segm", "evaluation.metric: 'segm' compares masks"),
         ("checkpoint_config.max_keep_ckpts=a", "checkpoint_config.max_keep_ckpts"),
         ("checkpoint_config.kwargs=5", "checkpoint_config: unknown keys"),
