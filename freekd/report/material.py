@@ -65,7 +65,8 @@ class Material:
 
     def count(self) -> int:
         """How much there is to report; pictures alone are nothing."""
-        return sum(map(len, (self.items, self.studies, self.summaries, *self.analyses.values())))
+        analyses = sum(len(found) for found in self.analyses.values())
+        return len(self.items) + len(self.studies) + len(self.summaries) + analyses
 
 
 def gather(folders: Sequence[Path]) -> Material:

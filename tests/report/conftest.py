@@ -105,6 +105,7 @@ def write_analyses(folder):
     from PIL import Image
 
     Image.new("RGB", (300, 100), "white").save(folder / "robustness.png")
+    Image.new("RGB", (30, 10), "red").save(folder.parent / "features.png")  # not beside errors.json
 
 
 @pytest.fixture
