@@ -137,7 +137,7 @@ def _errors(content: Dict[str, Any]) -> Tables:
     tables: List[Table] = []
     plain = [{k: v for k, v in m.items() if isinstance(v, _PLAIN)} for m in content["models"]]
     if any(len(entry) > 2 for entry in plain):
-        first.append(_of_rows("All models", plain, ("config", "checkpoint")))
+        first += _of_rows("All models", plain, ("config", "checkpoint"))
     for model in content["models"]:
         for key, value in model.items():
             tables += _any(f"{model['name']}: {key.replace('_', ' ')}", value)
@@ -147,7 +147,7 @@ def _errors(content: Dict[str, Any]) -> Tables:
 def _any(title: str, value: Any) -> List[Table]:
     """A list of records, or names with numbers, or names with records."""
     if isinstance(value, list) and dicts(value) == value and value:
-        return [_of_rows(title, value)]
+        return _of_rows(title, value)
     if not isinstance(value, dict) or not value:
         return []
     if all(isinstance(one, _PLAIN) for one in value.values()):
@@ -156,14 +156,14 @@ def _any(title: str, value: Any) -> List[Table]:
         isinstance(one, dict) and all(isinstance(v, _PLAIN) for v in one.values())
         for one in value.values()
     ):
-        return [_of_rows(title, [{"": name, **one} for name, one in value.items()])]
+        return _of_rows(title, [{"": name, **one} for name, one in value.items()])
     found = []
     for name, one in value.items():
         found += _any(f"{title}, {name}", one)
     return found
 
 
-def _of_rows(title: str, records: List[Dict[str, Any]], without: Any = ()) -> Table:
+def _of_rows(title: str, records: List[Dict[str, Any]], without: Any = ()) -> List[Table]:
     head = list(
         dict.fromkeys(
             key
@@ -173,7 +173,7 @@ def _of_rows(title: str, records: List[Dict[str, Any]], without: Any = ()) -> Ta
         )
     )
     rows = [[cell(record.get(key)) for key in head] for record in records]
-    return Table(title, [str(key).replace("_", " ") for key in head], rows)
+    return [Table(title, [str(key).replace("_", " ") for key in head], rows)] if head else []
 
 
 _TABLES = {"robustness": _robustness, "confusion": _confusion, "errors": _errors}

@@ -206,6 +206,8 @@ def test_charts_are_read_with_the_keyboard(show):
     assert said.get_property("textContent") == "iteration 10; FreeKD 1.43"  # 10 / 7
     active.send_keys("\ue014")  # arrow right
     assert said.get_property("textContent") == "iteration 20; FreeKD 2.86"
+    active.send_keys("\ue012")  # arrow left
+    assert said.get_property("textContent") == "iteration 10; FreeKD 1.43"
 
 
 def test_rows_are_shown_and_hidden(show):
