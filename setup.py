@@ -41,6 +41,8 @@ MM = [
     "mmrazor==0.3.1",  # the last 0.x release; freekd.compat knows exactly this one
     "torchvision>=0.14",  # the one of torch 1.13
     "matplotlib>=3.5",
+    "jinja2>=3",
+    "pillow>=9.1",
     "scipy",
     "pycocotools",
 ]
@@ -69,7 +71,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.8",
     packages=find_packages(include=["freekd", "freekd.*"]),
-    package_data={"freekd": ["py.typed"]},
+    package_data={"freekd": ["py.typed"], "freekd.report": ["page.html", "page.css", "page.js"]},
     zip_safe=False,
     install_requires=CORE,
     extras_require={

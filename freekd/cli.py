@@ -133,6 +133,29 @@ def print_config(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def report(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The command line of ``tools/report.py``."""
+    parser = argparse.ArgumentParser(
+        description="Write one page with the results, learning curves, pictures and analyses of "
+        "finished or running trainings. It needs no network and opens from disk."
+    )
+    parser.add_argument(
+        "work_dirs",
+        nargs="+",
+        metavar="WORK_DIR",
+        help="folder of a training run, of a study or quickstart, or one above several runs",
+    )
+    parser.add_argument(
+        "--out", help="default: report.html, in WORK_DIR if there is one, else in this folder"
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace a file that is not a report of the same folders",
+    )
+    return parser.parse_args(argv)
+
+
 def logs(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The command line of ``tools/analysis/logs.py``."""
     parser = argparse.ArgumentParser(

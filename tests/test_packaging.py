@@ -162,7 +162,8 @@ def test_wheel_holds_every_module_and_the_typing_marker(wheel: zipfile.ZipFile) 
         for path in (ROOT / "freekd").rglob("*.py")
         if "__pycache__" not in path.parts
     }
-    assert packed == modules | {"freekd/py.typed"}
+    page = {f"freekd/report/page.{kind}" for kind in ("html", "css", "js")}
+    assert packed == modules | page | {"freekd/py.typed"}
     assert {"freekd/frequency/__init__.py", "freekd/models/__init__.py"} <= packed
 
 

@@ -4,8 +4,9 @@ Figures are matplotlib objects on an Agg canvas; pyplot and its global state sta
 """
 
 import io
+import json
 from pathlib import Path
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -161,8 +162,43 @@ def add_colorbar(
     return bar
 
 
-def save_figure(figure: Figure, out_path: Union[str, Path]) -> Path:
+CELLS = "freekd-cells"
+"""The PNG text entry with the place and name of each cell, in JSON."""
+
+
+def named_cells(grid: Grid, names: Sequence[str]) -> List[Dict[str, Any]]:
+    """Where each cell of a grid is in its file: what :func:`save_figure` notes there.
+
+    Args:
+        grid: with the same columns in every row.
+        names: of the columns, the first columns if there are fewer.
+
+    Returns:
+        For each cell its name, row and box (left, top, right, bottom) in pixels.
+    """
+    width, height = (round(side * DPI) for side in grid.figure.get_size_inches())
+    found = []
+    for row, axes in enumerate(grid.axes):
+        for name, ax in zip(names, axes):
+            place = ax.get_position(original=True)
+            sides = (place.x0 * width, (1 - place.y1) * height)
+            ends = (place.x1 * width, (1 - place.y0) * height)
+            found.append({"name": name, "row": row, "box": [round(v) for v in (*sides, *ends)]})
+    return found
+
+
+def save_figure(
+    figure: Figure,
+    out_path: Union[str, Path],
+    cells: Optional[Sequence[Mapping[str, Any]]] = None,
+) -> Path:
     """Write the figure as PNG to a temporary name, then rename; parents are made.
+
+    Args:
+        figure: the picture.
+        out_path: a name that ends in ``.png``.
+        cells: of :func:`named_cells`; kept in the file, so that a report can show one beside
+            another.
 
     Returns:
         The path.
@@ -174,7 +210,8 @@ def save_figure(figure: Figure, out_path: Union[str, Path]) -> Path:
     if path.suffix.lower() != ".png":
         raise ValueError(f"pictures are PNG files: expected a name ending in .png, got {path}")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
+    metadata = {CELLS: json.dumps(list(cells))} if cells else None
+    figure.savefig(buffer, format="png", dpi=DPI, metadata=metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_bytes(path, buffer.getvalue())
     return path

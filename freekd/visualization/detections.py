@@ -15,6 +15,7 @@ from freekd.visualization.canvas import (
     as_array,
     check_image,
     make_grid,
+    named_cells,
     same_keys,
     save_figure,
     show_image,
@@ -100,7 +101,7 @@ def draw_detections(
         grid.figure.legend(
             handles=handles, loc="lower center", ncol=3, frameon=False, fontsize=9, labelcolor=TEXT
         )
-    return save_figure(grid.figure, out_path)
+    return save_figure(grid.figure, out_path, named_cells(grid, titles))
 
 
 def match_detections(

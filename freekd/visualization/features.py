@@ -16,6 +16,7 @@ from freekd.visualization.canvas import (
     as_array,
     check_image,
     make_grid,
+    named_cells,
     same_keys,
     save_figure,
     show_image,
@@ -113,4 +114,4 @@ def draw_feature_maps(
     label = f"spatial softmax of {mean} / {temperature:g}, each map over its own range"
     place = (12 + cell + 10, 46, len(names) * (cell + 10) - 10, 8)
     add_colorbar(grid.figure, drawn, label, place, (0, 1), ("lowest", "highest"))
-    return save_figure(grid.figure, out_path)
+    return save_figure(grid.figure, out_path, named_cells(grid, ["image", *names]))

@@ -31,6 +31,24 @@ def test_by_hand():
     np.testing.assert_allclose(spatial_softmax_heatmap(feat, 0.5), [[0.1, 0.9]])
 
 
+def test_the_file_says_where_each_cell_is(tmp_path):
+    """Cells of 32 pixels, 10 apart, 12 from the left and 34 from the top, each of one colour."""
+    import json
+
+    from PIL import Image
+
+    image = np.full((8, 8, 3), (200, 10, 10), dtype=np.uint8)
+    feats = {"one": np.zeros((2, 4, 4)), "two": np.zeros((2, 4, 4))}
+    with Image.open(draw_feature_maps(image, feats, tmp_path / "x.png", cell=32)) as picture:
+        cells = json.loads(picture.text["freekd-cells"])
+        shown = picture.convert("RGB").crop(cells[0]["box"])
+    assert [cell["name"] for cell in cells] == ["image", "one", "two"]
+    assert [cell["row"] for cell in cells] == [0, 0, 0]
+    boxes = [cell["box"] for cell in cells]
+    assert boxes == [[12, 34, 44, 66], [54, 34, 86, 66], [96, 34, 128, 66]]
+    assert shown.getcolors() == [(32 * 32, (200, 10, 10))]
+
+
 def test_uniform_map_and_a_constant_shift():
     assert np.allclose(spatial_softmax_heatmap(np.full((3, 4, 5), 2.5)), 1 / 20)
     feat = np.random.RandomState(0).randn(3, 4, 5)
