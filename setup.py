@@ -49,6 +49,13 @@ DATA = [
     "pillow>=9.1",
     "pycocotools",
 ]  # the bundled detection task is made of its sample data
+# For an environment with opencv-python. Beside opencv-python-headless, as in the pinned set, its
+# folder cv2 would be overwritten: there, pip install --no-deps -r requirements/robustness.txt.
+ROBUSTNESS = [
+    "imagecorruptions-imaug>=1.1.5",
+    "scikit-image>=0.21,<1",  # 1.1.5 compares only the second number of its version
+    "opencv-python<4.11",  # later ones ask for numpy 2, which mmcv-full 1.7 does not know
+]
 DEV = [
     "pytest>=7",
     "hypothesis>=6",
@@ -73,6 +80,7 @@ setup(
     extras_require={
         "mm": MM,
         "data": DATA,
+        "robustness": ROBUSTNESS,
         "dev": DEV,
         "all": MM + DATA + DEV,
     },

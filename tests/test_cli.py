@@ -10,7 +10,7 @@ import pytest
 from freekd import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = ["train", "test", "doctor", "print_config"]
+TOOLS = ["train", "test", "doctor", "print_config", "analysis/robustness"]
 RUN = """
 import runpy, sys
 class Block:
