@@ -52,6 +52,15 @@ DATA = [
     "pycocotools",
 ]  # the bundled detection task is made of its sample data
 LOGGING = ["tensorboard>=2.10"]  # for mmcv's TensorboardLoggerHook
+
+
+# For an environment with opencv-python. Beside opencv-python-headless, as in the pinned set, its
+# folder cv2 would be overwritten: there, pip install --no-deps -r requirements/robustness.txt.
+ROBUSTNESS = [
+    "imagecorruptions-imaug>=1.1.5",
+    "scikit-image>=0.21,<1",  # 1.1.5 compares only the second number of its version
+    "opencv-python<4.11",  # later ones ask for numpy 2, which mmcv-full 1.7 does not know
+]
 DEV = [
     "pytest>=7",
     "pytest-xdist>=3",
@@ -78,6 +87,7 @@ setup(
         "mm": MM,
         "data": DATA,
         "logging": LOGGING,
+        "robustness": ROBUSTNESS,
         "dev": DEV,
         "all": MM + DATA + LOGGING + DEV,
     },

@@ -280,3 +280,55 @@ def errors(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     _check_share(parser, "score-thr", args.score_thr, 0.0)
     return args
+
+
+def robustness(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The command line of ``tools/analysis/robustness.py``."""
+    parser = _parser(
+        "Evaluate checkpoints on the 15 corruptions x 5 severities of COCO-C: mPC, rPC, a table "
+        "and a picture. An interrupted command goes on where it was.",
+        "config file of the checkpoints, with the test data",
+    )
+    parser.add_argument(
+        "checkpoints",
+        nargs="+",
+        metavar="CHECKPOINT",
+        help="a file, NAME=file, or NAME=CONFIG,file for a model of another config",
+    )
+    parser.add_argument(
+        "--corruptions", nargs="+", help="some of the 15, or noise, blur, weather, digital"
+    )
+    parser.add_argument("--severities", nargs="+", type=int, help="default: 1 2 3 4 5")
+    parser.add_argument(
+        "--metric", help="the score of the table; default: bbox_mAP, mIoU, ... of the task"
+    )
+    parser.add_argument("--eval", nargs="+", help="what the dataset evaluates; as in test.py")
+    parser.add_argument(
+        "--out", help="folder of the results; default: analysis/ beside the first checkpoint"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="processes of this machine that share the work"
+    )
+    parser.add_argument(
+        "--shard", help="k/n: compute the k-th of n parts, and no table; for several machines"
+    )
+    parser.add_argument(
+        "--as-mmdet",
+        action="store_true",
+        help="corrupt the channels in the order in which they are loaded, BGR, as mmdet's own "
+        "robustness test does; default: RGB, which the corruptions are made for",
+    )
+    parser.add_argument(
+        "--ema", action="store_true", help="test the averaged weights of runs with EMAHook"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite other results in --out")
+    _add_launcher(parser)
+    args = parser.parse_args(argv)
+    if args.jobs < 1:
+        parser.error(f"--jobs: expected 1 or more, got {args.jobs}")
+    args.shard = _shard(parser, args.shard or "1/1")
+    if args.jobs > 1 and (args.shard[1] > 1 or args.launcher != "none"):
+        parser.error("--jobs: expected 1 together with --shard or --launcher")
+    if args.shard[1] > 1 and args.launcher != "none":
+        parser.error("--shard: expected none together with --launcher, which shares the images")
+    return args

@@ -10,7 +10,8 @@ import pytest
 from freekd import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = ["train", "test", "doctor", "print_config", "analysis/confusion", "analysis/errors"]
+TOOLS = ["train", "test", "doctor", "print_config"]
+TOOLS += ["analysis/confusion", "analysis/errors", "analysis/robustness"]
 RUN = """
 import runpy, sys
 class Block:

@@ -291,6 +291,7 @@ install_torch() {
 # opencv-python-headless is in this set: mmcv-full asks for opencv-python when it is built without one.
 install_packages() {
   pip_install -c requirements/constraints.txt -r requirements/pinned.txt -r requirements/dev.txt
+  pip_install --no-deps -r requirements/robustness.txt # asks for an opencv that would replace ours
 }
 
 done_already() {

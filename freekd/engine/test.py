@@ -93,6 +93,36 @@ def ready(model: Any, meta: Dict[str, Any], dataset: Any, device: str) -> Any:
     return launch.wrap_for_test(model, device)
 
 
+def prepare(
+    cfg: Any,
+    checkpoint: str,
+    metrics: Optional[List[str]] = None,
+    allow_missing: bool = False,
+    distributed: bool = False,
+    ema: bool = False,
+) -> Tuple[Any, Any, Dict[str, Any], str]:
+    """What an evaluation needs; the arguments are those of :func:`test`.
+
+    Returns:
+        (the model on its device, the loader of ``data.test``, options for the dataset's
+        ``evaluate``, the task's name).
+
+    Raises:
+        ConfigError, CheckpointError: as :func:`test`.
+    """
+    from freekd.config import checks
+    from freekd.engine import datasets
+    from freekd.engine import metrics as scoring
+
+    task = checks.check_config(cfg, ("test",))
+    options = scoring.evaluate_options(cfg, metrics)
+    model, meta = load_for_test(cfg, checkpoint, task, allow_missing, ema)
+    loader = datasets.build_eval_loader(cfg, "test", task, distributed)
+    for name in scoring.check_options(loader.dataset, options):
+        print(f"warning: {scoring.no_effect(name)}")
+    return ready(model, meta, loader.dataset, cfg.device), loader, options, task
+
+
 def test(
     cfg: Any,
     checkpoint: str,
@@ -124,19 +154,12 @@ def test(
     from mmcv.runner import get_dist_info
 
     from freekd import tasks
-    from freekd.config import checks
-    from freekd.engine import datasets
     from freekd.engine import metrics as scoring
     from freekd.fileio import atomic_write_bytes, atomic_write_text
 
-    task = checks.check_config(cfg, ("test",))
-    options = scoring.evaluate_options(cfg, metrics)
-    model, meta = load_for_test(cfg, checkpoint, task, allow_missing, ema)
-    loader = datasets.build_eval_loader(cfg, "test", task, distributed)
-    for name in scoring.check_options(loader.dataset, options):
-        print(f"warning: {scoring.no_effect(name)}")
-    model = ready(model, meta, loader.dataset, cfg.device)
-
+    model, loader, options, task = prepare(
+        cfg, checkpoint, metrics, allow_missing, distributed, ema
+    )
     start = time.time()
     results = tasks.get(task).test(model, loader, distributed)
     seconds = time.time() - start

@@ -96,6 +96,7 @@ class Task:
         heads: parts of a model, beside backbone and neck, that can be run on all features alone.
         onnx_tool: the host's export tool, inside its package.
         label_hint: for an error about a label that no class has.
+        main_scores: the scores by which models are compared, the first that a dataset gives.
     """
 
     name = ""
@@ -119,6 +120,7 @@ class Task:
     heads: Tuple[str, ...] = ()
     onnx_tool = ""
     label_hint = "Check the annotations; classes count from 0."
+    main_scores: Tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<task {self.name}: {self.noun}, {self.package}>"

@@ -31,6 +31,7 @@ class Classification(Task):
     loaded_by = {"gt_label": "ToTensor(keys=['gt_label'])"}
     heads = ("head",)
     onnx_tool = ".mim/tools/deployment/pytorch2onnx.py"
+    main_scores = ("accuracy_top-1", "accuracy")
 
     def host(self, inner: str) -> Any:
         """With the work-arounds for mmcls."""

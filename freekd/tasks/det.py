@@ -52,6 +52,7 @@ class Detection(Task):
     }
     heads = ("bbox_head", "rpn_head")
     onnx_tool = ".mim/tools/deployment/pytorch2onnx.py"
+    main_scores = ("bbox_mAP", "segm_mAP", "mAP")
 
     # ----------------------------------------------------------------- models
     def build_model(self, cfg: Any, train_cfg: Any, test_cfg: Any) -> nn.Module:

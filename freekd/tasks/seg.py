@@ -33,6 +33,7 @@ class Segmentation(Task):
     label_hint = (
         "Check the annotations; classes count from 0 (mmseg: reduce_zero_label, 255 ignores)."
     )
+    main_scores = ("mIoU", "mDice", "mFscore")
 
     # ----------------------------------------------------------------- models
     def build_model(self, cfg: Any, train_cfg: Any, test_cfg: Any) -> nn.Module:

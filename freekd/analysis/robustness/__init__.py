@@ -1,0 +1,1 @@
+"""What models keep on corrupted images (COCO-C): mPC, rPC; see ``entry.py``."""
