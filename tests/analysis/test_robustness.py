@@ -66,7 +66,7 @@ def whole(det, tmp_path_factory):
     """The table of both, made at once, and what was said."""
     out, said = tmp_path_factory.mktemp("whole"), io.StringIO()
     with contextlib.redirect_stdout(said):
-        assert robust(det, out, f"first={det.first}", f"second={det.config}:{det.second}") == 0
+        assert robust(det, out, f"first={det.first}", f"second={det.config},{det.second}") == 0
     return SimpleNamespace(out=out, said=said.getvalue(), result=read(out))
 
 
@@ -295,14 +295,14 @@ def test_two_data_sets_in_one_table(det, tiny, tmp_path, capsys):
     (tmp_path / "other.json").write_text(json.dumps(content))
     extra = LENIENT + f"data['test']['ann_file'] = '{tmp_path / 'other.json'}'\n"
     config = tiny.config("robust_other", extra=extra)
-    assert robust(det, tmp_path, det.first, f"b={config}:{det.second}") == 1
+    assert robust(det, tmp_path, det.first, f"b={config},{det.second}") == 1
     said = capsys.readouterr().err
     assert str(tiny.root / "ann.json") in said and str(tmp_path / "other.json") in said
     assert "'first'" in said and "'b'" in said
     # a copy elsewhere is the same data set
     (tmp_path / "other.json").write_bytes((tiny.root / "ann.json").read_bytes())
     options = ["--corruptions", "fog", "--severities", "1", "--device", "cpu"]
-    assert robust(det, tmp_path, det.first, f"b={config}:{det.second}", options=options) == 0
+    assert robust(det, tmp_path, det.first, f"b={config},{det.second}", options=options) == 0
 
 
 @pytest.mark.parametrize(
@@ -417,8 +417,8 @@ def test_several_processes(det, tmp_path):
     """--jobs 2, and two processes of a group, give what one gives."""
     tool = ["tools/analysis/robustness.py", det.config, det.first, det.second, *SOME]
     alone = [sys.executable, *tool]
-    group = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2",
-             "--master_port=29737", *tool, "--launcher", "pytorch"]  # fmt: skip
+    group = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+             *tool, "--launcher", "pytorch"]  # fmt: skip
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
     for number, command in enumerate((alone, [*alone, "--jobs", "2"], group)):
         done = subprocess.run(
