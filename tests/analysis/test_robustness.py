@@ -66,7 +66,7 @@ def whole(det, tmp_path_factory):
     """The table of both, made at once, and what was said."""
     out, said = tmp_path_factory.mktemp("whole"), io.StringIO()
     with contextlib.redirect_stdout(said):
-        assert robust(det, out, f"first={det.first}", f"second={det.config}:{det.second}") == 0
+        assert robust(det, out, f"first={det.first}", f"second={det.config},{det.second}") == 0
     return SimpleNamespace(out=out, said=said.getvalue(), result=read(out))
 
 
@@ -295,14 +295,14 @@ def test_two_data_sets_in_one_table(det, tiny, tmp_path, capsys):
     (tmp_path / "other.json").write_text(json.dumps(content))
     extra = LENIENT + f"data['test']['ann_file'] = '{tmp_path / 'other.json'}'\n"
     config = tiny.config("robust_other", extra=extra)
-    assert robust(det, tmp_path, det.first, f"b={config}:{det.second}") == 1
+    assert robust(det, tmp_path, det.first, f"b={config},{det.second}") == 1
     said = capsys.readouterr().err
     assert str(tiny.root / "ann.json") in said and str(tmp_path / "other.json") in said
     assert "'first'" in said and "'b'" in said
     # a copy elsewhere is the same data set
     (tmp_path / "other.json").write_bytes((tiny.root / "ann.json").read_bytes())
     options = ["--corruptions", "fog", "--severities", "1", "--device", "cpu"]
-    assert robust(det, tmp_path, det.first, f"b={config}:{det.second}", options=options) == 0
+    assert robust(det, tmp_path, det.first, f"b={config},{det.second}", options=options) == 0
 
 
 @pytest.mark.parametrize(
