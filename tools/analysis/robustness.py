@@ -1,6 +1,6 @@
 """mAP or mIoU on corrupted images: the 15 corruptions x 5 severities of COCO-C; mPC and rPC.
 
-python tools/analysis/robustness.py CONFIG CHECKPOINT [NAME=CHECKPOINT NAME=CONFIG:CHECKPOINT ...]
+python tools/analysis/robustness.py CONFIG CHECKPOINT [NAME=CHECKPOINT NAME=CONFIG,CHECKPOINT ...]
 """
 
 import sys

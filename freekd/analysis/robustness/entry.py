@@ -50,7 +50,7 @@ def run(args: Any, given: Sequence[str], distributed: bool = False) -> int:
     """
     from mmcv.runner import get_dist_info
 
-    from freekd.analysis.robustness import corruptions, evaluate, store
+    from freekd.analysis.robustness import corruptions, evaluate, store, table
     from freekd.analysis.robustness.models import read_models
     from freekd.config.errors import ConfigError
 
@@ -94,6 +94,7 @@ def run(args: Any, given: Sequence[str], distributed: bool = False) -> int:
                 "removed them, or another checkpoint was written meanwhile. Run the command again."
             )
         result = _result(args, given, models, data, task, kept, names, severities)
+        table.draw(result, out / store.PICTURE)  # first: a table names only what is there
         _write(result, out)
     return 0
 
@@ -139,11 +140,10 @@ def _result(
 
 
 def _write(result: Dict[str, Any], out: Path) -> None:
-    """The picture first: a table names only what is there."""
+    """``robustness.json``, and the tables on the screen."""
     from freekd.analysis.robustness import store, table
     from freekd.fileio import atomic_write_text
 
-    table.draw(result, out / store.PICTURE)
     atomic_write_text(out / store.RESULT, json.dumps(result, indent=1) + "\n")
     severities = ", ".join(map(str, result["severities"]))
     print("\n".join(["", *table.text(result), ""]))

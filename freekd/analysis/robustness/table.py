@@ -79,11 +79,11 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     left.set_xticks([0, *result["severities"]])
     left.set_ylim(bottom=min(0.0, left.get_ylim()[0]))
     left.grid(alpha=0.3)
+    left.legend(fontsize=8, loc="lower left")
     right.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     right.invert_yaxis()
     right.set_xlabel(f"{metric}, mean over severities {', '.join(map(str, result['severities']))}")
     right.grid(alpha=0.3)
-    right.legend(fontsize=8, loc="best")
     figure.tight_layout()
     with atomic_path(path) as temp:
         figure.savefig(str(temp), format="png")
