@@ -11,7 +11,6 @@ digits.json is the ``summary.json`` of a quickstart, cost.json what ``benchmarks
 import argparse
 import inspect
 import json
-import statistics
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
@@ -21,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from freekd import compat, tasks  # noqa: E402
 from freekd.losses import Card, cards  # noqa: E402
+from freekd.study.result import paired  # noqa: E402
 
 with compat.quiet_imports():
     from mmcv import Config
@@ -107,13 +107,11 @@ def bundled(found: Dict[str, Card], folder: Path) -> List[str]:
                 continue
             entry, price = students[name], cost.get(card.name, {})
             said, tap = _entry(row.config, card)
-            gain = statistics.mean(entry["mAP_by_seed"].values()) - statistics.mean(
-                alone["mAP_by_seed"].values()
-            )
+            gain = paired(entry["mAP_by_seed"], alone["mAP_by_seed"])
             time, copies = price.get("over_squared_difference"), price.get("copies")
             lines.append(
                 f"| [{row.label}](#{anchor(card)}) | {_source(card)} | `{said}` | `{tap}` | "
-                f"{_score(entry)} | {_seeds(entry)} | {gain:+.3f} | "
+                f"{_score(entry)} | {_seeds(entry)} | {_gain(gain)} | "
                 + ("- | - |" if time is None else f"{time:.1f} | {copies:.1f} |")
             )
     return [*lines, ""]
@@ -125,6 +123,10 @@ def _score(entry: Dict[str, Any]) -> str:
 
 def _seeds(entry: Dict[str, Any]) -> str:
     return " ".join(f"{value:.3f}".lstrip("0") for value in entry["mAP_by_seed"].values())
+
+
+def _gain(gain: Any) -> str:
+    return f"{gain.mean:+.3f}, {gain.low:+.3f} to {gain.high:+.3f}"
 
 
 def _source(card: Card) -> str:
