@@ -1,9 +1,13 @@
 """What a run left: the scores of its last evaluation, and the time of a step."""
 
+import contextlib
 import json
 import statistics
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional
+
+from freekd.analysis.logs import SUFFIX, read_log
+from freekd.fileio import UnreadableFileError
 
 
 def last_evaluation(folder: Path) -> Optional[Dict[str, float]]:
@@ -40,16 +44,10 @@ def step_ms(folder: Path) -> Optional[float]:
 
 
 def records(folder: Path) -> Iterator[Dict[str, Any]]:
-    """The lines of a run's json logs, oldest first; half a line, as an interruption leaves, is
-    passed over."""
-    for log in sorted(folder.glob("*.log.json")):
-        for line in log.read_text(errors="replace").splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                yield record
+    """The lines of a run's json logs, oldest first; what is cut off, or no log, is passed over."""
+    for log in sorted(folder.glob(f"*{SUFFIX}")):
+        with contextlib.suppress(UnreadableFileError):
+            yield from read_log(log, notes=[])
 
 
 def evaluated(path: Path) -> Dict[str, float]:
