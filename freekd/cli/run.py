@@ -39,6 +39,9 @@ def test(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument("--out", help="write the raw results to this .pkl file")
     parser.add_argument("--json", help="write the metrics to this .json file")
     parser.add_argument(
+        "--split", choices=("test", "val"), default="test", help="data.test (default) or data.val"
+    )
+    parser.add_argument(
         "--ema", action="store_true", help="test the averaged weights of a run with EMAHook"
     )
     parser.add_argument("--allow-missing", action="store_true", help="test a partly filled model")

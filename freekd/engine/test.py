@@ -39,6 +39,7 @@ def main(argv: Optional[List[str]] = None) -> int:
             allow_missing=args.allow_missing,
             distributed=distributed,
             ema=args.ema,
+            split=args.split,
         )
     return outcome.code
 
@@ -100,11 +101,12 @@ def prepare(
     allow_missing: bool = False,
     distributed: bool = False,
     ema: bool = False,
+    split: str = "test",
 ) -> Tuple[Any, Any, Dict[str, Any], str]:
     """What an evaluation needs; the arguments are those of :func:`test`.
 
     Returns:
-        (the model on its device, the loader of ``data.test``, options for the dataset's
+        (the model on its device, the loader of the split, options for the dataset's
         ``evaluate``, the task's name).
 
     Raises:
@@ -114,10 +116,10 @@ def prepare(
     from freekd.engine import datasets
     from freekd.engine import metrics as scoring
 
-    task = checks.check_config(cfg, ("test",))
+    task = checks.check_config(cfg, (split,))
     options = scoring.evaluate_options(cfg, metrics)
     model, meta = load_for_test(cfg, checkpoint, task, allow_missing, ema)
-    loader = datasets.build_eval_loader(cfg, "test", task, distributed)
+    loader = datasets.build_eval_loader(cfg, split, task, distributed)
     for name in scoring.check_options(loader.dataset, options):
         print(f"warning: {scoring.no_effect(name)}")
     return ready(model, meta, loader.dataset, cfg.device), loader, options, task
@@ -132,6 +134,7 @@ def test(
     allow_missing: bool = False,
     distributed: bool = False,
     ema: bool = False,
+    split: str = "test",
 ) -> Optional[Dict[str, float]]:
     """Evaluate ``checkpoint`` on ``data.test`` and return the metrics (on rank 0, else None).
 
@@ -146,6 +149,7 @@ def test(
         allow_missing: Test although weights are missing.
         distributed: The process group is there.
         ema: Test the averaged weights of a run with EMAHook.
+        split: ``val``: on ``data.val`` instead.
 
     Raises:
         ConfigError, CheckpointError: With the key, what was expected, what came, and a remedy.
@@ -158,7 +162,7 @@ def test(
     from freekd.fileio import atomic_write_bytes, atomic_write_text
 
     model, loader, options, task = prepare(
-        cfg, checkpoint, metrics, allow_missing, distributed, ema
+        cfg, checkpoint, metrics, allow_missing, distributed, ema, split
     )
     start = time.time()
     results = tasks.get(task).test(model, loader, distributed)

@@ -133,9 +133,9 @@ def train_command(run: Run, launch: Launch) -> Tuple[List[str], Dict[str, str]]:
 
 
 def evaluate_command(run: Run, launch: Launch, scores: Path) -> List[str]:
-    """The command that evaluates the last checkpoint of a run, in one process."""
+    """The command that evaluates the last checkpoint of a run as training does, in one process."""
     command = [sys.executable, tool("test.py"), run.config, str(run.folder / "latest.pth")]
-    return [*command, "--json", str(scores), *_device(launch), *_options(run)]
+    return [*command, "--split", "val", "--json", str(scores), *_device(launch), *_options(run)]
 
 
 def _device(launch: Launch) -> List[str]:
@@ -182,20 +182,25 @@ def shard(runs: Mapping[str, Run], number: int, count: int) -> List[str]:
     return [name for name in runs if place[name] == number - 1]
 
 
-def devices_of_job(job: int, jobs: int, gpus: int, available: int) -> Optional[str]:
+def devices_of_job(
+    job: int, jobs: int, gpus: int, available: int, visible: Optional[str] = None
+) -> Optional[str]:
     """``CUDA_VISIBLE_DEVICES`` of one of several jobs side by side; None: leave it as it is.
 
     Args:
         job: its number, from 0.
         jobs: how many run side by side.
         gpus: how many each takes.
-        available: how many this machine has.
+        available: how many there are.
+        visible: the variable as it is; jobs share these.
 
     Raises:
         ConfigError: one job wants more than there are.
 
     >>> [devices_of_job(i, 3, 1, 2) for i in range(3)], devices_of_job(1, 2, 4, 8)
     (['0', '1', '0'], '4,5,6,7')
+    >>> devices_of_job(1, 2, 1, 2, "2,3")
+    '3'
     """
     if available == 0:
         return None
@@ -206,4 +211,6 @@ def devices_of_job(job: int, jobs: int, gpus: int, available: int) -> Optional[s
     if jobs == 1 or available == 1:
         return None
     first = job * gpus % (available // gpus * gpus)
-    return ",".join(str(number) for number in range(first, first + gpus))
+    names = [name.strip() for name in (visible or "").split(",") if name.strip()]
+    names = names if len(names) >= available else [str(number) for number in range(available)]
+    return ",".join(names[first : first + gpus])

@@ -4,6 +4,7 @@ A child writes ``progress.json`` in its folder (see :class:`freekd.engine.hooks.
 everything it prints goes to ``output.log`` there. Several children may run side by side.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -194,15 +195,23 @@ def read(path: Path) -> Optional[Dict[str, Any]]:
     return content if isinstance(content, dict) else None
 
 
-def stop(child: Any) -> None:
-    """End a child and what it started; it has a process group of its own."""
+def stop(*children: Any) -> None:
+    """End children and what they started; each has a process group of its own.
+
+    All are told before one is waited for: a second control-C meanwhile leaves none that goes on.
+    """
+    left = list(children)
     for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(child.pid, sig)
-        except ProcessLookupError:
-            return
-        try:
-            child.wait(timeout=10)
-            return
-        except subprocess.TimeoutExpired:
-            continue
+        left = [child for child in left if _told(child, sig)]
+        end = time.monotonic() + 10
+        for child in left:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=max(0.0, end - time.monotonic()))
+        left = [child for child in left if child.poll() is None]
+
+
+def _told(child: Any, sig: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, sig)
+        return True
+    return False

@@ -75,8 +75,8 @@ class Runner(Ledger):
                         break
                     time.sleep(min(5.0, self.patience))
         except BaseException:
+            stop(*(active.child.process for active in running.values()))
             for active in running.values():
-                stop(active.child.process)
                 self._count(active)
                 self.outcomes[active.run.name] = self.look(active.run)
             raise
@@ -154,11 +154,11 @@ class Runner(Ledger):
             return {}
         share = max(1, (os.cpu_count() or 1) // (self.jobs * self.processes))
         found = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(share)}
-        if self.launch.device != "cpu" and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        if self.launch.device != "cpu":
             import torch
 
-            there = torch.cuda.device_count()
-            chosen = plan.devices_of_job(slot, self.jobs, self.processes, there)
+            there, visible = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+            chosen = plan.devices_of_job(slot, self.jobs, self.processes, there, visible)
             found.update({} if chosen is None else {"CUDA_VISIBLE_DEVICES": chosen})
         return found
 
@@ -176,8 +176,9 @@ class Runner(Ledger):
             return self._fails(run, error.output)
         except (OSError, ValueError, KeyError) as error:
             return self._fails(run, f"{file} cannot be read: {error}")
-        found = found or scores.last_evaluation(run.folder)
-        if found is None and self.rows[run.row].config.get("evaluation") is not None:
+        found = scores.last_evaluation(run.folder) if found is None else found
+        missing = not found and not active.evaluating
+        if missing and self.rows[run.row].config.get("evaluation") is not None:
             # stopped after its last checkpoint, or nothing was detected
             step, command = f"{run.name}, evaluation", plan.evaluate_command(run, self.launch, file)
             begun = self.steps.start(step, run.row, command, run.folder, 0.0)

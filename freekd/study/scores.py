@@ -11,21 +11,26 @@ from freekd.fileio import UnreadableFileError
 
 
 def last_evaluation(folder: Path) -> Optional[Dict[str, float]]:
-    """The scores of the last evaluation in a run's json logs, or None.
+    """The scores of the evaluation at the end of a run, from its json logs.
+
+    None where there was none: of a run that was stopped between its last checkpoint and that
+    evaluation, the process that found it finished logs its first line alone. What was evaluated
+    before is of other weights. No scores, as where nothing is detected, are an empty dict.
 
     Scores of a dataset come in its own order: the main one first, as mmcv's ``save_best="auto"``
     takes it.
     """
     found = None
     for record in records(folder):
+        if "mode" not in record:  # a process began
+            found = None
         if record.get("mode") == "val":
             skip = ("mode", "epoch", "iter", "lr", "memory", "time", "data_time")
-            scores = {
+            found = {
                 key: float(value)
                 for key, value in record.items()
                 if key not in skip and isinstance(value, (int, float))
             }
-            found = scores or found
     return found
 
 

@@ -200,6 +200,8 @@ def test_gpus_of_jobs_side_by_side():
     assert given == ["0,1", "2,3", "4,5", "6,7"]
     assert plan.devices_of_job(0, 1, 1, 8) is None and plan.devices_of_job(1, 2, 1, 0) is None
     assert [plan.devices_of_job(job, 3, 2, 5) for job in range(3)] == ["0,1", "2,3", "0,1"]
+    given = [plan.devices_of_job(job, 3, 1, 3, "4, 6,GPU-a") for job in range(3)]
+    assert given == ["4", "6", "GPU-a"]  # those that the caller left visible
     with pytest.raises(ConfigError, match="at most the 2 GPUs"):
         plan.devices_of_job(0, 1, 4, 2)
 

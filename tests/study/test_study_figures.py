@@ -97,7 +97,17 @@ def test_last_evaluation(tmp_path):
     write(tmp_path, "2", dict(first, bbox_mAP=0.3), dict(mode="train", loss=1))
     assert scores.last_evaluation(tmp_path) == {"bbox_mAP": 0.3, "bbox_mAP_50": 0.2}
     write(tmp_path, "3", dict(mode="val", epoch=2, iter=5, lr=0.1))  # nothing was detected
-    assert scores.last_evaluation(tmp_path) == {"bbox_mAP": 0.3, "bbox_mAP_50": 0.2}
+    assert scores.last_evaluation(tmp_path) == {}  # not what it was before
+
+
+def test_an_earlier_evaluation_is_not_that_of_the_end(tmp_path):
+    """Stopped after the checkpoint of epoch 8: the next process finds the run finished."""
+    write(tmp_path, "1", dict(seed=0), dict(mode="val", epoch=7, iter=4, bbox_mAP=0.6))
+    assert scores.last_evaluation(tmp_path) == {"bbox_mAP": 0.6}
+    write(tmp_path, "2", dict(seed=0))
+    assert scores.last_evaluation(tmp_path) is None
+    write(tmp_path, "3", dict(seed=0), dict(mode="val", epoch=8, iter=4, bbox_mAP=0.7))
+    assert scores.last_evaluation(tmp_path) == {"bbox_mAP": 0.7}
 
 
 def test_a_step_costs_the_median_and_half_a_line_nothing(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
 
@@ -11,7 +12,7 @@ from freekd import cli
 from freekd.study import plan
 from freekd.study.definition import make_study
 from freekd.study.main import main
-from freekd.study.progress import Child, Steps
+from freekd.study.progress import Child, Steps, stop
 from freekd.study.runner import Runner
 
 SCORES = dict(alone=(0.50, 0.52), good=(0.60, 0.64), teacher=(0.9,))
@@ -246,6 +247,47 @@ def test_an_interrupted_study_stops_its_runs(tmp_path, fake, monkeypatch):
     runner, fine = execute(study)
     assert fine and not list(study.work_dir.rglob("*.before-*"))
     assert 1000 <= runner.outcomes["alone, seed 0"].record["seconds"] < 1100
+
+
+def test_a_run_without_an_evaluation_at_its_end_is_evaluated_once(tmp_path, fake, monkeypatch):
+    """On data.val, as training does; that it gives no score is no reason to ask again."""
+    study = study_of(tmp_path)
+    script = tmp_path / "train.py"
+    script.write_text(STAND_IN.replace('{"mode": "val", "bbox_mAP": float(score)}', "{}"))
+    run = next(iter(Runner(study).runs.values()))
+    words = plan.evaluate_command(run, plan.Launch(), tmp_path / "x.json")
+    assert words[words.index("--split") + 1] == "val"
+
+    def evaluate(run, launch, file):
+        code = "import sys; open(sys.argv[1], 'a').write('x')\n"
+        code += "open(sys.argv[2], 'w').write(sys.argv[3])"
+        words = [str(run.folder / "asked"), str(file), json.dumps(dict(metrics={}))]
+        return [sys.executable, "-c", code, *words]
+
+    monkeypatch.setattr(plan, "evaluate_command", evaluate)
+    runner, fine = execute(study)
+    assert not fine and "found none" in runner.outcomes["alone, seed 0"].error
+    assert (run.folder / "asked").read_text() == "x"
+
+
+def test_all_children_are_told_before_one_is_waited_for():
+    """A second control-C while the first of two ends."""
+
+    class Slow:
+        def __init__(self, process):
+            self.pid, self.poll = process.pid, process.poll
+
+        def wait(self, timeout):
+            raise KeyboardInterrupt
+
+    code = "import time; time.sleep(60)"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=-3)
+        for _ in range(2)
+    ]
+    with pytest.raises(KeyboardInterrupt):
+        stop(*map(Slow, processes))
+    assert all(process.wait(10) for process in processes)
 
 
 # --------------------------------------------------------------------------- the command
