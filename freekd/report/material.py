@@ -53,15 +53,35 @@ class Found:
 
 @dataclass
 class Material:
-    """All of it; the lists are empty where there is nothing."""
+    """All of it; the lists are empty where there is nothing.
+
+    Attributes:
+        folders: each with rows of its own: the work folders, and each study below one of them.
+        given: the work folders; as ``folders`` if nobody says it.
+    """
 
     folders: List[Path]
+    given: List[Path] = field(default_factory=list)
     items: List[Item] = field(default_factory=list)
     summaries: List[Found] = field(default_factory=list)
     studies: List[Found] = field(default_factory=list)
     analyses: Dict[str, List[Found]] = field(default_factory=dict)
     pictures: List[Path] = field(default_factory=list)
     notes: List[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.given = self.given or self.folders
+        self._prefixes = _prefixes(self.folders)
+
+    def prefix(self, folder: Path) -> str:
+        """What the rows of a folder begin with; nothing if it is the only one."""
+        return self._prefixes[folder]
+
+    def home(self, path: Path) -> Optional[Path]:
+        """The nearest of the folders that a run or a file lies in."""
+        above = (path.resolve(), *path.resolve().parents)
+        known = [folder for folder in self.folders if folder.resolve() in above]
+        return max(known, key=lambda folder: len(folder.resolve().parts), default=None)
 
     def count(self) -> int:
         """How much there is to report; pictures alone are nothing."""
@@ -76,9 +96,11 @@ def gather(folders: Sequence[Path]) -> Material:
         ReportError: no folder, nothing to report in it, or runs of different data sets.
     """
     unique = list({folder.resolve(): folder for folder in folders}.values())
-    material = Material(unique, analyses={kind: [] for kind in ANALYSES})
-    for folder in unique:
-        _look_into(folder, material, prefix=f"{folder.resolve().name}/" if unique[1:] else "")
+    parts = [part for folder in unique for part in (*_studies_below(folder), folder)]
+    parts = list({part.resolve(): part for part in parts}.values())
+    material = Material(parts, unique, analyses={kind: [] for kind in ANALYSES})
+    for folder in parts:
+        _look_into(folder, material, material.prefix(folder))
     runs = [item.run for item in material.items]
     name_apart(runs)
     try:
@@ -88,6 +110,30 @@ def gather(folders: Sequence[Path]) -> Material:
     for run in runs:
         material.notes += run.notes
     return material
+
+
+def _studies_below(folder: Path) -> List[Path]:
+    """Where several studies or quickstarts lie: rows of two may have one name."""
+    found = []
+    for place, names in _walk(folder) if folder.is_dir() else ():
+        contents = [_read(place / f"{name}.json", []) for name in ("study", "summary")
+                    if f"{name}.json" in names]  # fmt: skip
+        if any(one and (one.content.get("kind") == "study"
+                        or isinstance(one.content.get("students"), dict)) for one in contents):  # fmt: skip
+            found.append(place)
+    return found if len(found) > 1 else []
+
+
+def _prefixes(folders: Sequence[Path]) -> Dict[Path, str]:
+    """As many of the last parts of each path as it takes to tell it from the others."""
+    paths = [folder.resolve().parts for folder in folders]
+    found = {}
+    for folder, own in zip(folders, paths):
+        length, others = 1, [path for path in paths if path != own]
+        while length < len(own) and any(path[-length:] == own[-length:] for path in others):
+            length += 1
+        found[folder] = "/".join(own[-length:]) + "/" if others else ""
+    return found
 
 
 def _look_into(folder: Path, material: Material, prefix: str) -> None:
@@ -101,6 +147,8 @@ def _look_into(folder: Path, material: Material, prefix: str) -> None:
     said = len(material.notes)
     places: List[Path] = []
     for place, names in _walk(folder):
+        if material.home(place) != folder:  # it is looked into by itself
+            continue
         if any(name.endswith(SUFFIX) for name in names):
             places.append(place)
         _keep_files(place, names, material)
@@ -115,7 +163,8 @@ def _look_into(folder: Path, material: Material, prefix: str) -> None:
             continue
         material.items.append(_item(run, place, folder, material, prefix))
     material.items.sort(key=lambda item: _order(item, material))
-    if material.count() == before:
+    inner = any(folder.resolve() in part.resolve().parents for part in material.folders)
+    if material.count() == before and not inner:
         none = f"It holds no log (<time>{SUFFIX}) down to {DEPTH} levels"
         why = " ".join(material.notes[said:]) or none
         raise ReportError(

@@ -77,7 +77,7 @@ def origin(material: Material, table: Results, page: Path) -> Origin:
     data = list(dict.fromkeys(item.run.data for item in material.items if item.run.data))
     of_study = [_text(study.content.get("data")) for study in material.studies]
     seeds = sorted({item.seed for item in material.items if item.seed is not None})
-    folders = [shlex.quote(os.path.relpath(folder)) for folder in material.folders]
+    folders = [shlex.quote(os.path.relpath(folder)) for folder in material.given]
     commands.append(("this page", f"python tools/report.py {' '.join(folders)}"))
     return Origin(
         data=", ".join(data or filter(None, of_study)),
@@ -187,8 +187,8 @@ def _exported(row: str, material: Material, page: Path) -> List[File]:
     for summary in material.summaries:
         entry = summary.content["students"].get(row.rpartition("/")[2])
         named = entry.get("checkpoint") if isinstance(entry, dict) else None
-        if not isinstance(named, str) or (material.folders[1:] and not row.startswith(
-                f"{summary.file.parent.resolve().name}/")):  # fmt: skip
+        home = material.home(summary.file)
+        if not isinstance(named, str) or home is None or not row.startswith(material.prefix(home)):
             continue
         path = summary.file.parent / Path(named).name
         if path.is_file():

@@ -76,13 +76,13 @@ def render(material: Material, out: Path) -> str:
 
 def title(material: Material) -> str:
     """The names of the folders."""
-    return ", ".join(folder.resolve().name for folder in material.folders)
+    return ", ".join(folder.resolve().name for folder in material.given)
 
 
 def mark(material: Material, out: Path) -> str:
     """What the page says of itself: from which folders it was made, as seen from its own."""
     home = out.resolve().parent
-    return json.dumps(sorted(os.path.relpath(f.resolve(), home) for f in material.folders))
+    return json.dumps(sorted(os.path.relpath(f.resolve(), home) for f in material.given))
 
 
 def policy(script: str, style: str) -> str:

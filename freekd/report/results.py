@@ -65,10 +65,10 @@ def results(material: Material) -> Results:
     rows: List[Result] = []
     errors: List[str] = []
     for place in material.folders:
-        prefix = f"{place.resolve().name}/" if material.folders[1:] else ""
-        items = [item for item in material.items if _below(item.run.folder, place)]
-        study = _first(material.studies, place)
-        summary = _first(material.summaries, place)
+        prefix = material.prefix(place)
+        items = [item for item in material.items if material.home(item.run.folder) == place]
+        study = _first(material.studies, place, material)
+        summary = _first(material.summaries, place, material)
         own: List[Result] = []
         if summary:
             own = _of_summary(summary.content, prefix, with_students=study is None)
@@ -92,12 +92,8 @@ def results(material: Material) -> Results:
     return Results(rows, metric, baseline, errors)
 
 
-def _below(path: Path, folder: Path) -> bool:
-    return folder.resolve() in (path.resolve(), *path.resolve().parents)
-
-
-def _first(found: Sequence[Found], folder: Path) -> Optional[Found]:
-    return next((one for one in found if _below(one.file, folder)), None)
+def _first(found: Sequence[Found], folder: Path, material: Material) -> Optional[Found]:
+    return next((one for one in found if material.home(one.file) == folder), None)
 
 
 def number(value: Any) -> Optional[float]:

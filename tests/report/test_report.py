@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,23 @@ def test_several_folders_are_told_apart(new_run, tmp_path, monkeypatch):
     page = Page(Path("report.html").read_text(encoding="utf-8"))
     rows = [row[:2] for row in page.tables[None][1:]]
     assert rows == [["a/freekd", ".400"], ["b/freekd", ".600"]]
+
+
+def test_rows_of_two_studies_stay_apart(work, tmp_path):
+    """Below one folder, and of one name: their rows are called alike, and are no seeds of one."""
+    above = tmp_path / "above"
+    for name in ("one", "two"):
+        shutil.copytree(work, above / name / "digits", symlinks=True)
+    plain = shutil.copytree(work / "seed0" / "freekd", above / "plain", symlinks=True)
+    for folders in ([above], [above / "one" / "digits", above / "two" / "digits", plain]):
+        material = write_report(folders, tmp_path / "page.html", force=True)
+        rows = {(item.row.rpartition("/")[0], item.row.rpartition("/")[2], item.seed)
+                for item in material.items}  # fmt: skip
+        assert len(rows) == len(material.items) == 11
+        page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+        said = {row[0]: row[1] for row in page.tables[None][1:]}
+        for name in ("one", "two"):
+            assert said[f"{name}/digits/FreeKD 1 of 3 runs failed"] == ".690 ± .014"
 
 
 def test_quickstart_summary_without_a_study(work):
