@@ -118,8 +118,8 @@ def _studies_below(folder: Path) -> List[Path]:
     for place, names in _walk(folder) if folder.is_dir() else ():
         contents = [_read(place / f"{name}.json", []) for name in ("study", "summary")
                     if f"{name}.json" in names]  # fmt: skip
-        if any(one and (one.content.get("kind") == "study"
-                        or isinstance(one.content.get("students"), dict)) for one in contents):  # fmt: skip
+        said = [one.content for one in contents if one]
+        if any(c.get("kind") == "study" or isinstance(c.get("students"), dict) for c in said):
             found.append(place)
     return found if len(found) > 1 else []
 
