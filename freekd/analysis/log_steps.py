@@ -95,7 +95,8 @@ def counts_iterations(part: Part) -> bool:
     for before, line in zip(train, train[1:]):
         if line["epoch"] > before["epoch"]:
             return bool(line["iter"] > before["iter"])
-    for hook in lookup(part.config, "log_config.hooks", ()):
+    hooks = lookup(part.config, "log_config.hooks")
+    for hook in hooks if isinstance(hooks, (list, tuple)) else ():
         if isinstance(hook, dict) and str(hook.get("type", "")).endswith("TextLoggerHook"):
             if isinstance(hook.get("by_epoch"), bool):
                 return not hook["by_epoch"]

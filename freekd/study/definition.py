@@ -129,6 +129,8 @@ def _row(name: str, said: Any, common: Mapping[str, Any], where: str) -> Row:
     needs = said.get("needs") or ()
     needs = [needs] if isinstance(needs, str) else list(_is(needs, (list, tuple), f"{where}.needs",
                                                             "a list of rows"))  # fmt: skip
+    for need in needs:
+        _is(need, str, f"{where}.needs", "names of rows")
     seed = said.get("seed")
     if seed is not None:
         _check_seed(seed, f"{where}.seed")

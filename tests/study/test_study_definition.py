@@ -282,3 +282,9 @@ def test_scores_that_tasks_name():
     assert seg.score_names("CityscapesDataset", ["cityscapes"], {}) == ()
     assert cls.score_names("ImageNet", "accuracy", {"topk": (1,)}) == ("accuracy_top-1",)
     assert cls.score_names("ImageNet", "accuracy", {"topk": 1}) == ("accuracy",)
+
+
+def test_needs_are_names():
+    rows = dict(alone="x.py", a=dict(config="x.py", needs=[["alone"]]))
+    with pytest.raises(ConfigError, match=r"rows.a.needs: expected names of rows, got \['alone'\]"):
+        make_study(dict(name="x", rows=rows, baseline="alone"))
