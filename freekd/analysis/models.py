@@ -1,5 +1,6 @@
 """Which models a command of ``tools/analysis`` is about, and what is written where."""
 
+import os
 import shlex
 import sys
 from importlib import metadata
@@ -46,6 +47,7 @@ def models(config: str, texts: Sequence[str]) -> List[Model]:
                 f"{text}: expected [NAME=][CONFIG,]CHECKPOINT with a checkpoint or a .json file of "
                 f"results, but there is no file {checkpoint}. Correct the path."
             )
+        checkpoint = str(Path(checkpoint).expanduser())
         found.append(Model(name or default_name(checkpoint), own, checkpoint))
     names = [file_name(model.name) for model in found]
     twice = next((one.name for one in found if names.count(file_name(one.name)) > 1), None)
@@ -58,14 +60,18 @@ def models(config: str, texts: Sequence[str]) -> List[Model]:
 
 
 def default_name(checkpoint: str) -> str:
-    """A run's folder for a checkpoint of training, else the file's own name.
+    """A run's folder for a checkpoint of training, else the file's own name without its ending.
 
     >>> default_name("work_dirs/freekd/latest.pth"), default_name("student_freekd.pth")
     ('freekd', 'student_freekd')
+    >>> default_name("work/student.pth"), default_name("lr_0.1.pth"), default_name("a.bbox.json")
+    ('work', 'lr_0.1', 'a')
     """
     path = Path(checkpoint)
-    of_run = path.stem.startswith(("latest", "epoch_", "iter_", "best_")) and path.parent.name
-    return str(of_run or path.name.split(".")[0])
+    common = ("latest", "student") if path.suffix == ".pth" else ()
+    of_run = path.stem in common or path.stem.startswith(("epoch_", "iter_", "best_"))
+    own = path.name.split(".")[0] if path.suffix == ".json" else path.stem
+    return (path.absolute().parent.name if of_run else "") or own
 
 
 def file_name(name: str) -> str:
@@ -78,10 +84,10 @@ def file_name(name: str) -> str:
 
 
 def check_output(out: Path, names: Sequence[str], force: bool) -> None:
-    """Whether files of these names may be written into the folder ``out``.
+    """Whether files of these names may be written into the folder ``out``, which is made.
 
     Raises:
-        AnalysisError: one exists and ``force`` is off, or ``out`` is no folder.
+        AnalysisError: one exists and ``force`` is off, or see :func:`check_folder`.
     """
     if out.exists() and not out.is_dir():
         raise AnalysisError(f"--out {out}: expected a folder, it is a file. Give another name.")
@@ -90,6 +96,25 @@ def check_output(out: Path, names: Sequence[str], force: bool) -> None:
         raise AnalysisError(
             f"--out {out}: {', '.join(there)} exists there. Give another folder with --out, or "
             "--force to replace it."
+        )
+    check_folder(out)  # before hours of work
+
+
+def check_folder(out: Path) -> None:
+    """Make the folder of the results.
+
+    Raises:
+        AnalysisError: it cannot be made, or nothing can be written there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        writable = os.access(out, os.W_OK)
+        reason = "" if writable else "nothing can be written there"
+    except OSError as error:
+        reason = str(error)
+    if reason:
+        raise AnalysisError(
+            f"--out: expected a folder for the results, got {out} ({reason}). Give another."
         )
 
 

@@ -371,3 +371,19 @@ def test_a_picture_of_many_classes(tmp_path):
     names = [f"class {n}" for n in range(81)]
     path = draw_confusion(confusion.Matrices(names, counts), tmp_path / "x.png")
     assert cv2.imread(str(path)).shape[1] > 2 * 81 * 12
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_a_model_is_run(det, tmp_path, capsys):
+    config, paths, _, _ = det
+    (tmp_path / "file").write_text("")
+    error = refused(capsys, [config, paths[0], "--out", str(tmp_path / "file" / "sub")])
+    assert "--out: expected a folder for the results" in error and "testing" not in error
+
+
+def test_a_home_folder_after_a_name(tmp_path, monkeypatch):
+    """No shell expands the sign there."""
+    from freekd.analysis.models import models
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "k.pth").write_text("")
+    assert models("c.py", ["x=~/k.pth"])[0].checkpoint == str(tmp_path / "k.pth")

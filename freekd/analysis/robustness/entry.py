@@ -50,6 +50,7 @@ def run(args: Any, given: Sequence[str], distributed: bool = False) -> int:
     """
     from mmcv.runner import get_dist_info
 
+    from freekd.analysis.models import check_folder
     from freekd.analysis.robustness import corruptions, evaluate, store, table
     from freekd.analysis.robustness.models import read_models
     from freekd.config.errors import ConfigError
@@ -59,7 +60,7 @@ def run(args: Any, given: Sequence[str], distributed: bool = False) -> int:
     corruptions.package()
     models, data, task = read_models(args)
     out = Path(args.out or Path(models[0].checkpoint).parent / "analysis")
-    store.check_folder(out)
+    check_folder(out)
     cells: List[Any] = [(name, severity) for name in names for severity in severities]
     if not args.force:
         keys = {model.name: model.key for model in models}

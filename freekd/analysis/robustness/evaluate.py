@@ -34,7 +34,7 @@ def side_by_side(given: Sequence[str], jobs: int) -> int:
     variables = {"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": path, "FREEKD_PART": "1"}
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", _CHILD, *_without_jobs(given), "--shard", f"{part}/{jobs}"],
+            [sys.executable, "-c", _CHILD, *given, "--jobs", "1", "--shard", f"{part}/{jobs}"],
             env=variables,
         )
         for part in range(1, jobs + 1)
@@ -47,19 +47,6 @@ def side_by_side(given: Sequence[str], jobs: int) -> int:
                 process.terminate()
                 process.wait()
     return next((code for code in codes if code), 0)
-
-
-def _without_jobs(given: Sequence[str]) -> List[str]:
-    """
-    >>> _without_jobs(["a", "--jobs", "2", "b"]), _without_jobs(["--jobs=2", "b"])
-    (['a', 'b'], ['b'])
-    """
-    kept, skip = [], False
-    for text in given:
-        if not skip and text != "--jobs" and not text.startswith("--jobs="):
-            kept.append(text)
-        skip = text == "--jobs"
-    return kept
 
 
 def compute(args: Any, models: List[Model], kept: Any, cells: List[Any], distributed: bool) -> None:

@@ -167,24 +167,6 @@ class Store:
         atomic_write_text(self._path(key, cell), json.dumps(record, indent=1) + "\n")
 
 
-def check_folder(out: Path) -> None:
-    """Make the folder of the results.
-
-    Raises:
-        ConfigError: it cannot be made, or nothing can be written there.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        writable = os.access(out, os.W_OK)
-        reason = "" if writable else "nothing can be written there"
-    except OSError as error:
-        reason = str(error)
-    if reason:
-        raise ConfigError(
-            f"--out: expected a folder for the results, got {out} ({reason}). Give another."
-        )
-
-
 def read_result(path: Path) -> Optional[Dict[str, Any]]:
     """A table that was written before; None where there is no file.
 
