@@ -133,7 +133,8 @@ def allow_numpy_in_checkpoints() -> bool:
     return _numpy_allowed
 
 
-def _neighbours(path: Path, limit: int = 8) -> str:
+def neighbours(path: Path, limit: int = 8) -> str:
+    """What there is in the place of a checkpoint that is missing, for an error."""
     folder = path.parent
     if not folder.is_dir():
         return f"the folder {folder} does not exist"
@@ -187,7 +188,7 @@ def load_checkpoint_file(
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        came = "a folder" if path.is_dir() else f"nothing; {_neighbours(path)}"
+        came = "a folder" if path.is_dir() else f"nothing; {neighbours(path)}"
         raise FileNotFoundError(
             f"Expected a {what} at {path}, found {came}. "
             "Correct the path, or make the file by the run that writes it."

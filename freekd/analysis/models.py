@@ -9,6 +9,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 from freekd import tasks
 from freekd.config.errors import ConfigError
+from freekd.fileio import neighbours
 
 
 class AnalysisError(ConfigError):
@@ -45,7 +46,8 @@ def models(config: str, texts: Sequence[str]) -> List[Model]:
         if not Path(checkpoint).expanduser().is_file():
             raise AnalysisError(
                 f"{text}: expected [NAME=][CONFIG,]CHECKPOINT with a checkpoint or a .json file of "
-                f"results, but there is no file {checkpoint}. Correct the path."
+                f"results, but there is no file {checkpoint}; {neighbours(Path(checkpoint))}. "
+                "Correct the path."
             )
         checkpoint = str(Path(checkpoint).expanduser())
         found.append(Model(name or default_name(checkpoint), own, checkpoint))
@@ -54,7 +56,7 @@ def models(config: str, texts: Sequence[str]) -> List[Model]:
     if twice is not None:
         raise AnalysisError(
             f"Two models are called {twice!r} (as part of a file's name), expected one. Name them: "
-            "NAME=CHECKPOINT."
+            "OTHER_NAME=CHECKPOINT."
         )
     return found
 

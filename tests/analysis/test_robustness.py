@@ -309,7 +309,7 @@ def test_two_data_sets_in_one_table(det, tiny, tmp_path, capsys):
     "models, options, words",
     [
         (["{folder}/third.pth"], [], "holds first.pth, second.pth"),
-        (["{first}", "first={second}"], [], "Write OTHER_NAME="),
+        (["{first}", "first={second}"], [], "OTHER_NAME="),
         (["{first}", "a=no.py,{second}"], [], "Expected a config file at no.py"),
         (["{first}"], ["--corruptions", "frog"], "Did you mean 'fog'"),
         (["{first}"], ["--severities", "0"], "from 1 to 5, got 0"),
