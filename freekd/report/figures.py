@@ -18,8 +18,8 @@ def headline(table: Results) -> List[Dict[str, str]]:
     if best:
         said = "highest mean" if len(others) > 1 else "student" if alone or teacher else ""
         found.append(_figure(best, said))
-        if best.gain is not None and alone:
-            found[0]["gain"] = f"{signed(best.gain)} over {alone.label}"
+        if best.gain is not None and best.base:
+            found[0]["gain"] = f"{signed(best.gain)} over {best.base}"
     if alone:
         found.append(_figure(alone, "baseline"))
     if teacher:

@@ -27,6 +27,7 @@ class Result:
         std: None for one seed.
         by_seed: score of each seed.
         gain: paired difference to the baseline, with its 95 % interval where a study has it.
+        base: the label of that baseline; of each study its own.
         seconds, step_ms, parameters: of one run, where known.
         status: what a person has to know, such as ``1 of 3 runs failed``.
         command: what to type to make it again.
@@ -41,6 +42,7 @@ class Result:
     gain: Optional[float] = None
     gain_low: Optional[float] = None
     gain_high: Optional[float] = None
+    base: str = ""
     seconds: Optional[float] = None
     step_ms: Optional[float] = None
     parameters: Optional[int] = None
@@ -63,6 +65,7 @@ def results(material: Material) -> Results:
     """The rows of all folders."""
     metric, baseline = "", None
     rows: List[Result] = []
+    groups: List[Tuple[List[Result], Optional[str]]] = []  # of a folder, and its own baseline
     errors: List[str] = []
     for place in material.folders:
         prefix = material.prefix(place)
@@ -85,10 +88,13 @@ def results(material: Material) -> Results:
         rows += own + from_logs
         metric = metric or logged
         alone = str((study.content if study else {}).get("baseline") or BASELINE)
-        if prefix + alone in {row.row for row in rows} and baseline is None:
-            baseline = prefix + alone
+        base = prefix + alone if prefix + alone in {row.row for row in rows} else None
+        groups.append((own + from_logs, base))
+        baseline = baseline or base
     rows.sort(key=lambda row: not row.reference)
-    _add_gains(rows, baseline)
+    named_rows = {row.row: row for row in rows}
+    for group, base in groups:
+        _add_gains(group, named_rows.get(base or baseline or ""))
     return Results(rows, metric, baseline, errors)
 
 
@@ -239,10 +245,10 @@ def _of_logs(items: Sequence[Item]) -> Tuple[List[Result], str]:
     return list(rows.values()), metric
 
 
-def _add_gains(rows: Sequence[Result], baseline: Optional[str]) -> None:
+def _add_gains(rows: Sequence[Result], alone: Optional[Result]) -> None:
     """The mean difference over the seeds that both have, where no study counted it."""
-    alone = next((row for row in rows if row.row == baseline), None)
     for row in rows:
+        row.base = alone.label if alone else ""
         if alone is None or row is alone or row.reference or row.gain is not None:
             continue
         pairs = [row.by_seed[s] - alone.by_seed[s] for s in row.by_seed if s in alone.by_seed]

@@ -9,7 +9,9 @@ import pytest
 from report_page import Page, decode
 
 from freekd.report.main import default_out, main, write_report
+from freekd.report.material import gather
 from freekd.report.page import HERE
+from freekd.report.results import results
 
 
 @pytest.fixture
@@ -178,6 +180,18 @@ def test_rows_of_two_studies_stay_apart(work, tmp_path):
         said = {row[0]: row[1] for row in page.tables[None][1:]}
         for name in ("one", "two"):
             assert said[f"{name}/digits/FreeKD 1 of 3 runs failed"] == ".690 ± .014"
+
+
+def test_gains_of_two_studies_are_each_on_its_own_baseline(work, tmp_path):
+    two = shutil.copytree(work, tmp_path / "two", symlinks=True)
+    text = (two / "study.json").read_text()
+    text = text.replace('"bbox_mAP": 0.52', '"bbox_mAP": 0.32').replace('P": 0.5}', 'P": 0.3}')
+    (two / "study.json").write_text(text)
+    table = results(gather([work, two]))
+    by = {row.row: row for row in table.rows}
+    assert by["two/baseline"].by_seed["0"] == 0.3 and by["two/baseline"].gain is None
+    assert by["digits/freekd"].base == "digits/student alone"
+    assert by["two/freekd"].base == "two/student alone" and by["two/freekd"].gain == 0.18
 
 
 def test_quickstart_summary_without_a_study(work):
