@@ -9,6 +9,7 @@ import subprocess
 import time
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
+from freekd import compat
 from freekd.config.errors import ConfigError
 from freekd.fileio import atomic_write_text
 from freekd.study import plan, report, scores
@@ -136,8 +137,11 @@ class Runner(Ledger):
             return None
         if record is not None or begun.get("key", key) != key:
             kept = out.with_name(f"{out.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+            with compat.quiet_imports():
+                from freekd.engine.launch import own_work_dir
+            with own_work_dir(str(out), patience=0.0):  # not from under a run that goes on
+                out.rename(kept)
             self.steps.say(f"{run.name}: trained with other settings before; kept as {kept}")
-            out.rename(kept)
             begun = {}
         (out / "failed.json").unlink() if (out / "failed.json").is_file() else None
         out.mkdir(parents=True, exist_ok=True)

@@ -270,6 +270,27 @@ def test_a_run_without_an_evaluation_at_its_end_is_evaluated_once(tmp_path, fake
     assert (run.folder / "asked").read_text() == "x"
 
 
+def test_the_folder_of_a_run_that_goes_on_is_not_moved(tmp_path, fake):
+    """Its lock would go with it: the old and the new run would write into one folder."""
+    study = study_of(tmp_path)
+    folder = study.work_dir / "seed0" / "alone"
+    folder.mkdir(parents=True)
+    (folder / "started.json").write_text(json.dumps(dict(key="of other settings")))
+    code = (
+        "from freekd.engine.launch import own_work_dir\nimport sys, time\n"
+        "with own_work_dir(sys.argv[1]):\n    print('locked', flush=True)\n    time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=-1, text=True) as other:
+        try:
+            assert "locked" in other.stdout.readline()
+            runner, fine = execute(study)
+        finally:
+            other.kill()
+    assert not fine and f"process {other.pid}" in runner.outcomes["alone, seed 0"].error
+    assert not list(study.work_dir.rglob("*.before-*"))
+    assert execute(study)[1] and len(list(study.work_dir.rglob("*.before-*"))) == 1
+
+
 def test_all_children_are_told_before_one_is_waited_for():
     """A second control-C while the first of two ends."""
 
