@@ -49,6 +49,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         record = {
             "kind": "confusion",
             "task": compared.task,
+            "data": compared.data,
             "classes": matrices.classes,
             "iou_thr": args.iou_thr if boxes else None,
             "score_thr": args.score_thr if boxes else None,

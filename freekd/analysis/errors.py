@@ -34,7 +34,7 @@ def main(argv: Optional[List[str]] = None) -> int:
             args.ema,
         )  # fmt: skip
         record: Dict[str, Any] = {"kind": "errors", "task": compared.task}
-        record["classes"] = compared.classes
+        record.update(data=compared.data, classes=compared.classes)
         record.update(of_counts(compared) if compared.truth is None else of_boxes(compared, args))
         record["pictures"] = _draw(record, out)
         record.update(versions=models.versions(), command=models.command(TOOL, argv))

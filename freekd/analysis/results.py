@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from freekd import tasks
-from freekd.analysis.models import AnalysisError, Model
+from freekd.analysis.models import AnalysisError, Model, versions
 from freekd.tasks.objects import Objects, from_arrays
 
 FORMAT = 1  # of the kept files
@@ -43,12 +43,14 @@ class Compared(NamedTuple):
         classes: what the labels of the first model's data set mean, in their order.
         truth: the labelled objects of each image; None where the task has no objects.
         models: the results.
+        data: what the data set's files are.
     """
 
     task: str
     classes: List[str]
     truth: Optional[List[Objects]]
     models: List[Results]
+    data: str = ""
 
 
 def collect(
@@ -106,7 +108,7 @@ def collect(
                 )
             arrays["label"] = np.asarray(order, dtype=np.int64)[arrays["label"]]
             done.append(Results(model, from_arrays(arrays, len(truth)), {}))
-    return Compared(names[0], classes, truth, done)
+    return Compared(names[0], classes, truth, done, _short(_data_name(configs[0], names[0])))
 
 
 # --------------------------------------------------------------------------- one data set
@@ -116,6 +118,11 @@ def _data_name(cfg: Any, task: str) -> str:
     parts = test if isinstance(test, (list, tuple)) else [test]
     paths = [os.path.realpath(path) for part in parts for _, path in tasks.get(task).files(part)]
     return ", ".join(sorted(set(paths))) or str([part.get("type") for part in parts])
+
+
+def _short(name: str) -> str:
+    """The last three parts of each path, which say enough and nothing of the machine."""
+    return ", ".join("/".join(Path(path).parts[-3:]) for path in name.split(", "))
 
 
 def _check_same_data(
@@ -197,6 +204,7 @@ def digest(cfg: Any, task: str, checkpoint: str, ema: bool) -> str:
     keys = ("model", "algorithm", "train_cfg", "test_cfg", "custom_imports", "device")
     text = {key: cfg.get(key) for key in keys}
     text.update(data=test, loader=cfg.data.get("test_dataloader"), task=task, ema=ema)
+    text.update(versions=versions())
     total = hashlib.sha256(f"{FORMAT}".encode())
     total.update(json.dumps(text, sort_keys=True, default=repr).encode())
     total.update(_of_file(Path(checkpoint)))

@@ -217,13 +217,11 @@ def main_metric(runs: Sequence[Run]) -> str:
 
 
 def last_scores(run: Run) -> Dict[str, float]:
-    """The scores of the last evaluation."""
-    for line in reversed(run.val):
-        found = {key: number(value) for key, value in line.items() if key not in _COUNTS}
-        scores = {key: value for key, value in found.items() if value is not None}
-        if scores:
-            return scores
-    return {}
+    """The scores of the last evaluation; nothing where that gave none, whatever others gave."""
+    if not run.val:
+        return {}
+    found = {key: number(value) for key, value in run.val[-1].items() if key not in _COUNTS}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _of_logs(items: Sequence[Item]) -> Tuple[List[Result], str]:

@@ -82,3 +82,10 @@ def own_folder(study: Study, force: bool) -> None:
             "--work-dir (or work_dir in the study), or --force to replace that result; its runs "
             "are kept."
         )
+    left_out = sorted(set(found.get("seeds") or ()) - set(study.seeds))
+    if left_out:
+        raise ConfigError(
+            f"{file}: expected all of its seeds {found['seeds']}, got {list(study.seeds)}: the "
+            f"table would lose {left_out}. Name them all (finished runs are not run again), or "
+            "--force to leave them out; their runs are kept."
+        )

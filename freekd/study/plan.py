@@ -126,7 +126,10 @@ def train_command(run: Run, launch: Launch) -> Tuple[List[str], Dict[str, str]]:
     if launch.launcher == "slurm":
         job = f"{run.row}-{run.seed}"
         head = ["bash", tool("slurm_train.sh"), str(launch.partition), job, run.config]
-        return head + rest, {"GPUS": str(1 if launch.gpus is None else launch.gpus)}
+        count = str(1 if launch.gpus is None else launch.gpus)
+        if launch.device == "cpu":
+            return head + rest, {"GPUS": "0", "TASKS": count}
+        return head + rest, {"GPUS": count}
     if launch.gpus is not None:
         return ["bash", tool("dist_train.sh"), run.config, str(launch.gpus), *rest], {}
     return [sys.executable, tool("train.py"), run.config, *rest], {}

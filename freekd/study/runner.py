@@ -135,7 +135,8 @@ class Runner(Ledger):
             self.outcomes[run.name] = self.judge(run, record)
             self.steps.skip(run.name, run.row, self._share(run))
             return None
-        if record is not None or begun.get("key", key) != key:
+        foreign = record is None and not begun and any(out.glob("*.pth"))  # typed by hand, say
+        if record is not None or foreign or begun.get("key", key) != key:
             kept = out.with_name(f"{out.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
             with compat.quiet_imports():
                 from freekd.engine.launch import own_work_dir

@@ -270,6 +270,19 @@ def test_a_run_without_an_evaluation_at_its_end_is_evaluated_once(tmp_path, fake
     assert (run.folder / "asked").read_text() == "x"
 
 
+def test_a_run_that_the_study_did_not_begin_is_kept_aside(tmp_path, fake, capsys):
+    """Nothing tells with which settings it was trained: it is neither a result nor a beginning."""
+    study = study_of(tmp_path)
+    folder = study.work_dir / "seed0" / "alone"
+    folder.mkdir(parents=True)
+    (folder / "epoch_1.pth").write_text("by hand")
+    runner, fine = execute(study)
+    assert fine and not (folder / "epoch_1.pth").exists()
+    (kept,) = folder.parent.glob("alone.before-*")
+    assert (kept / "epoch_1.pth").read_text() == "by hand"
+    assert f"kept as {kept}" in capsys.readouterr().out
+
+
 def test_the_folder_of_a_run_that_goes_on_is_not_moved(tmp_path, fake):
     """Its lock would go with it: the old and the new run would write into one folder."""
     study = study_of(tmp_path)
@@ -363,6 +376,16 @@ def test_another_study_is_not_written_over(file, fake, tmp_path, capsys):
     assert json.loads((tmp_path / "work" / "study.json").read_text())["name"] == "other"
     (tmp_path / "work" / "study.json").write_text("{")
     assert call(other) == 1 and "cannot be read" in capsys.readouterr().err
+
+
+def test_a_result_does_not_lose_seeds(file, fake, tmp_path, capsys):
+    folder = tmp_path / "out"
+    assert call(file, "--seeds", "0", "1", "--work-dir", folder) == 0
+    assert call(file, "--seeds", "1", "--work-dir", folder) == 1
+    error = capsys.readouterr().err
+    assert "expected all of its seeds [0, 1], got [1]" in error and "lose [0]" in error
+    assert call(file, "--seeds", "1", "0", "--work-dir", folder) == 0
+    assert call(file, "--seeds", "1", "--work-dir", folder, "--force") == 0
 
 
 @pytest.mark.parametrize("text", ["x = (", "baseline = 'a'", "rows = 3\nbaseline = 'a'", ""])

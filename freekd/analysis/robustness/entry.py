@@ -12,10 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-import freekd
 from freekd import cli, compat
-
-VERSIONS = ("torch", "mmcv-full", "mmdet", "mmsegmentation", "mmcls", "mmrazor", "numpy")
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -105,6 +102,7 @@ def _result(
     names: List[str], severities: List[int],
 ) -> Dict[str, Any]:  # fmt: skip
     """What ``robustness.json`` holds."""
+    from freekd.analysis.models import versions
     from freekd.analysis.robustness import corruptions, store, table
     from freekd.analysis.robustness.evaluate import metric_of, value_of
 
@@ -134,7 +132,7 @@ def _result(
         channels="as loaded" if args.as_mmdet else "RGB",
         models=rows,
         pictures=[store.PICTURE],
-        versions=_versions(),
+        versions=versions(),
         corruption_packages=corruptions.versions(),
         command="python tools/analysis/robustness.py " + shlex.join(given),
     )
@@ -150,15 +148,3 @@ def _write(result: Dict[str, Any], out: Path) -> None:
     print("\n".join(["", *table.text(result), ""]))
     print(f"{result['data']}: {len(result['corruptions'])} corruptions, severities {severities}")
     print(f"Written: {out / store.RESULT}, {out / store.PICTURE}")
-
-
-def _versions() -> Dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": sys.version.split()[0], "freekd": freekd.__version__}
-    for name in VERSIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
