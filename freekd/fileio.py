@@ -6,6 +6,7 @@ any OpenMMLab package.
 
 import contextlib
 import difflib
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -76,6 +77,19 @@ def atomic_symlink(target: str, link: PathLike) -> None:
         temp.unlink()
     os.symlink(target, temp)
     os.replace(temp, link)
+
+
+def file_digest(path: PathLike) -> str:
+    """The sha256 of a file's bytes, in hex; read a megabyte at a time.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def remove_stale_temp_files(folder: PathLike) -> List[str]:

@@ -1,5 +1,6 @@
 """Files: atomic writing, weights-only reading, errors that say what came and what to do."""
 
+import hashlib
 import os
 
 import numpy as np
@@ -119,3 +120,10 @@ def test_unreadable_files_say_what_came(tmp_path, write, says):
         io.load_checkpoint_file(path)
     assert "Copy or make the file again" in str(caught.value)
     assert str(type(caught.value)("one string")) == "one string"  # mmcv's builder does this
+
+
+def test_digest_of_a_file(tmp_path):
+    """Of more than one block, as hashlib has it of the whole."""
+    path = tmp_path / "large"
+    path.write_bytes(bytes(range(256)) * 5000)
+    assert io.file_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -5,7 +5,7 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -31,19 +31,12 @@ def main(argv: Optional[List[str]] = None) -> int:
     compat.hide_gpus_if_asked(sys.argv[1:] if argv is None else argv)
     compat.apply()
     from freekd.analysis import models
-    from freekd.analysis.results import collect
+    from freekd.analysis.results import of_command
     from freekd.engine import friendly
 
     args = cli.confusion(argv)
     with friendly.friendly_errors() as outcome:
-        out = Path(args.out or Path("work_dirs") / "analysis" / Path(args.config).stem)
-        chosen = models.models(args.config, [args.checkpoint, *args.models])
-        files = ["confusion.json", "confusion.png", *(csv_name(one.name) for one in chosen)]
-        models.check_output(out, files, args.force)
-        compared = collect(
-            chosen, out / "results", args.device, cli.cfg_options(args), args.allow_missing,
-            args.ema,
-        )  # fmt: skip
+        out, compared = of_command(args, written)
         matrices = count(compared, args.iou_thr, args.score_thr, args.count)
         boxes = compared.truth is not None
         record = {
@@ -69,6 +62,11 @@ def main(argv: Optional[List[str]] = None) -> int:
         write(matrices, record, out)
         print(f"\nwritten: {out}/confusion.json, confusion.png and a .csv file for each model")
     return outcome.code
+
+
+def written(chosen: Sequence[Any]) -> List[str]:
+    """The files for these models."""
+    return ["confusion.json", "confusion.png", *(csv_name(one.name) for one in chosen)]
 
 
 def csv_name(model: str) -> str:

@@ -20,19 +20,13 @@ def main(argv: Optional[List[str]] = None) -> int:
     compat.hide_gpus_if_asked(sys.argv[1:] if argv is None else argv)
     compat.apply()
     from freekd.analysis import models
-    from freekd.analysis.results import collect
+    from freekd.analysis.results import of_command
     from freekd.engine import friendly
     from freekd.fileio import atomic_write_text
 
     args = cli.errors(argv)
     with friendly.friendly_errors() as outcome:
-        out = Path(args.out or Path("work_dirs") / "analysis" / Path(args.config).stem)
-        chosen = models.models(args.config, [args.checkpoint, *args.models])
-        models.check_output(out, ["errors.json", "errors.png", "curves.png"], args.force)
-        compared = collect(
-            chosen, out / "results", args.device, cli.cfg_options(args), args.allow_missing,
-            args.ema,
-        )  # fmt: skip
+        out, compared = of_command(args, lambda _: ["errors.json", "errors.png", "curves.png"])
         record: Dict[str, Any] = {"kind": "errors", "task": compared.task}
         record.update(data=compared.data, classes=compared.classes)
         record.update(of_counts(compared) if compared.truth is None else of_boxes(compared, args))

@@ -10,12 +10,14 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from freekd import tasks
+from freekd import cli, tasks
+from freekd.analysis import models as command_line
 from freekd.analysis.models import AnalysisError, Model, versions
+from freekd.fileio import file_digest
 from freekd.tasks.objects import Objects, from_arrays
 
 FORMAT = 1  # of the kept files
@@ -51,6 +53,26 @@ class Compared(NamedTuple):
     truth: Optional[List[Objects]]
     models: List[Results]
     data: str = ""
+
+
+def of_command(
+    args: Any, written: Callable[[Sequence[Model]], List[str]]
+) -> Tuple[Path, "Compared"]:
+    """The folder and the results that a command line of ``tools/analysis`` is about.
+
+    Args:
+        args: of :func:`freekd.cli.confusion` or :func:`freekd.cli.errors`.
+        written: the names of the files that the tool writes, of the chosen models.
+
+    Raises:
+        AnalysisError: such a file exists already, and as :func:`collect`.
+    """
+    out = Path(args.out or Path("work_dirs") / "analysis" / Path(args.config).stem)
+    chosen = command_line.models(args.config, [args.checkpoint, *args.models])
+    command_line.check_output(out, written(chosen), args.force)
+    options = cli.cfg_options(args)
+    compared = collect(chosen, out / "results", args.device, options, args.allow_missing, args.ema)
+    return out, compared
 
 
 def collect(
@@ -207,7 +229,7 @@ def digest(cfg: Any, task: str, checkpoint: str, ema: bool) -> str:
     text.update(versions=versions())
     total = hashlib.sha256(f"{FORMAT}".encode())
     total.update(json.dumps(text, sort_keys=True, default=repr).encode())
-    total.update(_of_file(Path(checkpoint)))
+    total.update(bytes.fromhex(file_digest(checkpoint)))
     for path in paths:
         for part in _of_path(Path(path)):
             total.update(part)
@@ -216,18 +238,10 @@ def digest(cfg: Any, task: str, checkpoint: str, ema: bool) -> str:
 
 def _of_path(path: Path) -> Iterator[bytes]:
     if path.is_file():
-        yield _of_file(path)
+        yield bytes.fromhex(file_digest(path))
     for folder, inner, names in os.walk(str(path)):
         inner.sort()
         for name in sorted(names):
             with contextlib.suppress(OSError):  # a link to nothing
                 stat = os.stat(os.path.join(folder, name))
                 yield f"{folder}/{name} {stat.st_size} {stat.st_mtime_ns}".encode()
-
-
-def _of_file(path: Path) -> bytes:
-    total = hashlib.sha256()
-    with open(path, "rb") as handle:
-        for block in iter(lambda: handle.read(1 << 20), b""):
-            total.update(block)
-    return total.digest()

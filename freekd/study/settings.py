@@ -15,6 +15,7 @@ import freekd
 from freekd import compat, tasks
 from freekd.config.errors import ConfigError
 from freekd.datasets.dataset_folder import MARKER
+from freekd.fileio import file_digest
 from freekd.study.plan import Run
 
 
@@ -136,11 +137,7 @@ def _digest(path: Path) -> str:
 
 @lru_cache(maxsize=None)
 def _digest_of(path: str, _: int, __: int) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        for block in iter(lambda: handle.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+    return file_digest(path)
 
 
 @lru_cache(maxsize=None)

@@ -15,7 +15,7 @@ from freekd import tasks
 from freekd.analysis.robustness import corruptions
 from freekd.analysis.robustness.images import Cell
 from freekd.config.errors import ConfigError
-from freekd.fileio import atomic_write_text
+from freekd.fileio import atomic_write_text, file_digest
 
 RESULT = "robustness.json"
 PICTURE = "robustness.png"
@@ -29,14 +29,6 @@ class Data(NamedTuple):
 
     name: str  # as a person reads it
     digest: str  # equal for equal files, wherever they lie
-
-
-def _sha(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        for block in iter(lambda: handle.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _leaves(dataset: Any) -> Iterator[Mapping[str, Any]]:
@@ -73,7 +65,7 @@ def data_of(cfg: Any, task: str) -> Data:
             if place.is_dir():
                 digest.update(f"{key} {_listing(place)}".encode())
             elif place.is_file():
-                digest.update(f"{key} {_sha(place)}".encode())
+                digest.update(f"{key} {file_digest(place)}".encode())
             shown = path if shown is None or key == "ann_file" else shown
         names.append(shown or str(part.get("type")))
     return Data(", ".join(names), digest.hexdigest())
@@ -119,7 +111,7 @@ def key_of(
         test_cfg=repr(cfg.get("test_cfg")),
         test=repr([part.get("pipeline") for part in _leaves(cfg.data.test)]),
         data=data.digest,
-        checkpoint=_sha(Path(checkpoint)),
+        checkpoint=file_digest(Path(checkpoint)),
         options=repr(sorted(options.items())),
         more=sorted(more.items()),
     )
