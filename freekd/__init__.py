@@ -13,7 +13,7 @@ __version__ = "0.3.0"
 
 _REGISTERED = {
     "FrequencyPromptTeacher": "freekd.distill.prompt_teacher",
-    "FrequencyPromptFinetune": "freekd.distill.algorithms",
+    "FrequencyPromptFinetune": "freekd.distill.finetune",
     "FreeKDDistill": "freekd.distill.algorithms",
     "FreeKDDistiller": "freekd.distill.distiller",
 }

@@ -62,13 +62,24 @@ def run(config, options, work_dir, resume_from=None):
     return train(cfg, validate=False)
 
 
+LOCALISING = {  # what is running, drawn and learned besides
+    "algorithm.architecture.form": "energy_bias",
+    "algorithm.architecture.fill": "noise",
+    "algorithm.sparsity": 0.2,
+}
+
+
 @pytest.mark.parametrize(
-    ("config", "half", "end"),
-    [(PROMPT, "iter_2.pth", "iter_4.pth"), (DISTILL, "epoch_1.pth", "epoch_2.pth")],
+    ("config", "changes", "half", "end"),
+    [
+        (PROMPT, {}, "iter_2.pth", "iter_4.pth"),
+        (PROMPT, LOCALISING, "iter_2.pth", "iter_4.pth"),
+        (DISTILL, {}, "epoch_1.pth", "epoch_2.pth"),
+    ],
 )
-def test_resume_continues_exactly(config, half, end, files, tmp_path, monkeypatch):
+def test_resume_continues_exactly(config, changes, half, end, files, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    options = {**files[config], "checkpoint_config.max_keep_ckpts": 5}
+    options = {**files[config], **changes, "checkpoint_config.max_keep_ckpts": 5}
     assert run(config, options, tmp_path / "whole").iter == 4
     resumed = run(config, options, tmp_path / "rest", str(tmp_path / "whole" / half))
     assert resumed.iter == 4

@@ -10,7 +10,7 @@ import math
 import re
 import warnings
 from collections import abc
-from typing import Any, Callable, Mapping, Optional, Tuple, Union, get_args, get_origin
+from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Union, get_args, get_origin
 
 from freekd.config.errors import ConfigError
 
@@ -72,6 +72,17 @@ def number(least: Optional[float] = None, most: Optional[float] = None) -> Check
         fits = isinstance(value, (int, float)) and not isinstance(value, bool)
         fits = fits and abs(value) < 1e300 and math.isfinite(value)  # 10**400 is no float
         if not fits or (least is not None and value < least) or (most is not None and value > most):
+            raise refuse(key, wanted, value)
+
+    return check
+
+
+def choice(choices: Sequence[str]) -> Check:
+    """One of some words."""
+    wanted = f"one of {', '.join(repr(word) for word in choices)}"
+
+    def check(value: Any, key: str) -> None:
+        if not isinstance(value, str) or value not in choices:
             raise refuse(key, wanted, value)
 
     return check

@@ -12,6 +12,9 @@ from freekd.config.maps import Given, maps_of
 from freekd.frequency import build_transform
 from freekd.frequency.transform import TransformLike, refuse_old
 from freekd.gates import GATES
+from freekd.prompts.dissimilarity import REDUCTIONS
+from freekd.prompts.fill import FILLS
+from freekd.prompts.forms import FORMS
 from freekd.prompts.spec import MOST_PROMPTS, GateLike, PromptSpec
 from freekd.state_dict import MIN_SHARE
 
@@ -20,11 +23,11 @@ class Prompt(NamedTuple):
     """Stage 1: the keys of ``prompt``; those not here are as in :class:`Pair`.
 
     Args:
-        num_prompts, transform, granularity, gate: as in
+        num_prompts, transform, granularity, gate, form: as in
             :meth:`freekd.prompts.spec.PromptSpec.build`.
-        dissimilarity, dissimilarity_weight, class_map: as in ``FrequencyPromptFinetune``.
-        without_losses: heads whose loss is left out of the teacher's own, see
-            ``FrequencyPromptTeacher``.
+        dissimilarity, dissimilarity_weight, dissimilarity_reduction, sparsity, class_map: as in
+            ``FrequencyPromptFinetune``.
+        fill, without_losses: as in ``FrequencyPromptTeacher``.
     """
 
     teacher: fields.Model
@@ -41,9 +44,13 @@ class Prompt(NamedTuple):
     min_share: float = MIN_SHARE
     class_map: Optional[str] = None
     without_losses: Sequence[str] = ()
+    form: str = "signed"
+    dissimilarity_reduction: str = "sum"
+    sparsity: float = 0.0
+    fill: str = "zero"
 
 
-_SPEC = ("num_prompts", "transform", "granularity", "gate")  # of the prompts
+_SPEC = ("num_prompts", "transform", "granularity", "gate", "form")  # of the prompts
 COMPONENTS = ("transform", "gate")  # open to classes of the user's own
 
 # what each key may be
@@ -62,6 +69,10 @@ PROMPT_CHECKS: Dict[str, fields.Check] = dict(
     dissimilarity=fields.text,
     dissimilarity_weight=fields.number(0),
     without_losses=fields.parts,
+    form=fields.choice(tuple(FORMS)),
+    dissimilarity_reduction=fields.choice(REDUCTIONS),
+    sparsity=fields.number(0),
+    fill=fields.choice(FILLS),
 )
 
 
@@ -69,7 +80,7 @@ def finetune(prompt: Prompt) -> ConfigDict:
     given = Given(prompt.channels, prompt.num_levels)
     channels, num_levels = maps_of("prompt", "teacher", prompt.teacher, prompt.module, given)
     _check_spec(prompt, channels, num_levels)
-    names = [*_SPEC, "min_share", "module", "without_losses"]
+    names = [*_SPEC, "min_share", "module", "without_losses", "fill"]
     return ConfigDict(
         type="FrequencyPromptFinetune",
         architecture=dict(
@@ -82,6 +93,8 @@ def finetune(prompt: Prompt) -> ConfigDict:
         ),
         dissimilarity=prompt.dissimilarity,
         dissimilarity_weight=prompt.dissimilarity_weight,
+        dissimilarity_reduction=prompt.dissimilarity_reduction,
+        sparsity=prompt.sparsity,
         class_map=prompt.class_map,
     )
 

@@ -183,7 +183,8 @@ def _words(found: PromptFile) -> str:
     gate = "no gate" if spec.gate is None else f"gate {written(spec.gate)}"
     return (
         f"T = {spec.num_prompts}, {spec.num_levels} pyramid levels of {spec.channels[0]} channels, "
-        f"transform {written(spec.transform.to_dict())}, granularity {spec.granularity!r}, {gate}"
+        f"transform {written(spec.transform.to_dict())}, granularity {spec.granularity!r}, "
+        f"form {spec.form!r}, {gate}"
     )
 
 

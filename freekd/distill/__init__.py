@@ -7,8 +7,9 @@ from freekd import compat
 
 compat.apply()  # before anything of the 2022-era stack is imported
 
-from .algorithms import FreeKDDistill, FrequencyPromptFinetune  # noqa: E402
+from .algorithms import FreeKDDistill  # noqa: E402
 from .distiller import FreeKDDistiller  # noqa: E402
+from .finetune import FrequencyPromptFinetune  # noqa: E402
 from .prompt_teacher import FrequencyPromptTeacher  # noqa: E402
 from .registry import register_losses  # noqa: E402
 

@@ -7,6 +7,7 @@ from mmrazor.models.architectures.base import BaseArchitecture
 from mmrazor.models.builder import ARCHITECTURES
 from torch import Tensor
 
+from freekd.checks import check_choice
 from freekd.distill.annotations import check_without, left_out
 from freekd.distill.run.taps import Sizes, as_levels, hook_output, maps_to_output
 from freekd.distill.weights import (
@@ -19,6 +20,7 @@ from freekd.distill.weights import (
 )
 from freekd.frequency.transform import TransformLike, refuses_old
 from freekd.prompts.file import fingerprint
+from freekd.prompts.fill import FILLS, build_fill
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.spec import GateLike, PromptSpec
 from freekd.state_dict import MIN_SHARE
@@ -44,8 +46,10 @@ class FrequencyPromptTeacher(BaseArchitecture):
         module: path of the tapped module, such as ``neck``.
         channels: channels of its maps, one number or one per level.
         num_levels: how many maps it gives.
-        num_prompts, transform, granularity, gate: see
+        num_prompts, transform, granularity, gate, form: see
             :meth:`freekd.prompts.spec.PromptSpec.build`.
+        fill: what stands for a coefficient that is masked out: ``zero`` (the paper), ``mean``, the
+            channel's mean in that band, or ``noise`` around it, see :mod:`freekd.prompts.fill`.
         min_share: the least share of the teacher's weights that ``checkpoint`` must fill.
         without_losses: heads whose loss is left out of the teacher's own, where the data lacks what
             they need: ``roi_head.mask_head``, ``roi_head.semantic_head``, ``semantic_head``.
@@ -69,9 +73,14 @@ class FrequencyPromptTeacher(BaseArchitecture):
         gate: GateLike = "position",
         min_share: float = MIN_SHARE,
         without_losses: Sequence[str] = (),
+        form: str = "signed",
+        fill: str = "zero",
         init_cfg: Optional[Dict[str, Any]] = None,
     ) -> None:
-        spec = PromptSpec.build(channels, num_levels, num_prompts, transform, granularity, gate)
+        spec = PromptSpec.build(
+            channels, num_levels, num_prompts, transform, granularity, gate, form
+        )
+        check_choice("architecture.fill", fill, FILLS)
         model = resolve_model(model, "architecture.model")
         if checkpoint is not None:
             model = without_pretrained(model)
@@ -87,6 +96,7 @@ class FrequencyPromptTeacher(BaseArchitecture):
             self.model.set_epoch(_TRAINED)
         self.model.requires_grad_(False)
         self.prompts = FrequencyPrompts(spec)
+        self.fill = build_fill(fill, spec)
         self.prompted = True
         self.masks: List[List[Tensor]] = []  # of the last prompted forward: levels, then groups
         self.calls = 0
@@ -100,7 +110,7 @@ class FrequencyPromptTeacher(BaseArchitecture):
         key = f"architecture.module={self.module_path!r}"
         feats = as_levels(output, sizes, key)
         self.prompts.check_feats(feats, key, "architecture.channels")
-        outs, self.masks = self.prompts(feats)
+        outs, self.masks = self.prompts(feats, self.fill)
         self.calls += 1
         return maps_to_output(outs, output)
 

@@ -16,6 +16,7 @@ from freekd.engine import hooks
 from freekd.losses.step import Step as LossStep
 
 _ENOUGH_SECONDS = 10.0
+PROMPT_WEIGHTS = {"dissimilarity": "dissimilarity_weight", "sparsity": "sparsity"}  # of stage 1
 _NOTHING = 1e-4  # a ratio per unit of weight of which no ratio worth having can be made
 
 
@@ -159,20 +160,27 @@ def prompt_step(algorithm: Any, data: Dict[str, Any]) -> Step:
     own = {name: value for name, value in losses.items() if name.startswith("teacher.")}
     loss, log = algorithm._parse_losses(own)
     task = sum(_losses(log).values())
-    term = losses["loss_dissimilarity"]
     learn = [p for p in algorithm.architecture.prompts.parameters() if p.requires_grad]
-    of_task, of_term = _gradient_norm(loss, learn), _gradient_norm(term, learn)
-    value = float(term.detach())
-    ratio = Ratio(
-        "dissimilarity",
-        value,
-        value / task if task else float("nan"),
-        of_term / of_task if of_task else None,
-        float(algorithm.dissimilarity_weight),
-    )
+    of_task = _gradient_norm(loss, learn)
+    ratios = []
+    for name, key in PROMPT_WEIGHTS.items():
+        term = losses.get(f"loss_{name}")
+        if term is None:
+            continue
+        value, of_term = float(term.detach()), _gradient_norm(term, learn)
+        ratios.append(
+            Ratio(
+                name,
+                value,
+                value / task if task else float("nan"),
+                of_term / of_task if of_task else None,
+                float(getattr(algorithm, key)),
+            )
+        )
     algorithm.architecture.masks = []  # they hold the step's graph
     named = {name.replace("teacher.", "", 1): v for name, v in _losses(log).items()}
-    return Step(task, {**named, "loss_dissimilarity": value}, [ratio], [])
+    named.update((f"loss_{ratio.name}", ratio.loss) for ratio in ratios)
+    return Step(task, named, ratios, [])
 
 
 def average(steps: Sequence[Step]) -> Step:

@@ -109,8 +109,8 @@ def weights(subject: Any, report: Report) -> None:
         gate = None if spec.gate is None else written(spec.gate)
         lines.append(
             f"prompts of {name}: all {sum(p.numel() for p in loss.prompts.parameters())} values "
-            f"from the file; {spec.granularity}, T = {spec.num_prompts}, gate {gate}; made in "
-            f"{info.get('teacher_module', '?')} of a teacher: {fits}"
+            f"from the file; {spec.form}, {spec.granularity}, T = {spec.num_prompts}, "
+            f"gate {gate}; made in {info.get('teacher_module', '?')} of a teacher: {fits}"
         )
         record[f"prompts of {name}"] = fits
 

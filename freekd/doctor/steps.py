@@ -151,8 +151,8 @@ def _weight_key(subject: Any, name: str) -> str:
     """How ``--cfg-options`` calls the weight of a term."""
     cfg = subject.cfg
     short = cfg.get("spelled_out")  # the config was written as pair or prompt
-    if name == "dissimilarity":
-        return f"{short or 'algorithm'}.dissimilarity_weight"
+    if subject.kind == "stage 1":
+        return f"{short or 'algorithm'}.{measure.PROMPT_WEIGHTS[name]}"
     card = card_of(subject.model.distiller.losses[name])
     weight = card.weight if card is not None else "loss_weight"
     if short == "pair" and name.startswith("loss_"):

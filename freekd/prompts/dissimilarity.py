@@ -7,6 +7,7 @@ from freekd.checks import check_choice
 from freekd.widen import widened
 
 DISSIMILARITIES = ("jaccard", "dice")
+REDUCTIONS = ("sum", "mean")  # over groups of bands and pyramid levels
 
 
 def dissimilarity(masks: Tensor, kind: str = "jaccard", eps: float = 1e-12) -> Tensor:

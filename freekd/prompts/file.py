@@ -1,9 +1,9 @@
 """Prompt files: what stage 1 leaves for stage 2.
 
 A file holds tensors and plain values only (it loads with ``weights_only=True``): the prompts, the
-gate, the :class:`~freekd.prompts.spec.PromptSpec`, and what they were trained on, so that stage 2
-can refuse prompts of another teacher. The authors' released files are read too, as level
-granularity (see :mod:`freekd.prompts.release`).
+means that their form wants, the gate, the :class:`~freekd.prompts.spec.PromptSpec`, and what they
+were trained on, so that stage 2 can refuse prompts of another teacher. The authors' released files
+are read too, as level granularity (see :mod:`freekd.prompts.release`).
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from freekd.prompts.spec import PromptSpec
 from freekd.registry import UnknownType, written
 
 FORMAT = "freekd.prompts"
-VERSION = 2  # 1: the transform's keys one by one, the gate's name alone
-READS = (1, 2)
+VERSION = 3  # 1: the transform's keys one by one, the gate's name alone; 2: no form, 'signed'
+READS = (1, 2, 3)
 MAKE_COMMAND = "python tools/train.py configs/prompt/<your teacher>.py"
 
 
@@ -123,7 +123,7 @@ def load_prompts(
         if expected.get("gate", prompts.gate) is None:
             prompts.gate = None
             prompts.spec = prompts.spec._replace(gate=None)
-    prompts.requires_grad_(False)
+    prompts.requires_grad_(False).eval()
     return PromptFile(prompts, info)
 
 

@@ -1,10 +1,10 @@
-"""Masks of a band, and stage 1's masked reconstruction (Eq. 4-7).
+"""Masks of a band (Eq. 5), from its coefficients or straight from the map.
 
-For band b with coefficients R (N, C, h, w): M_b = P_b R (N, T, h, w), mask sigma(M_b), masked band
-sum_i sigma(M_b,i) R. The masked bands go through the inverse transform.
+For band b with coefficients R (N, C, h, w): M_b = P_b R (N, T, h, w), mask sigma(M_b). That is the
+published form; others differ in what stands for R, see :mod:`.forms`.
 """
 
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -14,8 +14,9 @@ from freekd.frequency import HAAR, Bands, Transform, build_transform
 from freekd.frequency.butterfly import haar_low, maps_at_a_time
 from freekd.frequency.haar import haar_analysis
 from freekd.frequency.transform import TransformLike
-from freekd.gates.gate import check_weight_shape
 from freekd.widen import widened
+
+from .forms import SIGNED, SignedForm
 
 DISTANCES = ("l1", "l2")
 _FEWEST = 8  # parts of a map: what a transform makes of one is several times its size
@@ -47,15 +48,20 @@ def check_prompt(
 
 
 def prompt_masks(
-    prompt: Tensor, bands: Bands, transform: TransformLike = HAAR, granularity: str = "band"
+    prompt: Tensor,
+    bands: Bands,
+    transform: TransformLike = HAAR,
+    granularity: str = "band",
+    form: SignedForm = SIGNED,
 ) -> List[Tensor]:
-    """sigma(P_b R) for each group, Eq. 5.
+    """sigma(M_b) for each group, with M_b = P_b R in the published form (Eq. 5).
 
     Args:
         prompt: P (G, T, C), G groups in the order of ``transform.groups(granularity)``.
         bands: coefficients (N, C, h, w), what the transform's ``analyse`` gives.
         transform: whose bands they are.
         granularity: ``band`` (Eq. 5) or ``level``: the three bands of a level are summed first.
+        form: from coefficients to logits, see :mod:`.forms`.
 
     Returns:
         G masks (N, T, h, w), in (0, 1).
@@ -65,26 +71,46 @@ def prompt_masks(
     """
     transform = build_transform(transform)
     check_prompt(prompt, bands.flat()[0].shape, transform, granularity)
-    masks = []
     with torch.autocast(device_type=prompt.device.type, enabled=False):
-        for weights, coefficients in zip(prompt, transform.prompted(bands, granularity)):
-            logits = weights.to(coefficients.dtype) @ coefficients.flatten(2)
-            masks.append(torch.sigmoid(logits).unflatten(2, coefficients.shape[-2:]))
-    return masks
+        return masks_from(prompt, form.read(bands, transform, granularity), form)
+
+
+def masks_from(prompt: Tensor, read: Sequence[Tensor], form: SignedForm = SIGNED) -> List[Tensor]:
+    """:func:`prompt_masks` of what ``form.read`` gave."""
+    with torch.autocast(device_type=prompt.device.type, enabled=False):
+        weights, offset = form.factors(prompt)
+        return _sigmoids([_product(w, v) for w, v in zip(weights, read)], offset)
+
+
+def _product(weights: Tensor, values: Tensor) -> Tensor:
+    """(T, C) times (N, C, h, w): (N, T, h, w)."""
+    product: Tensor = weights.to(values.dtype) @ values.flatten(2)
+    return product.view(*product.shape[:2], *values.shape[2:])
+
+
+def _sigmoids(logits: Sequence[Tensor], offset: Optional[Tensor]) -> List[Tensor]:
+    """sigma of logits (N, T, h, w) of each group, with an offset (G, T) added."""
+    if offset is not None:
+        logits = [x + o.to(x.dtype)[:, None, None] for x, o in zip(logits, offset)]
+    return [torch.sigmoid(logit) for logit in logits]
 
 
 @torch.no_grad()
 def masks_of(
-    prompt: Tensor, feat: Tensor, transform: TransformLike = HAAR, granularity: str = "band"
+    prompt: Tensor,
+    feat: Tensor,
+    transform: TransformLike = HAAR,
+    granularity: str = "band",
+    form: SignedForm = SIGNED,
 ) -> List[Tensor]:
     """:func:`prompt_masks` of the bands of a map; on a CPU they are made a few channels at a time.
 
-    P_b R is a sum over channels. No gradient.
+    Logits are a sum over channels. No gradient.
 
     Args:
         prompt: P (G, T, C).
         feat: R (N, C, H, W), any floating type.
-        transform, granularity: as for :func:`prompt_masks`.
+        transform, granularity, form: as for :func:`prompt_masks`.
 
     Returns:
         G masks (N, T, h, w).
@@ -101,21 +127,19 @@ def masks_of(
         room = min(room, max(channels // _FEWEST, _LEAST // (height * width * max(1, count))))
     logits: List[Tensor] = []
     with torch.autocast(device_type=feat.device.type, enabled=False):
-        for part, piece in zip(prompt.split(max(1, room), 2), feat.split(max(1, room), 1)):
-            bands = transform.prompted(transform.analyse(piece), granularity)
-            terms = [
-                (weights.to(band.dtype) @ band.flatten(2)).unflatten(2, band.shape[-2:])
-                for weights, band in zip(part, bands)
-            ]
+        weights, offset = form.factors(prompt)
+        for part, piece in zip(weights.split(max(1, room), 2), feat.split(max(1, room), 1)):
+            read = form.read(transform.analyse(piece), transform, granularity)
+            terms = [_product(w, v) for w, v in zip(part, read)]
             logits = [a + b for a, b in zip(logits, terms)] if logits else terms
-    return [torch.sigmoid(logit) for logit in logits]
+        return _sigmoids(logits, offset)
 
 
 @torch.no_grad()
 def haar_masks(
     prompt: Tensor, feat: Tensor, transform: TransformLike = HAAR, granularity: str = "band"
 ) -> List[Tensor]:
-    """:func:`prompt_masks` of a Haar transform, without making the bands.
+    """:func:`prompt_masks` of a Haar transform and the published form, without making the bands.
 
     The transform acts on each channel, the prompt across channels, so they commute:
     P_b xi_b(R) = xi_b(P_b R). The C channels are projected to T first, and T maps are transformed;
@@ -160,50 +184,6 @@ def _project(prompt: Tensor, maps: Tensor) -> Tensor:
     """(g, T, C) times (N, C, h, w): (N, g, T, h, w)."""
     out = prompt.flatten(0, 1) @ maps.flatten(2)
     return out.view(maps.shape[0], *prompt.shape[:2], *maps.shape[2:])
-
-
-def masked_reconstruction(
-    feat: Tensor,
-    prompt: Tensor,
-    transform: TransformLike = HAAR,
-    granularity: str = "band",
-    gate_weight: Optional[Tensor] = None,
-    crop: bool = True,
-) -> Tuple[Tensor, List[Tensor]]:
-    """The map that stage 1 puts in the teacher: xi~( omega sum_i sigma(M_i) R ), Eq. 4-7.
-
-    Args:
-        feat: (N, C, H, W).
-        prompt: (G, T, C).
-        transform: xi.
-        granularity: as for :func:`prompt_masks`.
-        gate_weight: omega, a gate's weight, which broadcasts to ``feat``; with places it is
-            averaged for each band, see :meth:`freekd.frequency.Transform.averaged`. None for 1.
-        crop: cut the reconstruction to (H, W); the inverse of an odd size is larger.
-
-    Returns:
-        The masked map, of ``feat``'s dtype, and the masks of each group (N, T, h, w).
-
-    Raises:
-        ValueError: as :func:`prompt_masks` and the transform, and for a ``gate_weight`` of another
-            shape.
-    """
-    transform = build_transform(transform)
-    if gate_weight is not None:
-        check_weight_shape(gate_weight, feat.shape)
-    bands = transform.analyse(feat)
-    masks = prompt_masks(prompt, bands, transform, granularity)
-    flat = bands.flat()
-    with torch.autocast(device_type=feat.device.type, enabled=False):
-        for mask, group in zip(masks, transform.groups(granularity)):
-            factor = mask.sum(dim=1, keepdim=True)
-            for member in group.members:
-                flat[member] = flat[member] * factor
-        if gate_weight is not None:
-            gates = gate_weights(gate_weight, transform)
-            flat = [band * gate for band, gate in zip(flat, gates)]
-    size = feat.shape[-2:] if crop else None
-    return transform.synthesise(transform.bands(flat), size).to(feat.dtype), masks
 
 
 def gate_weights(weight: Tensor, transform: Transform) -> List[Tensor]:

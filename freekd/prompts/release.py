@@ -94,6 +94,7 @@ def release_content(prompts: FrequencyPrompts, info: Mapping[str, Any]) -> Dict[
     spec = prompts.spec
     reasons: List[str] = []
     for key, value, needed in (
+        ("form", repr(spec.form), repr("signed")),
         ("granularity", repr(spec.granularity), repr("level")),
         ("transform", written(spec.transform.to_dict()), written(RELEASE_TRANSFORM.to_dict())),
         ("gate", "None" if spec.gate is None else written(spec.gate), "None"),

@@ -8,6 +8,8 @@ from freekd.frequency.groups import GRANULARITIES
 from freekd.frequency.transform import OLD_KEYS, TransformLike, from_old
 from freekd.gates import GATES
 
+from .forms import FORMS
+
 MOST_PROMPTS = 1024
 GateLike = Union[str, Mapping[str, Any], None]  # the config form of a gate; None: no gate
 
@@ -20,6 +22,7 @@ class PromptSpec(NamedTuple):
     transform: Transform = HAAR
     granularity: str = "band"
     gate: Optional[Dict[str, Any]] = None  # the full config form: its type and every option
+    form: str = "signed"  # from coefficients to masks, see freekd.prompts.forms
 
     @property
     def num_levels(self) -> int:
@@ -34,6 +37,7 @@ class PromptSpec(NamedTuple):
         transform: TransformLike = HAAR,
         granularity: str = "band",
         gate: GateLike = "position",
+        form: str = "signed",
         key: str = "channels",
     ) -> "PromptSpec":
         """Check each value and fill in ``channels`` per level; ``key`` is its name in the config.
@@ -45,6 +49,8 @@ class PromptSpec(NamedTuple):
             transform: the config form, see :func:`freekd.frequency.build_transform`.
             granularity: ``band``, a prompt per band (the paper), or ``level`` (the release).
             gate: ``position``, ``dict(type='position', reduction=4)``, or None.
+            form: ``signed``, masks sigma(P R) (the paper); ``energy``, sigma(P e) with
+                e = |R| / s - 1; ``energy_bias``, sigma(P e + b); see :mod:`freekd.prompts.forms`.
 
         Raises:
             ValueError: for a value out of range, naming its config key.
@@ -54,15 +60,16 @@ class PromptSpec(NamedTuple):
         transform = build_transform(transform)
         check_choice("granularity", granularity, GRANULARITIES)
         transform.groups(granularity)
-        form = None if gate is None else GATES.config(gate)
-        if form is not None:
-            kind, _ = GATES.find(form["type"], "gate")
+        check_choice("form", form, tuple(FORMS))
+        gate = None if gate is None else GATES.config(gate)
+        if gate is not None:
+            kind, _ = GATES.find(gate["type"], "gate")
             if kind.same_channels and len(set(channels)) != 1:
                 raise ValueError(
-                    f"gate={form['type']!r} relates neighbouring pyramid levels and needs the same "
+                    f"gate={gate['type']!r} relates neighbouring pyramid levels and needs the same "
                     f"channels on all; {key}={channels}. Use gate=None."
                 )
-        return PromptSpec(channels, num_prompts, transform, granularity, form)
+        return PromptSpec(channels, num_prompts, transform, granularity, gate, form)
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain values, for a file."""
@@ -71,7 +78,9 @@ class PromptSpec(NamedTuple):
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "PromptSpec":
-        """The inverse of :meth:`to_dict`; also of version 0.1's, with its keys of the transform.
+        """The inverse of :meth:`to_dict`; also of older ones: without a ``form``, it is ``signed``.
+
+        Those of version 0.1 have keys of their own for the transform.
 
         >>> old = dict(channels=[8], wavelet="db1", dwt_levels=2, dwt_mode="zero", gate="position")
         >>> PromptSpec.from_dict(old).transform.to_dict()

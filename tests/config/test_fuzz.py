@@ -67,6 +67,7 @@ def sound_prompt():
         teacher=model(), teacher_checkpoint=None, module="neck", num_prompts=2,
         transform=dict(type="haar", levels=1), granularity="band", gate="position",
         dissimilarity="jaccard", dissimilarity_weight=1.0, channels=8, num_levels=3, min_share=0.9,
+        form="signed", dissimilarity_reduction="sum", sparsity=0.0, fill="zero",
     )  # fmt: skip
 
 
@@ -354,6 +355,10 @@ EDGES = {
     "prompt.gate": [None, "x", dict(type="position"), dict(type="position", x=1)],
     "prompt.dissimilarity": ["dice", "x"],
     "prompt.dissimilarity_weight": [0, 1e200],
+    "prompt.dissimilarity_reduction": ["mean", "x"],
+    "prompt.form": ["energy", "energy_bias", "x"],
+    "prompt.sparsity": [0.2, 1e200, -1],
+    "prompt.fill": ["mean", "noise", "x"],
     "prompt.channels": [None, 4, [8, 8], [8, 8, 4]],
     "prompt.num_levels": [None, 1, 5],
     "prompt.class_map": ["by_name", "x"],

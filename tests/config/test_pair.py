@@ -99,9 +99,10 @@ def test_a_prompt_is_what_one_would_write_by_hand(tmp_path):
         architecture=dict(
             type="FrequencyPromptTeacher", model=seg, checkpoint=None, channels=19, num_levels=1,
             module="decode_head.conv_seg", num_prompts=6, transform="haar", granularity="band",
-            gate="position", min_share=0.95, without_losses=(),
+            gate="position", min_share=0.95, without_losses=(), form="signed", fill="zero",
         ),
-        dissimilarity="jaccard", dissimilarity_weight=1.0, class_map=None,
+        dissimilarity="jaccard", dissimilarity_weight=1.0, dissimilarity_reduction="sum",
+        sparsity=0.0, class_map=None,
     )  # fmt: skip
 
 
@@ -123,6 +124,7 @@ WRONG_PROMPT = dict(
     teacher={}, teacher_checkpoint="", module=dict(student="a", teacher="b"), num_prompts=2.0,
     transform=3, granularity=None, gate=False, dissimilarity=1, dissimilarity_weight=-0.1,
     channels=0, num_levels=65, min_share=float("inf"), class_map=[], without_losses="mask_head",
+    form=["energy"], dissimilarity_reduction="max", sparsity=-1, fill=0,
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import tiny
 import torch
 
 from freekd.prompts.file import fingerprint, load_prompts
-from freekd.prompts.masks import masked_reconstruction
+from freekd.prompts.reconstruction import masked_reconstruction
 
 
 def finetune(**kwargs):

@@ -31,8 +31,8 @@ from freekd.engine.train import train
 from freekd.fileio import load_checkpoint_file
 from freekd.gates.position import PositionGate
 from freekd.prompts.dissimilarity import dissimilarity
-from freekd.prompts.masks import masked_reconstruction
 from freekd.prompts.prompts import FrequencyPrompts
+from freekd.prompts.reconstruction import masked_reconstruction
 from freekd.prompts.spec import PromptSpec
 
 BFLOAT16 = dict(dtype="bfloat16")

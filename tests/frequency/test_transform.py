@@ -19,8 +19,8 @@ from freekd.frequency.groups import BandGroup, selected_groups
 from freekd.frequency.transform import refuse_old
 from freekd.losses.freekd import FreeKDLoss, freekd_loss
 from freekd.prompts.file import load_prompts, save_prompts
-from freekd.prompts.masks import masked_reconstruction
 from freekd.prompts.prompts import FrequencyPrompts
+from freekd.prompts.reconstruction import masked_reconstruction
 from freekd.prompts.spec import PromptSpec
 
 WAVES = [

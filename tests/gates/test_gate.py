@@ -9,8 +9,9 @@ from freekd.gates import GATES, Gate
 from freekd.losses import freekd as module
 from freekd.losses.freekd import FreeKDLoss, freekd_loss
 from freekd.prompts.file import load_prompts, save_prompts
-from freekd.prompts.masks import haar_masks, masked_reconstruction
+from freekd.prompts.masks import haar_masks
 from freekd.prompts.prompts import FrequencyPrompts
+from freekd.prompts.reconstruction import masked_reconstruction
 from freekd.prompts.spec import PromptSpec
 
 TRANSFORMS = [HAAR, WaveletTransform("db2", 2, "symmetric")]

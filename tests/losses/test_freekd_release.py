@@ -13,8 +13,9 @@ import torch
 from freekd.frequency import HAAR, dwt2
 from freekd.losses.freekd import freekd_loss
 from freekd.prompts.file import load_prompts
-from freekd.prompts.masks import masked_reconstruction, prompt_masks
+from freekd.prompts.masks import prompt_masks
 from freekd.prompts.prompts import FrequencyPrompts
+from freekd.prompts.reconstruction import masked_reconstruction
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FOLDER = Path(os.environ.get("FREEKD_GOLDEN") or GOLDEN)

@@ -106,19 +106,20 @@ def test_a_file_of_version_1_computes_what_it_did():
             torch.testing.assert_close(mask, golden[f"mask_{i}_{k}"])
 
 
-def test_what_is_written_is_plain_and_of_version_2(saved):
+def test_what_is_written_is_plain_and_of_version_3(saved):
     content = torch.load(str(saved[1]), weights_only=True)
-    assert content["version"] == 2
+    assert content["version"] == 3
     assert content["spec"] == dict(
         channels=[4, 4, 4],
         num_prompts=2,
         transform=dict(type="haar", levels=3, mode="zero"),
         granularity="band",
         gate=dict(type="position", reduction=4),
+        form="signed",
     )
-    content["version"] = 3
+    content["version"] = 4
     torch.save(content, str(saved[1]))
-    with pytest.raises(ValueError, match=r"has version 3, this freekd reads \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"has version 4, this freekd reads \(1, 2, 3\)"):
         load_prompts(str(saved[1]))
 
 

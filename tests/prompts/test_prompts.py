@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from freekd.frequency import HAAR, WaveletTransform, dwt2
-from freekd.prompts.masks import haar_masks, masked_reconstruction, prompt_masks
+from freekd.prompts.masks import haar_masks, prompt_masks
 from freekd.prompts.prompts import FrequencyPrompts
+from freekd.prompts.reconstruction import masked_reconstruction
 from freekd.prompts.spec import PromptSpec
 
 

@@ -6,8 +6,9 @@ import torch
 from freekd.frequency import CosineTransform, FourierTransform
 from freekd.losses.freekd import FreeKDLoss, freekd_loss
 from freekd.prompts.file import load_prompts, save_prompts
-from freekd.prompts.masks import masked_reconstruction, masks_of, prompt_masks
+from freekd.prompts.masks import masks_of, prompt_masks
 from freekd.prompts.prompts import FrequencyPrompts
+from freekd.prompts.reconstruction import masked_reconstruction
 from freekd.prompts.spec import PromptSpec
 
 every_transform = pytest.mark.parametrize(
