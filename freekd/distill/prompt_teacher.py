@@ -99,6 +99,7 @@ class FrequencyPromptTeacher(BaseArchitecture):
         self.fill = build_fill(fill, spec)
         self.prompted = True
         self.masks: List[List[Tensor]] = []  # of the last prompted forward: levels, then groups
+        self.sizes: List[Sequence[int]] = []  # (H, W) of its maps
         self.calls = 0
         tapped = find_module(self.model, module, "architecture.module")
         self._handle = hook_output(tapped, self._replace)
@@ -111,6 +112,7 @@ class FrequencyPromptTeacher(BaseArchitecture):
         feats = as_levels(output, sizes, key)
         self.prompts.check_feats(feats, key, "architecture.channels")
         outs, self.masks = self.prompts(feats, self.fill)
+        self.sizes = [tuple(feat.shape[-2:]) for feat in feats]
         self.calls += 1
         return maps_to_output(outs, output)
 

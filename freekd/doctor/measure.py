@@ -14,6 +14,7 @@ from torch import Tensor
 from freekd.distill.components import taps_of, weight_of
 from freekd.engine import hooks
 from freekd.losses.step import Step as LossStep
+from freekd.prompts.file import load_prompts
 
 _ENOUGH_SECONDS = 10.0
 PROMPT_WEIGHTS = {"dissimilarity": "dissimilarity_weight", "sparsity": "sparsity"}  # of stage 1
@@ -177,10 +178,37 @@ def prompt_step(algorithm: Any, data: Dict[str, Any]) -> Step:
                 float(getattr(algorithm, key)),
             )
         )
-    algorithm.architecture.masks = []  # they hold the step's graph
+    places = {"the prompts of this run": _of_masks(algorithm.architecture, learned=False)}
     named = {name.replace("teacher.", "", 1): v for name, v in _losses(log).items()}
     named.update((f"loss_{ratio.name}", ratio.loss) for ratio in ratios)
-    return Step(task, named, ratios, [])
+    return Step(task, named, ratios, [], places)
+
+
+def _of_masks(teacher: Any, learned: bool) -> Places:
+    """The sums over T of the last step's masks, which are let go of: they hold its graph."""
+    sums = [[mask.detach().sum(dim=1) for mask in level] for level in teacher.masks]
+    teacher.masks = []
+    spec = teacher.prompts.spec
+    return Places(sums, teacher.sizes, spec.transform, spec.granularity, learned)
+
+
+def places_of_file(algorithm: Any, data: Dict[str, Any], path: str) -> Places:
+    """What the prompts that an earlier run wrote do with the batch.
+
+    Raises:
+        ValueError, RuntimeError: they are another config's, or no prompt file.
+    """
+    teacher = algorithm.architecture
+    own, mode = teacher.prompts, teacher.training
+    loaded = load_prompts(path, own.spec).prompts.to(data["img"].device)
+    teacher.prompts = loaded.eval()
+    try:
+        with torch.no_grad():
+            teacher.forward_prompted(**data)
+        return _of_masks(teacher, learned=True)
+    finally:
+        teacher.prompts = own
+        teacher.train(mode)
 
 
 def average(steps: Sequence[Step]) -> Step:
