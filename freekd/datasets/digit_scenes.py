@@ -7,7 +7,7 @@ keeps its meaning from one numpy to the next.
 """
 
 from colorsys import hsv_to_rgb
-from typing import Any, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,6 +152,7 @@ def paste(
     alpha: NDArray[Any],
     label: int,
     source_index: int,
+    colour: Callable[[np.random.RandomState], NDArray[Any]] = ink_colour,
 ) -> None:
     """Paste one thing where it covers little of the others; where there is no place, leave it out.
 
@@ -161,6 +162,7 @@ def paste(
         objects, boxes: what is there already; both are added to.
         alpha: (h, w) opacity, see :func:`digit_alpha`.
         label, source_index: what it is.
+        colour: gives the ink.
     """
     size = picture.shape[0]
     height, width = alpha.shape
@@ -173,7 +175,7 @@ def paste(
     else:
         return
     patch = picture[top : top + height, left : left + width]
-    ink = ink_colour(rng)
+    ink = colour(rng)
     opacity = alpha[..., None] * rng.uniform(0.9, 1.0)
     patch[...] = patch * (1.0 - opacity) + ink * opacity
     mask = np.zeros((size, size), dtype=bool)

@@ -9,14 +9,22 @@ maps are full of what a student of the ten digits alone does not need. Three spl
 
 import hashlib
 import json
+from colorsys import hsv_to_rgb
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
+from freekd.checks import check_choice
 from freekd.datasets.dataset_folder import MARKER, is_complete, new_folder
-from freekd.datasets.digit_scenes import PastedDigit, background, digit_alpha, paste
+from freekd.datasets.digit_scenes import (
+    PastedDigit,
+    background,
+    digit_alpha,
+    ink_colour,
+    paste,
+)
 from freekd.datasets.digits import (
     DIGIT_CLASSES,
     check_parameters,
@@ -33,6 +41,7 @@ SCENE_CLASSES: Tuple[str, ...] = (*DIGIT_CLASSES, *LETTERS)
 VERSION = 1
 """Raised whenever the same parameters would give other pictures."""
 
+INKS = ("pale", "coloured")  # of letters
 _MAX_ANGLE = 12.0  # degrees, either way
 _TEST_FONTS = 3  # of FONTS: not in the training pictures
 
@@ -55,6 +64,7 @@ def make_scenes(
     digit_sizes: Tuple[int, int] = (12, 36),
     max_digits: int = 3,
     letters: Tuple[int, int] = (4, 7),
+    letter_ink: str = "pale",
     force: bool = False,
     progress: Optional[Callable[[int, int], None]] = None,
 ) -> Path:
@@ -72,6 +82,8 @@ def make_scenes(
             uniform between them.
         max_digits: a picture has 1 to this many digits.
         letters: fewest and most letters in a picture.
+        letter_ink: ``pale``, as the digits have; ``coloured``: saturated, told from a digit at a
+            glance.
         force: replace such a folder made with other parameters, or a damaged one.
         progress: called as ``progress(done, total)`` after every picture.
 
@@ -92,8 +104,10 @@ def make_scenes(
         "digit_sizes": [int(side) for side in digit_sizes],
         "max_digits": int(max_digits),
         "letters": [int(count) for count in letters],
+        "letter_ink": letter_ink,
     }
     check_parameters(parameters)
+    check_choice("letter_ink", letter_ink, INKS)
     least, most = parameters["letters"]
     if not 0 <= least <= most or num_tune < 1:
         raise ValueError(
@@ -122,7 +136,15 @@ def make_scenes(
             for index in range(count):
                 rng = np.random.RandomState([parameters["seed"], number, index])
                 picture, objects = draw_clutter(
-                    rng, mine, theirs, photos, int(size), digit_sizes, max_digits, letters
+                    rng,
+                    mine,
+                    theirs,
+                    photos,
+                    int(size),
+                    digit_sizes,
+                    max_digits,
+                    letters,
+                    letter_ink,
                 )
                 save_png(picture, draft / split / f"{index:06d}.png")
                 digest.update(picture.tobytes())
@@ -136,6 +158,11 @@ def make_scenes(
         marker = {"parameters": parameters, "sha256": digest.hexdigest()}
         (draft / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
     return out
+
+
+def saturated_ink(rng: np.random.RandomState) -> NDArray[Any]:
+    """A colour, where digits are pale: (3,) float64 RGB, 0 to 255."""
+    return np.array(hsv_to_rgb(rng.rand(), rng.uniform(0.85, 1.0), rng.uniform(0.7, 1.0))) * 255.0
 
 
 def _split_fonts(seed: int) -> Dict[str, NDArray[Any]]:
@@ -153,6 +180,7 @@ def draw_clutter(
     sides: Tuple[int, int],
     max_digits: int,
     letter_counts: Tuple[int, int],
+    letter_ink: str = "pale",
 ) -> Tuple[NDArray[Any], List[PastedDigit]]:
     """Draw one picture and say what is on it.
 
@@ -162,7 +190,8 @@ def draw_clutter(
         photos: (H, W, 3) uint8 RGB pictures to cut backgrounds from.
         size: side of the picture in pixels.
         sides: smallest and largest side of a pasted cell in pixels.
-        max_digits, letter_counts: as :func:`make_scenes`; one that finds no place is left out.
+        max_digits, letter_counts, letter_ink: as :func:`make_scenes`; one that finds no place is
+            left out.
 
     Returns:
         The picture, (size, size, 3) uint8 RGB, and all that is on it: at least one digit.
@@ -178,5 +207,6 @@ def draw_clutter(
         index = int(things.pool[rng.randint(len(things.pool))])
         side = float(np.exp(rng.uniform(np.log(sides[0]), np.log(sides[1]))))
         alpha = digit_alpha(things.cells[index], side, rng.uniform(-_MAX_ANGLE, _MAX_ANGLE))
-        paste(rng, picture, objects, boxes, alpha, int(things.labels[index]), index)
+        ink = saturated_ink if things is letters and letter_ink == "coloured" else ink_colour
+        paste(rng, picture, objects, boxes, alpha, int(things.labels[index]), index, ink)
     return np.rint(picture).astype(np.uint8), objects
