@@ -1,0 +1,52 @@
+"""Does it matter where a student looks? Every form of weights on the scenes, and the peers.
+
+python tools/study.py configs/studies/scenes_prompts.py --jobs 2        (docs/evidence.md)
+
+The teacher must be there: configs/teacher/retinanet_r18w32_scenes.py says how it is made.
+"""
+
+name = "scenes_prompts"
+work_dir = "work_dirs/studies/scenes_prompts"
+baseline = "uniform"
+seeds = [0, 1, 2, 3, 4]
+_pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
+_freekd, _key = _pair.format("freekd"), "pair.losses.freekd."
+
+
+def _row(label, prompts=None, **options):
+    """A row of FreeKD's loss: all at one weight, so that nothing but the places differs."""
+    file = None if prompts is None else f"{{{prompts}}}/prompts.pth"
+    said = {"loss_weight": 1.0, "prompts": file, **options}
+    return dict(config=_freekd, label=label, options={_key + k: v for k, v in said.items()})
+
+
+def _stage1(**options):
+    """Prompts, learned once for all rows that use them."""
+    said = {f"prompt.{name}": value for name, value in options.items()}
+    return dict(config="configs/prompt/retinanet_r18w32_scenes.py", seed=0, options=said)
+
+
+_energy = dict(form="energy", gate=None, dissimilarity_reduction="mean")
+_bias = dict(form="energy_bias", gate=None, dissimilarity_reduction="mean")
+rows = dict(
+    published=_stage1(),
+    mean_dis=_stage1(dissimilarity_reduction="mean"),
+    energy_form=_stage1(**_energy, sparsity=0.2),
+    bias_form=_stage1(**_bias, sparsity=0.5),
+    bottleneck=_stage1(**_bias, sparsity=1.0, fill="noise"),
+    alone=dict(config=_freekd, student_only=True, label="student alone"),
+    uniform=_row("all places alike"),
+    boxes_50=_row("oracle: boxes get half of the weight", where="boxes", box_share=0.5),
+    boxes_25=_row("oracle: boxes get a quarter", where="boxes", box_share=0.25),
+    outside=_row("all weight outside boxes", where="boxes", box_share=0.0),
+    energy=_row("(e) the teacher's energy, unlearned", where="energy"),
+    prompts=_row("prompts as published", "published"),
+    prompts_mean=_row("(b) L_dis as a mean", "mean_dis"),
+    prompts_energy=_row("(a, b, c) on energy, a price", "energy_form"),
+    prompts_bias=_row("(a, b, c) on energy with a bias, a price", "bias_form"),
+    prompts_noise=_row("(c) noise for what is masked", "bottleneck"),
+    prompts_norm=_row("(d) the same, each mask by its own sum", "bottleneck", mask_norm="sum"),
+    refined=_row("(f) refined by the student's masks", "bottleneck", student_masks_from=126),
+)
+for _method in ("cwd", "pkd", "mgd", "fgd"):
+    rows[_method] = dict(config=_pair.format(_method), label=_method.upper())
