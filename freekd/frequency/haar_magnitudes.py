@@ -17,6 +17,9 @@ from torch import Tensor
 from freekd.frequency.butterfly import Butterfly, halved, maps_at_a_time
 from freekd.widen import wide_dtype
 
+_FEWEST = 8  # parts of large maps: buffers are three times the size of a part
+_LEAST = 2**17  # samples of a part, where the maps have them: smaller ones cost more time
+
 
 class _Level:
     """Buffers of one level: what is split, what comes of it, and its sums."""
@@ -48,7 +51,8 @@ def haar_magnitudes(x: Tensor, weights: Tensor) -> List[Tensor]:
     dtype = wide_dtype(x)
     like = x.new_empty(0, dtype=dtype)
     weights = weights.to(dtype)
-    room = min(maps_at_a_time(height, width, like), -(-images * channels // 8))
+    room = max(-(-images * channels // _FEWEST), _LEAST // (height * width))
+    room = min(maps_at_a_time(height, width, like), room)
     step, together = max(1, min(channels, room)), max(1, min(images, room // channels))
     rows = 2 * count
     work, size = [], (height, width)
