@@ -46,6 +46,22 @@ def student_config(reference: str, key: str = "--check") -> Any:
         return read_model(model, f"{key}: algorithm.architecture.model")
 
 
+def built_model(reference: str, key: str = "--check") -> Any:
+    """The model of :func:`student_config`, with its first weights.
+
+    Raises:
+        ConfigError: it cannot be built; and what :func:`student_config` raises.
+    """
+    cfg = student_config(reference, key)
+    from mmrazor.models.builder import MODELS
+
+    from freekd.config.explain import building
+    from freekd.distill.weights import without_pretrained
+
+    with building(f"{key} {reference}: the model cannot be built"):
+        return MODELS.build(without_pretrained(cfg))
+
+
 def check_student(
     state: Mapping[str, Any], reference: str, source: str, key: str = "--check"
 ) -> None:
@@ -61,14 +77,7 @@ def check_student(
         ConversionError: names or shapes differ; some of each are named.
         ConfigError: the model cannot be built.
     """
-    cfg = student_config(reference, key)
-    from mmrazor.models.builder import MODELS
-
-    from freekd.config.explain import building
-    from freekd.distill.weights import without_pretrained
-
-    with building(f"{key} {reference}: the model cannot be built"):
-        model = MODELS.build(without_pretrained(cfg))
+    model = built_model(reference, key)
     own = model.state_dict()
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own]

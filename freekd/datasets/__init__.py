@@ -2,5 +2,12 @@
 
 from freekd.datasets.digit_images import make_digit_images
 from freekd.datasets.digits import DIGIT_CLASSES, make_digits
+from freekd.datasets.scenes import SCENE_CLASSES, make_scenes
 
-__all__ = ["DIGIT_CLASSES", "make_digit_images", "make_digits"]
+__all__ = [
+    "DIGIT_CLASSES",
+    "SCENE_CLASSES",
+    "make_digit_images",
+    "make_digits",
+    "make_scenes",
+]

@@ -140,25 +140,47 @@ def draw_scene(
         index = int(pool[rng.randint(len(pool))])
         side = rng.uniform(digit_sizes[0], digit_sizes[1])
         alpha = digit_alpha(cells[index], side, rng.uniform(-_MAX_ANGLE, _MAX_ANGLE))
-        height, width = alpha.shape
-        for _ in range(_PLACES_TRIED):
-            top = rng.randint(size - height + 1)
-            left = rng.randint(size - width + 1)
-            box = (top, top + height, left, left + width)
-            if all(_overlap(box, other) <= _MAX_OVERLAP for other in boxes):
-                break
-        else:
-            continue
-        patch = picture[top : top + height, left : left + width]
-        ink = ink_colour(rng)
-        opacity = alpha[..., None] * rng.uniform(0.9, 1.0)
-        patch[...] = patch * (1.0 - opacity) + ink * opacity
-        mask = np.zeros((size, size), dtype=bool)
-        mask[top : top + height, left : left + width] = alpha >= 0.5
-        digits = [old._replace(mask=old.mask & ~mask) for old in digits]
-        digits.append(PastedDigit(int(labels[index]), index, mask))
-        boxes.append(box)
+        paste(rng, picture, digits, boxes, alpha, int(labels[index]), index)
     return np.rint(picture).astype(np.uint8), digits
+
+
+def paste(
+    rng: np.random.RandomState,
+    picture: NDArray[Any],
+    objects: List[PastedDigit],
+    boxes: List[Tuple[int, int, int, int]],
+    alpha: NDArray[Any],
+    label: int,
+    source_index: int,
+) -> None:
+    """Paste one thing where it covers little of the others; where there is no place, leave it out.
+
+    Args:
+        rng: source of every choice.
+        picture: (size, size, 3) float64, changed.
+        objects, boxes: what is there already; both are added to.
+        alpha: (h, w) opacity, see :func:`digit_alpha`.
+        label, source_index: what it is.
+    """
+    size = picture.shape[0]
+    height, width = alpha.shape
+    for _ in range(_PLACES_TRIED):
+        top = rng.randint(size - height + 1)
+        left = rng.randint(size - width + 1)
+        box = (top, top + height, left, left + width)
+        if all(_overlap(box, other) <= _MAX_OVERLAP for other in boxes):
+            break
+    else:
+        return
+    patch = picture[top : top + height, left : left + width]
+    ink = ink_colour(rng)
+    opacity = alpha[..., None] * rng.uniform(0.9, 1.0)
+    patch[...] = patch * (1.0 - opacity) + ink * opacity
+    mask = np.zeros((size, size), dtype=bool)
+    mask[top : top + height, left : left + width] = alpha >= 0.5
+    objects[:] = [old._replace(mask=old.mask & ~mask) for old in objects]
+    objects.append(PastedDigit(label, source_index, mask))
+    boxes.append(box)
 
 
 def tight_box(mask: NDArray[Any]) -> Tuple[int, int, int, int]:

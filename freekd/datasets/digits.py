@@ -103,7 +103,7 @@ def make_digits(
         "digit_sizes": [low, high],
         "max_digits": int(max_digits),
     }
-    _check_parameters(parameters)
+    check_parameters(parameters)
     out = Path(out_dir)
     files = {f"{split}/*.png": count for split, count in counts.items()}
     files["annotations/*.json"] = len(counts)
@@ -133,7 +133,7 @@ def make_digits(
                 done += 1
                 if progress is not None:
                     progress(done, sum(counts.values()))
-            text = json.dumps(_coco(split, scenes, parameters))
+            text = json.dumps(coco(split, scenes, parameters))
             digest.update(text.encode())
             (draft / "annotations" / f"{split}.json").write_text(text)
         marker = {"parameters": parameters, "sha256": digest.hexdigest()}
@@ -166,7 +166,7 @@ def split_digits(labels: NDArray[Any], seed: int) -> Dict[str, NDArray[Any]]:
     return {"train": np.sort(np.concatenate(train)), "val": np.sort(np.concatenate(val))}
 
 
-def _check_parameters(parameters: Dict[str, Any]) -> None:
+def check_parameters(parameters: Dict[str, Any]) -> None:
     """Raise ValueError with the number and the range for whatever cannot be drawn."""
     for name in ("num_train", "num_val", "max_digits"):
         if parameters[name] < 1:
@@ -205,13 +205,17 @@ def save_png(picture: NDArray[Any], path: Path) -> None:
     Image.fromarray(picture).save(str(path), format="PNG")
 
 
-def _coco(
-    split: str, scenes: Sequence[Sequence[PastedDigit]], parameters: Dict[str, Any]
+def coco(
+    split: str,
+    scenes: Sequence[Sequence[PastedDigit]],
+    parameters: Dict[str, Any],
+    classes: Sequence[str] = DIGIT_CLASSES,
 ) -> Dict[str, Any]:
     """The COCO dictionary of one split. Annotation ids start at 1: COCOeval reads 0 as 'none'."""
     from pycocotools import mask as coco_mask
 
     size = parameters["size"]
+    version = parameters.get("scenes_version", GENERATOR_VERSION)
     annotations: List[Dict[str, Any]] = []
     for image_id, digits in enumerate(scenes):
         for digit in digits:
@@ -231,7 +235,7 @@ def _coco(
     return {
         "info": {
             "description": f"freekd digits ({split}): UCI handwritten digits on photographs",
-            "version": str(GENERATOR_VERSION),
+            "version": str(version),
             "parameters": parameters,
             "sources": SOURCES,
         },
@@ -243,6 +247,6 @@ def _coco(
         "annotations": annotations,
         "categories": [
             {"id": label, "name": name, "supercategory": "digit"}
-            for label, name in enumerate(DIGIT_CLASSES)
+            for label, name in enumerate(classes)
         ],
     }

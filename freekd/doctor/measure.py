@@ -13,6 +13,7 @@ from torch import Tensor
 
 from freekd.distill.components import taps_of, weight_of
 from freekd.engine import hooks
+from freekd.losses.step import Step as LossStep
 
 _ENOUGH_SECONDS = 10.0
 PROMPT_WEIGHTS = {"dissimilarity": "dissimilarity_weight", "sparsity": "sparsity"}  # of stage 1
@@ -47,12 +48,26 @@ class Ratio(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A step's losses by name, its ratios, and (first batch) the tapped maps of both models."""
+    """A step's losses by name, its ratios, and (first batch) the tapped maps of both models.
+
+    ``places``: for a loss that weights places, by name, its weights and the maps' sizes.
+    """
 
     task: float
     losses: Dict[str, float]
     ratios: List[Ratio]
     shapes: List[Tuple[str, str, List[Tuple[Tuple[int, ...], Tuple[int, ...]]]]]
+    places: Dict[str, "Places"] = {}  # noqa: RUF012 (a NamedTuple's default, never changed)
+
+
+class Places(NamedTuple):
+    """Weights (N, h, w) for each level and group of bands, and how they were made."""
+
+    weights: Sequence[Sequence[Tensor]]
+    sizes: Sequence[Sequence[int]]  # (H, W) of each level's maps
+    transform: Any
+    granularity: str
+    learned: bool
 
 
 def seed_iteration(seed: int, iteration: int) -> None:
@@ -112,9 +127,31 @@ def distill_step(algorithm: Any, data: Dict[str, Any]) -> Step:
             )
     losses = {**_losses(log), **{ratio.name: ratio.loss for ratio in ratios}}
     shapes = _shapes(distiller)
+    places = _places(distiller, data)
     for recorded in (*distiller.student_outputs.values(), *distiller.teacher_outputs.values()):
         recorded.clear()  # they hold the step's whole graph
-    return Step(task, losses, ratios, shapes)
+    return Step(task, losses, ratios, shapes, places)
+
+
+def _places(distiller: Any, data: Dict[str, Any]) -> Dict[str, Places]:
+    """Of the losses that weight places, from what the taps recorded."""
+    found = {}
+    for component in distiller.components:
+        for name in (loss_cfg["name"] for loss_cfg in component["losses"]):
+            loss = distiller.losses[name]
+            if not hasattr(loss, "place_weights"):
+                continue
+            student = _tensors(distiller.student_outputs[component["student_module"]])
+            teacher = _tensors(distiller.teacher_outputs[component["teacher_module"]])
+            with torch.no_grad():
+                pairs = loss.aligned(*loss.check_feats(student, teacher))
+                weights = loss.place_weights(
+                    *zip(*pairs), LossStep(data, *distiller._models, distiller._task)
+                )
+            if all(level is not None for level in weights):
+                sizes = [tuple(feat.shape[-2:]) for _, feat in pairs]
+                found[name] = Places(weights, sizes, loss.transform, loss.granularity, True)
+    return found
 
 
 def prompt_step(algorithm: Any, data: Dict[str, Any]) -> Step:
@@ -157,7 +194,9 @@ def average(steps: Sequence[Step]) -> Step:
         for one in zip(*(step.ratios for step in steps))
     ]
     losses = {name: mean([step.losses[name] for step in steps]) for name in steps[0].losses}
-    return Step(mean([step.task for step in steps]), losses, ratios, steps[0].shapes)
+    return Step(
+        mean([step.task for step in steps]), losses, ratios, steps[0].shapes, steps[0].places
+    )
 
 
 def _losses(log: Dict[str, float]) -> Dict[str, float]:

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Sequence
 import torch
 
 from freekd import compat
-from freekd.doctor import checks, measure
+from freekd.doctor import checks, localisation, measure
 from freekd.doctor.report import Report
 from freekd.engine import check_data, hooks
 from freekd.losses import card_of
@@ -51,6 +51,19 @@ def losses(subject: Any, report: Report, batches: Sequence[Dict[str, Any]], targ
         _unprompted(subject, report, lines, batches[0])
     if step.ratios:
         _ratios(subject, report, step, target)
+    _localisation(report, step, batches[0])
+
+
+def _localisation(report: Report, step: measure.Step, batch: Dict[str, Any]) -> None:
+    """Of what weights places, in the first batch; where that has no boxes, the spread alone."""
+    boxes = [one.tolist() for one in batch.get("gt_bboxes") or ()]
+    image = batch["img"].shape[-2:]
+    for name, places in step.places.items():
+        boxes = boxes or [[] for _ in range(len(batch["img"]))]
+        found = localisation.localisation(
+            places.weights, boxes, image, places.sizes, places.transform, places.granularity
+        )
+        localisation.tell(report, name, found, places.learned)
 
 
 def _shapes(report: Report, step: measure.Step, batch: Dict[str, Any]) -> None:

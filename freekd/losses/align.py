@@ -102,6 +102,14 @@ def standardize(feat: Tensor, eps: float = 1e-6) -> Tensor:
     return torch.batch_norm(feat, None, None, None, None, True, 0.0, eps, False)
 
 
+def as_teacher_scaled(student: Tensor, teacher: Tensor) -> Tensor:
+    """The student's map (N, C, H, W), each channel with the teacher's mean and deviation."""
+    mean, deviation = (
+        of(widened(teacher), dim=(0, 2, 3), keepdim=True) for of in (torch.mean, torch.std)
+    )
+    return standardize(student) * deviation + mean
+
+
 def align_size(feat: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear resize of (N, C, h, w) to ``size`` (H, W), where it differs."""
     if tuple(feat.shape[-2:]) == tuple(size):

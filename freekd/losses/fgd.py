@@ -14,18 +14,19 @@ and the scale S = 1 / (h_r w_r) in a box r, 1 / N_bg outside of all (N_bg: how m
 with j the positions. The three are added; sums are per image, and their mean over images counts.
 """
 
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from freekd.checks import FeatureError, check_temperature, check_weight
+from freekd.checks import check_temperature, check_weight
 from freekd.widen import widened
 
 from .align import Feats
 from .card import Bundled, Card
 from .levels import Channels, LevelsLoss
 from .parts import again, channels_at_a_time
+from .places import batch_boxes, cells, check_images
 from .step import Step
 
 
@@ -51,20 +52,14 @@ def box_scales(
     """
     spans = []
     for x1, y1, x2, y2 in boxes:
-        top, bottom = _cells(y1, y2, size[0] / image[0], size[0])
-        left, right = _cells(x1, x2, size[1] / image[1], size[1])
+        top, bottom = cells(y1, y2, size[0] / image[0], size[0])
+        left, right = cells(x1, x2, size[1] / image[1], size[1])
         spans.append(((bottom - top) * (right - left), top, bottom, left, right))
     inside = torch.zeros(tuple(size))
     for area, top, bottom, left, right in sorted(spans, reverse=True):  # the smallest last
         inside[top:bottom, left:right] = 1 / area
     outside = (inside == 0).float()
     return inside, outside / outside.sum().clamp(min=1)
-
-
-def _cells(first: float, last: float, scale: float, count: int) -> Tuple[int, int]:
-    """The cells from ``first`` to ``last``: the first one, and the one after the last."""
-    start = min(max(int(first * scale // 1), 0), count - 1)
-    return start, min(max(-int(-last * scale // 1), start + 1), count)
 
 
 class Seen(NamedTuple):
@@ -261,11 +256,10 @@ class FGDLoss(LevelsLoss):
         Raises:
             FeatureError: levels or channels are not those of the config, or there are no boxes.
         """
-        boxes, image = _boxes(step)
+        boxes, image = batch_boxes(step, "fgd")
 
         def of_level(level: int, student: Tensor, teacher: Tensor) -> Tensor:
-            if len(boxes) != len(teacher):
-                raise _no_boxes(f"{len(teacher)} images, got the boxes of {len(boxes)} images")
+            check_images(boxes, teacher, "fgd")
             made = [box_scales(of_image, image, teacher.shape[-2:]) for of_image in boxes]
             inside, outside = (torch.stack(side).to(teacher.device) for side in zip(*made))
             scales, contexts = (inside, outside), self._contexts(level)
@@ -279,30 +273,6 @@ class FGDLoss(LevelsLoss):
 
     def extra_repr(self) -> str:
         return f"{self.weights}, temperature={self.temperature:g}, loss_weight={self.loss_weight:g}"
-
-
-def _boxes(step: Optional[Step]) -> Tuple[List[List[List[float]]], Tuple[int, int]]:
-    """The boxes of each image, and (height, width) of the batch, padding included."""
-    data: Mapping[str, Any] = {} if step is None else step.data
-    boxes, img = data.get("gt_bboxes"), data.get("img")
-    if boxes is None:
-        raise _no_boxes(f"the images, got {sorted(data)}")
-    if not torch.is_tensor(img):
-        came = f"{type(img).__name__} as img" if "img" in data else f"{sorted(data)}"
-        raise FeatureError(
-            f"fgd: expected a batch with the images (img), one tensor (N, C, H, W), as the boxes "
-            f"are in its pixels; got {came}. Let the pipeline collect img, and train with "
-            "FreeKDDistiller, which hands it on"
-        )
-    return [one.detach().cpu().tolist() for one in boxes], (img.shape[-2], img.shape[-1])
-
-
-def _no_boxes(of_and_came: str) -> FeatureError:
-    return FeatureError(
-        f"fgd: expected a batch with the boxes (gt_bboxes) of {of_and_came}. It is for detection, "
-        "on maps of whole images: tap the neck or the backbone, load the boxes in the pipeline, "
-        "and train with FreeKDDistiller, which hands them on"
-    )
 
 
 def _hint(loss: FGDLoss) -> str:

@@ -5,30 +5,33 @@ difference of bands; and a mask is positive, so T masked copies of a band reduce
 mean over T of the mask (of its square for the squared distance).
 """
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import torch
 from torch import Tensor
 
-from freekd.checks import check_choice, check_integer
+from freekd.checks import check_choice, check_integer, check_share
 from freekd.frequency import HAAR, build_transform
-from freekd.frequency.distance import weighted_sum
-from freekd.frequency.groups import BAND_CHOICES, GRANULARITIES, BandGroup, selected_groups
-from freekd.frequency.haar_distance import can_fuse, haar_distance
+from freekd.frequency.groups import BAND_CHOICES, GRANULARITIES, selected_groups
 from freekd.frequency.transform import TransformLike, refuse_old, refuses_old
 from freekd.gates import GATES
-from freekd.gates.gate import check_weight_shape
 from freekd.held import HoldsFrozen
 from freekd.prompts.file import load_prompts
-from freekd.prompts.masks import DISTANCES, gate_weights, mask_weight
+from freekd.prompts.masks import DISTANCES, mask_weight
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.spec import MOST_PROMPTS, GateLike
-from freekd.widen import wide_dtype
+from freekd.prompts.where import MASK_NORMS, box_weights, energy_weights, masked_weights
 
-from .align import NORMALIZATIONS, Feats, standardize
+from .align import NORMALIZATIONS, Feats, as_teacher_scaled
+from .band_distance import weighted_distance
 from .card import Bundled, Card, Published
 from .levels import Channels, LevelsLoss
-from .parts import channels_at_a_time, parts, sum_over_parts
+from .places import batch_boxes, box_map, check_images
+from .step import Step
+
+WHERE = ("auto", "prompts", "energy", "boxes", None)
+_BOX_SHARE = "the share of a band's weight that coefficients in boxes get"
+Weights = Optional[Sequence[Tensor]]  # of each group of a level's bands; None: all count alike
 
 
 def freekd_loss(
@@ -80,118 +83,13 @@ def freekd_loss(
     )
 
 
-def weighted_distance(
-    student: Tensor,
-    teacher: Tensor,
-    weights: Optional[Sequence[Tensor]] = None,
-    gate_weight: Optional[Tensor] = None,
-    transform: TransformLike = HAAR,
-    granularity: str = "band",
-    bands: str = "all",
-    distance: str = "l1",
-    normalize: Optional[str] = None,
-) -> Tensor:
-    """:func:`freekd_loss` with each group's T masks already reduced to one weight (N or 1, h, w).
-
-    ``normalize='channel'`` compares the maps standardised, see :class:`FreeKDLoss`.
-
-    With Haar the value and its gradient come from one pass over the maps, see
-    :mod:`freekd.frequency.haar_distance`; other transforms, odd sizes with other modes than
-    ``zero``, a gate's weight with places for each channel, weights that want a gradient, and second
-    derivatives take the general way by themselves. On a CPU that, and standardising, goes a few
-    channels at a time, see :mod:`.parts`, unless weights want a gradient.
-
-    Raises:
-        ValueError: shapes differ, an unknown option, or weights of another size than the bands.
-    """
-    if student.shape != teacher.shape or student.dim() != 4:
-        raise ValueError(
-            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} must be aligned, "
-            "both (N, C, H, W)"
-        )
-    check_choice("distance", distance, DISTANCES)
-    check_choice("normalize", normalize, NORMALIZATIONS)
-    transform = build_transform(transform)
-    teacher = teacher.detach()
-    dtype = wide_dtype(student, teacher)
-    squared = distance == "l2"
-    with torch.autocast(device_type=student.device.type, enabled=False):
-        sizes = transform.sizes(student.shape[-2:])
-        groups = selected_groups(transform.groups(granularity), bands)
-        band_weights = _band_weights(weights, sizes, student, dtype, groups)
-        if gate_weight is not None:
-            check_weight_shape(gate_weight, student.shape)
-            gate_weight = gate_weight.to(dtype)
-            if gate_weight.shape[1] == 1 and gate_weight.shape[2:] != (1, 1):  # as the masks'
-                gates = gate_weights(gate_weight, transform)
-                band_weights = [w * gate[:, 0] for w, gate in zip(band_weights, gates)]
-                gate_weight = None
-            else:
-                gate_weight = gate_weight.expand(-1, student.shape[1], -1, -1)
-        levels = transform.haar_levels(student.shape)
-        placed = gate_weight is not None and gate_weight.shape[2:] != (1, 1)
-        constants = [*band_weights, *([] if gate_weight is None else [gate_weight])]
-        fused = levels > 0 and not placed and can_fuse(student, levels, teacher, *constants)
-
-        def of_channels(part: slice, piece: Tensor) -> Tensor:
-            sides = [piece, teacher[:, part]]
-            if normalize == "channel":
-                sides = [standardize(side) for side in sides]
-            gate = None if gate_weight is None else gate_weight[:, part]
-            if fused:
-                omega = None if gate is None else gate[..., 0, 0].expand(len(piece), -1)
-                return haar_distance(sides[0], sides[1], band_weights, omega, squared)
-            difference = transform.difference(sides[0].to(dtype), sides[1].to(dtype))
-            gates = None if gate is None else gate_weights(gate, transform)
-            return weighted_sum(difference, band_weights, gates, squared)
-
-        learned = torch.is_grad_enabled() and any(weight.requires_grad for weight in constants)
-        if learned or (fused and normalize is None):  # the latter goes in parts by itself
-            return of_channels(slice(None), student)
-        step = channels_at_a_time(student, 3 if fused else 6, least=2**15)
-        return sum_over_parts(of_channels, student, 1, parts(student.shape[1], step))
-
-
-def _band_weights(
-    weights: Optional[Sequence[Tensor]],
-    sizes: Sequence[Tuple[int, int]],
-    student: Tensor,
-    dtype: torch.dtype,
-    groups: Sequence[Tuple[int, BandGroup]],
-) -> List[Tensor]:
-    """Per band (N or 1, h, w): the group's weight over the number of its coefficients, or 0."""
-    found: Dict[int, Tensor] = {}
-    scaled: List[Tuple[Tensor, int, Tuple[int, ...]]] = []  # a group's weight, over what, its bands
-    count, channels = student.shape[:2]
-    for position, (name, members, _) in groups:
-        height, width = sizes[members[0]]
-        coefficients = max(1, count * channels * height * width * len(members))
-        if weights is None:
-            weight = student.new_full((1, height, width), 1 / coefficients, dtype=dtype)
-            found.update((member, weight) for member in members)
-            continue
-        weight = weights[position].to(dtype)
-        if weight.shape[0] not in (1, count) or weight.shape[1:] != (height, width):
-            raise ValueError(
-                f"the mask of {name} has (N, h, w) = {tuple(weight.shape)}, the band of a map "
-                f"{tuple(student.shape)} {(count, height, width)}"
-            )
-        scaled.append((weight, coefficients, members))
-    if scaled:  # at once: on a GPU a division for each costs as much as all
-        means = torch._foreach_div([x for x, _, _ in scaled], [float(n) for _, n, _ in scaled])
-        for mean, (_, _, members) in zip(means, scaled):
-            found.update((member, mean) for member in members)
-    return [
-        found[band] if band in found else student.new_zeros((1, *size), dtype=dtype)
-        for band, size in enumerate(sizes)
-    ]
-
-
 CHOICES: Dict[str, Sequence[object]] = dict(
     granularity=(None, *GRANULARITIES),
     bands=BAND_CHOICES,
     normalize=NORMALIZATIONS,
     distance=DISTANCES,
+    where=WHERE,
+    mask_norm=MASK_NORMS,
 )
 
 
@@ -199,6 +97,23 @@ def check_prompts(key: str, value: object) -> None:
     """Raise ValueError, naming the key, unless ``value`` is a path or None."""
     if value is not None and (not isinstance(value, str) or not value):
         raise ValueError(f"{key} must be the path of a file, or None, got {value!r}")
+
+
+def _check_where(options: Mapping[str, Any], key: str) -> None:
+    """Raise ValueError where ``where`` and what is said of masks do not go together."""
+    prompts, where = options.get("prompts"), options.get("where", "auto")
+    key = f"{key}." if key else ""
+    if where == "prompts" and prompts is None:
+        raise ValueError(
+            f"{key}where='prompts' needs {key}prompts, the file that stage 1 wrote. Give it, or "
+            f"take {key}where='energy', which needs none"
+        )
+    for name in ("mask_norm", "student_masks_from"):
+        if options.get(name) is not None and (prompts is None or where not in ("auto", "prompts")):
+            raise ValueError(
+                f"{key}{name}={options[name]!r} is of prompts' masks, and here "
+                f"{key}prompts={prompts!r}, {key}where={where!r}. Give prompts, or remove {name}"
+            )
 
 
 class FreeKDLoss(HoldsFrozen, LevelsLoss):
@@ -225,6 +140,18 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
             teacher over (N, H, W) first, so that the loss does not depend on their scale. The
             statistics are those of a process's own batch.
         distance: ``l1`` (the paper), or ``l2``: the squared difference.
+        where: what says how much a coefficient's place counts: ``prompts`` (the paper); ``energy``,
+            the teacher's own coefficients, nothing learned; ``boxes``, the annotations, an oracle
+            to measure others by; None, all places alike, whatever ``prompts`` says. ``auto``:
+            prompts where there are any, else None. The equations are in
+            :mod:`freekd.prompts.where`.
+        box_share: with ``where='boxes'``, q there: what coefficients in boxes get of a band's
+            weight.
+        mask_norm: None (the paper), or ``sum``: each mask is divided by its own mean, so that a
+            small region counts as much as a large one.
+        student_masks_from: None (the paper), or a number of training steps after which the
+            teacher's masks are multiplied by those that the same prompts make of the student's
+            aligned maps; without gradient.
         loss_weight: mu.
 
     Raises:
@@ -250,6 +177,11 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
                 check_choice(f"{key}.{name}", options[name], choices)
         if options.get("transform") is not None:
             build_transform(options["transform"], f"{key}.transform")
+        if "box_share" in options:
+            check_share(f"{key}.box_share", options["box_share"], _BOX_SHARE)
+        if options.get("student_masks_from") is not None:
+            check_integer(f"{key}.student_masks_from", options["student_masks_from"], 2**31)
+        _check_where(options, key)
         if options.get("gate") not in (None, "auto"):
             GATES.config(options["gate"], f"{key}.gate")
         for name in ("gate", "num_prompts"):
@@ -274,6 +206,10 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         align: Optional[str] = "auto",
         normalize: Optional[str] = None,
         distance: str = "l1",
+        where: Optional[str] = "auto",
+        box_share: float = 0.5,
+        mask_norm: Optional[str] = None,
+        student_masks_from: Optional[int] = None,
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__(student_channels, teacher_channels, num_levels, align, loss_weight)
@@ -281,6 +217,20 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         check_choice("bands", bands, BAND_CHOICES)
         check_choice("normalize", normalize, NORMALIZATIONS)
         check_choice("distance", distance, DISTANCES)
+        check_choice("where", where, WHERE)
+        check_choice("mask_norm", mask_norm, MASK_NORMS)
+        check_share("box_share", box_share, _BOX_SHARE)
+        given = dict(prompts=prompts, where=where, mask_norm=mask_norm)
+        _check_where({**given, "student_masks_from": student_masks_from}, "")
+        self.where = where
+        if where == "auto":
+            self.where = None if prompts is None else "prompts"
+        self.box_share = float(box_share)
+        self.mask_norm = mask_norm
+        self.student_masks_from = student_masks_from
+        if student_masks_from is not None:
+            check_integer("student_masks_from", student_masks_from, 2**31)
+            self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self.bands = bands
         self.normalize = normalize
         self.distance = distance
@@ -299,7 +249,9 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
 
     def note(self) -> str:
         """What a reader of the log should know before the first step; empty: nothing."""
-        if self.prompts is not None:
+        if self.where == "boxes":
+            return "where='boxes' weights by the annotations: an oracle to measure prompts by"
+        if self.prompts is not None or self.where is not None:
             return ""
         return "no prompts are given: plain frequency distillation (Eq. 3), without masks and gate"
 
@@ -316,12 +268,55 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         gate = self.prompts.gate
         return [t * s for t, s in zip(gate(teacher), gate(student))]
 
-    def forward(self, student_feats: Feats, teacher_feats: Feats) -> Tensor:
+    @torch.no_grad()
+    def place_weights(
+        self, student: Sequence[Tensor], teacher: Sequence[Tensor], step: Optional[Step] = None
+    ) -> List[Weights]:
+        """How much each place counts: per level, per group of bands (N, h, w); None: all alike.
+
+        Args:
+            student, teacher: (N, C, H, W) of each level, aligned.
+            step: of this training step, for ``where='boxes'``.
+
+        Raises:
+            FeatureError: ``where='boxes'``, and the batch has none.
+        """
+        if self.where == "boxes":
+            boxes, image = batch_boxes(step, "freekd.where='boxes'")
+            check_images(boxes, teacher[0], "freekd.where='boxes'")
+            found: List[Weights] = []
+            for feat in teacher:
+                inside = torch.stack([box_map(one, image, feat.shape[-2:]) for one in boxes])
+                found.append(
+                    box_weights(
+                        inside.to(feat.device), self.box_share, self.transform, self.granularity
+                    )
+                )
+            return found
+        if self.where == "energy":
+            return [energy_weights(feat, self.transform, self.granularity) for feat in teacher]
+        if self.where is None or self.prompts is None:
+            return [None] * len(teacher)
+        refined = self.student_masks_from is not None and int(self.steps) >= self.student_masks_from
+        if self.mask_norm is None and not refined:
+            return list(self.prompts.weights(teacher, self.distance))
+        masks = self.prompts.masks(teacher)
+        if refined:
+            if self.normalize is not None:  # prompts know the teacher's scale
+                student = [as_teacher_scaled(s, t) for s, t in zip(student, teacher)]
+            theirs = self.prompts.masks(student)
+            masks = [[a * b for a, b in zip(*level)] for level in zip(masks, theirs)]
+        return [masked_weights(level, self.distance, self.mask_norm) for level in masks]
+
+    def forward(
+        self, student_feats: Feats, teacher_feats: Feats, step: Optional[Step] = None
+    ) -> Tensor:
         """The loss of a batch, in MMRazor's order of arguments.
 
         Args:
             student_feats: (N, C_s, H_s, W_s), or a tuple of such, one per pyramid level.
             teacher_feats: (N, C, H, W), likewise. No gradient flows into them.
+            step: of this training step; needed with ``where='boxes'`` alone.
 
         Returns:
             A scalar, ``loss_weight`` included; computed in float32, also under autocast.
@@ -332,16 +327,16 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         maps = self.check_feats(student_feats, teacher_feats)
         with torch.autocast(device_type=maps[1][0].device.type, enabled=False):
             student, teacher = zip(*self.aligned(*maps))
-            weights = self.relation_weights(student, teacher)
-            masks: Sequence[Optional[Sequence[Tensor]]] = [None] * len(teacher)
-            if self.prompts is not None:
-                masks = self.prompts.weights(teacher, self.distance)
+            gates = self.relation_weights(student, teacher)
+            places = self.place_weights(student, teacher, step)
             total = torch.zeros((), device=student[0].device)
-            for s, t, mask, weight in zip(student, teacher, masks, weights):
+            for s, t, weights, gate in zip(student, teacher, places, gates):
                 total = total + weighted_distance(
-                    s, t, mask, weight, self.transform, self.granularity, self.bands, self.distance,
-                    self.normalize,
+                    s, t, weights, gate, self.transform, self.granularity, self.bands,
+                    self.distance, self.normalize,
                 )  # fmt: skip
+        if self.student_masks_from is not None and self.training:
+            self.steps += 1
         return self.loss_weight * total
 
     def extra_repr(self) -> str:
@@ -349,7 +344,7 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         made = self.prompts.spec if self.prompts is not None else "no prompts"
         return (
             f"{self.transform}, {self.granularity!r}, {made}, bands={self.bands!r}, "
-            f"normalize={self.normalize!r}, distance={self.distance!r}, "
+            f"normalize={self.normalize!r}, distance={self.distance!r}, where={self.where!r}, "
             f"loss_weight={self.loss_weight}"
         )
 

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freekd.frequency import WaveletTransform, build_transform, dwt2
-from freekd.losses import freekd as module
+from freekd.losses import band_distance as module
 from freekd.losses.align import align_size, standardize
-from freekd.losses.freekd import freekd_loss, weighted_distance
+from freekd.losses.band_distance import weighted_distance
+from freekd.losses.freekd import freekd_loss
 from freekd.prompts.dissimilarity import dissimilarity
 from freekd.prompts.masks import gate_weights, mask_weight, prompt_masks
 

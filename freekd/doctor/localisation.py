@@ -1,0 +1,109 @@
+"""How well weights of places localise: the area under the ROC curve against the boxes of a batch.
+
+A prompt is to say where a coefficient matters. Whether its weights are larger in the boxes of
+objects than elsewhere is measured as the AUC: how likely the weight of a place in a box is above
+that of a place outside all boxes; .5 is chance. Their spread, the standard deviation over the mean,
+says how much the choice of places can change the loss at all.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+from freekd.doctor.report import Report
+from freekd.frequency import Transform
+from freekd.losses.places import box_map
+
+NO_SPREAD = 0.05  # of the mean: a loss that is weighted so differs by less than its noise
+
+
+class Localisation(NamedTuple):
+    """Means over levels and groups of bands; ``auc`` None where no level has both kinds of place.
+
+    ``spread`` is also of each name of a group of bands, over the levels.
+    """
+
+    auc: Optional[float]
+    spread: float
+    of_groups: Dict[str, float]  # AUC by the group's name, where it has both kinds
+
+
+def auc(scores: Tensor, positive: Tensor) -> Optional[float]:
+    """How likely a positive's score is above a negative's, ties by half; None without both.
+
+    >>> auc(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([False, False, True, True]))
+    0.75
+    """
+    count = int(positive.sum())
+    others = positive.numel() - count
+    if not count or not others:
+        return None
+    ranks = rankdata(scores.detach().flatten().double().cpu().numpy())
+    above = ranks[positive.flatten().cpu().numpy()].sum() - count * (count + 1) / 2
+    return float(above / (count * others))
+
+
+def localisation(
+    weights: Sequence[Sequence[Tensor]],
+    boxes: Sequence[Any],
+    image: Sequence[int],
+    sizes: Sequence[Sequence[int]],
+    transform: Transform,
+    granularity: str = "band",
+) -> Localisation:
+    """Of weights (N, h, w) for each level and group of bands.
+
+    Args:
+        weights: of each level, of each group.
+        boxes: (x1, y1, x2, y2) in pixels of each image.
+        image: (height, width) of the images, padding included.
+        sizes: (H, W) of each level's maps.
+        transform, granularity: whose bands they are.
+    """
+    aucs: Dict[str, List[float]] = {}
+    spreads: List[float] = []
+    for level, size in zip(weights, sizes):
+        inside = torch.stack([box_map(one, image, size) for one in boxes]).unsqueeze(1)
+        parts = transform.averaged(inside)
+        for group, weight in zip(transform.groups(granularity), level):
+            spreads.append(float(weight.std() / weight.mean().abs().clamp_min(1e-12)))
+            part = parts[group.members[0]][:, 0].expand(weight.shape)
+            found = auc(weight, part >= 0.5)
+            if found is not None:
+                aucs.setdefault(group.name, []).append(found)
+    every = [value for values in aucs.values() for value in values]
+    of_groups = {name: float(np.mean(values)) for name, values in aucs.items()}
+    return Localisation(
+        float(np.mean(every)) if every else None, float(np.mean(spreads)), of_groups
+    )
+
+
+def tell(
+    report: Report, name: str, found: Localisation, learned: bool, of: str = "weights"
+) -> None:
+    """A section of the doctor's report, and a note where the weights cannot matter.
+
+    Args:
+        report: the doctor's.
+        name: of the loss, or ``prompts``.
+        found: what was measured.
+        learned: whether prompts made them that have learned already.
+        of: what was measured.
+    """
+    lines = report.section(f"Where {name} looks")
+    if found.auc is not None:
+        lines.append(
+            f"AUC of its {of} against the batch's boxes {found.auc:.2f} (.5 is chance, 1 is boxes "
+            "before all else): "
+            + ", ".join(f"{group} {value:.2f}" for group, value in found.of_groups.items())
+        )
+    lines.append(f"spread of its {of}: {found.spread:.3f} of their mean")
+    if found.spread < NO_SPREAD and learned:
+        lines.append(
+            "So nearly equal weights cannot matter: the loss is as good as one without prompts "
+            "(docs/evidence.md)."
+        )
+    report.record.setdefault("localisation", {})[name] = found._asdict()
