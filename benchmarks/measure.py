@@ -24,13 +24,20 @@ class Timing(NamedTuple):
 
 
 def time_in_turn(
-    steps: Dict[str, Step], rounds: int, device: str, warmup: int = 2
+    steps: Dict[str, Step],
+    rounds: int,
+    device: str,
+    warmup: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Dict[str, Timing]:
-    """Each step once per round, A B C A B C, so that a machine's drift hits all alike."""
+    """Each step once per round, A B C A B C, so that a machine's drift hits all alike.
+
+    ``clock=time.process_time`` counts a CPU's work alone, on a machine that others use as well.
+    """
     seconds: Dict[str, List[float]] = {name: [] for name in steps}
     for done in range(-warmup, rounds):
         for name, step in steps.items():
-            taken = time_once(step, device)
+            taken = time_once(step, device, clock)
             if done >= 0:
                 seconds[name].append(taken)
     return {
@@ -39,12 +46,12 @@ def time_in_turn(
     }
 
 
-def time_once(step: Step, device: str) -> float:
+def time_once(step: Step, device: str, clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds of one call; on a GPU between two events, after what was queued before."""
     if device != "cuda":
-        started = time.perf_counter()
+        started = clock()
         step()
-        return time.perf_counter() - started
+        return clock() - started
     torch.cuda.synchronize()
     first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     first.record()

@@ -13,6 +13,7 @@ from freekd.checks import check_choice
 from freekd.frequency import HAAR, Bands, Transform, build_transform
 from freekd.frequency.butterfly import haar_low, maps_at_a_time
 from freekd.frequency.haar import haar_analysis
+from freekd.frequency.haar_magnitudes import haar_magnitudes
 from freekd.frequency.transform import TransformLike
 from freekd.widen import widened
 
@@ -137,19 +138,24 @@ def masks_of(
 
 @torch.no_grad()
 def haar_masks(
-    prompt: Tensor, feat: Tensor, transform: TransformLike = HAAR, granularity: str = "band"
+    prompt: Tensor,
+    feat: Tensor,
+    transform: TransformLike = HAAR,
+    granularity: str = "band",
+    form: SignedForm = SIGNED,
 ) -> List[Tensor]:
-    """:func:`prompt_masks` of a Haar transform and the published form, without making the bands.
+    """:func:`prompt_masks` of a Haar transform, without making the bands.
 
     The transform acts on each channel, the prompt across channels, so they commute:
     P_b xi_b(R) = xi_b(P_b R). The C channels are projected to T first, and T maps are transformed;
-    of the C channels only LL is needed, for the next level. No gradient.
+    of the C channels only LL is needed, for the next level. Where the form reads |R| they do not;
+    then see :func:`freekd.frequency.haar_magnitudes.haar_magnitudes`. No gradient.
 
     Args:
         prompt: P (G, T, C).
         feat: R (N, C, H, W), any floating type.
         transform: with ``haar_levels`` for maps of this size.
-        granularity: as for :func:`prompt_masks`.
+        granularity, form: as for :func:`prompt_masks`.
 
     Returns:
         G masks (N, T, h, w), in float32, or float64 where ``feat`` is.
@@ -163,21 +169,36 @@ def haar_masks(
     levels = transform.haar_levels(feat.shape)
     if levels == 0:
         raise ValueError(f"{transform} of maps {tuple(feat.shape)} is not Haar with zero extension")
-    low = widened(feat)
+    with torch.autocast(device_type=feat.device.type, enabled=False):
+        weights, offset = form.factors(prompt)
+        if form.magnitudes:
+            groups = transform.groups(granularity)
+            owner = {band: g for g, group in enumerate(groups) for band in group.members}
+            sums = haar_magnitudes(feat, weights[[owner[band] for band in range(len(owner))]])
+            logits = [_total([sums[band] for band in group.members]) for group in groups]
+        else:
+            logits = _projected_logits(widened(feat), weights, levels, granularity)
+        return _sigmoids(logits, offset)
+
+
+def _total(terms: Sequence[Tensor]) -> Tensor:
+    return terms[0] if len(terms) == 1 else torch.stack(list(terms)).sum(0)
+
+
+def _projected_logits(low: Tensor, prompt: Tensor, levels: int, granularity: str) -> List[Tensor]:
+    """P xi(R) as xi(P R) of each group, (N, T, h, w)."""
     prompt = prompt.to(low.dtype)
     logits = []
-    with torch.autocast(device_type=feat.device.type, enabled=False):
-        for level in range(1, levels + 1):
-            if granularity == "band":
-                projected = _project(prompt[3 * level - 2 : 3 * level + 1], low)
-                _, *details = haar_analysis(projected)
-                logits += [band[:, i] for i, band in enumerate(details)]
-            else:
-                _, *details = haar_analysis(_project(prompt[level : level + 1], low)[:, 0])
-                logits.append(details[0] + details[1] + details[2])
-            low = haar_low(low)
-        logits.insert(0, _project(prompt[:1], low)[:, 0])
-    return [torch.sigmoid(logit) for logit in logits]
+    for level in range(1, levels + 1):
+        if granularity == "band":
+            projected = _project(prompt[3 * level - 2 : 3 * level + 1], low)
+            _, *details = haar_analysis(projected)
+            logits += [band[:, i] for i, band in enumerate(details)]
+        else:
+            _, *details = haar_analysis(_project(prompt[level : level + 1], low)[:, 0])
+            logits.append(details[0] + details[1] + details[2])
+        low = haar_low(low)
+    return [_project(prompt[:1], low)[:, 0], *logits]
 
 
 def _project(prompt: Tensor, maps: Tensor) -> Tensor:

@@ -103,8 +103,9 @@ class FrequencyPrompts(nn.Module):
         learning = torch.is_grad_enabled() and (prompt.requires_grad or feat.requires_grad)
         if learning:
             return prompt_masks(prompt, transform.analyse(feat), transform, granularity, form)
-        if transform.haar_levels(feat.shape) and not form.magnitudes:
-            return haar_masks(prompt, feat, transform, granularity)
+        in_parts = feat.device.type == "cpu" or not form.magnitudes  # else kernels make the bands
+        if transform.haar_levels(feat.shape) and in_parts:
+            return haar_masks(prompt, feat, transform, granularity, form)
         return masks_of(prompt, feat, transform, granularity, form)
 
     @torch.no_grad()
@@ -121,8 +122,12 @@ class FrequencyPrompts(nn.Module):
         prompt, form = self.prompts[level], self.form(level)
         check_prompt(prompt, feat.shape, transform, granularity)
         levels = transform.haar_levels(feat.shape)
-        if levels and not form.magnitudes and prompt.device == feat.device and usable(feat, levels):
-            bands = ops.mask_weights(feat, prompt, levels, granularity, distance == "l2")
+        if levels and prompt.device == feat.device and usable(feat, levels):
+            factors = form.factors(prompt)
+            bands = ops.mask_weights(
+                feat, factors.weights, levels, granularity, distance == "l2", form.magnitudes,
+                factors.offset,
+            )  # fmt: skip
             return [bands[group.members[0]] for group in transform.groups(granularity)]
         return [mask_weight(mask, distance) for mask in self._masks(level, feat)]
 

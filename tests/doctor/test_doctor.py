@@ -407,6 +407,18 @@ def test_stage_1(pair, tmp_path):
     assert report.record["weights"]["teacher"] == 1.0
 
 
+def test_stage_1_with_a_price(pair):
+    """T = 2 at the start: 1 passes, so the price is the term."""
+    options = dict(prompt__form="energy_bias", prompt__sparsity=0.5, prompt__fill="mean")
+    report = look(pair.stage1, **options, prompt__dissimilarity_reduction="mean")
+    assert not report.problems, report.text()
+    terms = report.record["terms"]
+    assert set(terms) == {"dissimilarity", "sparsity"}
+    assert terms["sparsity"]["loss"] == pytest.approx(0.5, rel=1e-2)
+    assert terms["sparsity"]["key"] == "prompt.sparsity" and terms["sparsity"]["gradient"] > 0
+    assert terms["dissimilarity"]["loss"] == pytest.approx(1, rel=1e-2)  # of 30 bands, each 1
+
+
 def test_plain_model(pair):
     report = look(pair.plain, batches=2)
     assert not report.problems and "terms" not in report.record

@@ -17,6 +17,7 @@ from freekd.frequency import WaveletTransform, dwt2
 from freekd.frequency.haar_distance import plain_distance
 from freekd.frequency.triton import check, ops
 from freekd.losses.freekd import freekd_loss
+from freekd.prompts.forms import SIGNED, EnergyBiasForm
 from freekd.prompts.masks import mask_weight, prompt_masks
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.spec import PromptSpec
@@ -153,16 +154,25 @@ def min_type(dtype):
     granularity=st.sampled_from(("band", "level")),
     prompts=st.sampled_from((1, 2, 4)),
     distance=st.sampled_from(("l1", "l2")),
+    energy=st.booleans(),
 )
-def test_mask_weights(data, dtype, levels, granularity, prompts, distance):
+def test_mask_weights(data, dtype, levels, granularity, prompts, distance, energy):
     (teacher,) = maps(data.draw, dtype)
     groups = 1 + (levels if granularity == "level" else 3 * levels)
     prompt = torch.randn(groups, prompts, teacher.shape[1])
-    ours = ops.mask_weights(teacher, prompt, levels, granularity, distance == "l2")
+    form, options = SIGNED, ()
+    if energy:
+        form = EnergyBiasForm(torch.rand(groups, teacher.shape[1]), torch.randn(groups, prompts))
+        options = (True, form.factors(prompt).offset)
+    weights = form.factors(prompt).weights
+    ours = ops.mask_weights(teacher, weights, levels, granularity, distance == "l2", *options)
     with TorchPath():
         exact = teacher.to(wide(dtype)).double()
         transform = WaveletTransform(levels=levels)
-        masks = prompt_masks(prompt.double(), transform.analyse(exact), transform, granularity)
+        bands = transform.analyse(exact)
+        if energy:
+            form = EnergyBiasForm(form.mean.double(), form.bias.double())
+        masks = prompt_masks(prompt.double(), bands, transform, granularity, form)
     expected = [mask_weight(mask, distance) for mask in masks]
     if granularity == "level":
         expected = expected[:1] + [weight for weight in expected[1:] for _ in range(3)]
@@ -178,6 +188,13 @@ def test_many_channels_are_shared_out():
     ours = ops.mask_weights(teacher, prompt, 3)
     with TorchPath():
         masks = prompt_masks(prompt.double(), dwt2(teacher.double()))
+    for weight, mask in zip(ours, masks):
+        close(weight, mask.mean(1), torch.float32)
+    form = EnergyBiasForm(torch.rand(10, 70) + 0.5, torch.randn(10, 2))
+    factors = form.factors(prompt)  # of the parts one alone adds the offset
+    ours = ops.mask_weights(teacher, factors.weights, 3, magnitudes=True, offset=factors.offset)
+    with TorchPath():
+        masks = prompt_masks(prompt, dwt2(teacher), form=form)
     for weight, mask in zip(ours, masks):
         close(weight, mask.mean(1), torch.float32)
 
@@ -248,6 +265,8 @@ def test_shapes_that_do_not_belong_together():
         ops.distance_value(x, x, weights, torch.ones(1, 3), 2, False)
     with pytest.raises(ValueError, match="expected a prompt"):
         ops.mask_weights(x, torch.zeros(4, 2, 2), 2)
+    with pytest.raises(ValueError, match="expected an offset"):
+        ops.mask_weights(x, torch.zeros(7, 2, 2), 2, offset=torch.zeros(7, 3))
     with pytest.raises(ValueError, match="expected bands"):
         ops.synthesis(weights, (9, 8))
     with pytest.raises(ValueError, match="1 to 4 levels"):
@@ -275,12 +294,15 @@ def test_a_device_is_trusted_only_with_the_right_numbers(monkeypatch):
 
 @pytest.mark.parametrize("granularity", ["band", "level"])
 @pytest.mark.parametrize("distance", ["l1", "l2"])
-def test_prompts_take_the_kernel_for_their_weights(granularity, distance, monkeypatch):
+@pytest.mark.parametrize("form", ["signed", "energy", "energy_bias"])
+def test_prompts_take_the_kernel_for_their_weights(granularity, distance, form, monkeypatch):
     calls = []
     inner = ops.mask_weights
     monkeypatch.setattr(ops, "mask_weights", lambda *args: (calls.append(1), inner(*args))[1])
-    spec = PromptSpec.build(4, 1, 3, granularity=granularity, gate=None)
-    prompts = FrequencyPrompts(spec, init_std=0.5).requires_grad_(False)
+    spec = PromptSpec.build(4, 1, 3, granularity=granularity, gate=None, form=form)
+    prompts = FrequencyPrompts(spec, init_std=0.5)
+    prompts([torch.randn(2, 4, 11, 14)])  # has seen a batch
+    prompts.requires_grad_(False)
     feats = [torch.randn(2, 4, 11, 14)]
     found = prompts.weights(feats, distance)[0]
     assert calls

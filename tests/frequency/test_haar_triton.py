@@ -15,6 +15,7 @@ import torch
 from freekd.frequency import WaveletTransform
 from freekd.frequency.triton import ops
 from freekd.losses.freekd import freekd_loss
+from freekd.prompts.forms import EnergyBiasForm
 from freekd.prompts.masks import prompt_masks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,7 +82,7 @@ def signature_of(kernel, map_type, constants):
     pointers = {
         **dict.fromkeys(("student", "teacher", "pointer"), f"*{map_type}"),
         **dict.fromkeys(("weights", "bands"), weights),
-        **dict.fromkeys(("omega", "grad_out", "prompt", "logits", "out"), "*fp32"),
+        **dict.fromkeys(("omega", "grad_out", "prompt", "offset", "logits", "out"), "*fp32"),
     }
     if constants.get("GRADIENT"):
         pointers["out"] = f"*{map_type}"
@@ -125,7 +126,8 @@ def compiled(name, map_type, capability, unit, **constants):
 
 
 DISTANCE = dict(BATCHED=-1, OMEGA=True, SQUARED=False)
-LOGITS = dict(SHARED=False, SPAN=8)
+LOGITS = dict(SHARED=False, SPAN=8, MAGNITUDES=False, OFFSET=False)
+ENERGY = dict(SPAN=8, MAGNITUDES=True, OFFSET=True)
 VARIANTS = [  # the most registers allowed: 128 threads of 128 registers fill a core 4 times
     ("distance_kernel", "fp32", 4, 72, dict(GRADIENT=False, **DISTANCE)),
     ("distance_kernel", "fp32", 4, 96, dict(GRADIENT=True, **DISTANCE)),
@@ -135,7 +137,10 @@ VARIANTS = [  # the most registers allowed: 128 threads of 128 registers fill a 
     ("synthesis_kernel", "fp32", 4, 72, {}),
     ("logits_kernel", "fp32", 4, 136, dict(COUNT=2, **LOGITS)),
     ("logits_kernel", "fp32", 4, 184, dict(COUNT=3, **LOGITS)),
-    ("logits_kernel", "fp16", 4, 96, dict(COUNT=3, SHARED=True, SPAN=8)),
+    ("logits_kernel", "fp16", 4, 96, dict(LOGITS, COUNT=3, SHARED=True)),
+    ("logits_kernel", "fp32", 4, 136, dict(COUNT=2, SHARED=False, **ENERGY)),
+    ("logits_kernel", "fp32", 4, 184, dict(COUNT=3, SHARED=False, **ENERGY)),
+    ("logits_kernel", "fp16", 4, 96, dict(COUNT=3, SHARED=True, **ENERGY)),
     ("masks_kernel", "fp32", 4, 64, dict(SQUARED=False)),
 ]
 
@@ -193,6 +198,12 @@ def test_gpu_kernels_against_the_cpu(dtype, size, levels):
     close(ops.synthesis(bands, size), exact[0], 1e-10 if wide == torch.float64 else 1e-5)
     transform = WaveletTransform(levels=levels)
     masks = prompt_masks(exact[2], transform.analyse(exact[1]), transform)
+    energy = EnergyBiasForm(torch.rand(len(prompt), 6) + 0.5, torch.randn(prompt.shape[:2]))
+    of_energy = prompt_masks(exact[2], transform.analyse(exact[1]), transform, "band", energy)
+    factors = EnergyBiasForm(energy.mean.cuda(), energy.bias.cuda()).factors(prompt)
+    options = (factors.weights, levels, "band", False, True, factors.offset)
+    for weight, mask in zip(ops.mask_weights(teacher, *options), of_energy):
+        close(weight, mask.mean(1), 1e-5)
     for squared in (False, True):
         weights = ops.mask_weights(teacher, prompt, levels, "band", squared)
         expected = [(m.square() if squared else m).mean(1) for m in masks]

@@ -8,7 +8,7 @@ process, as any does.)
 
 import warnings
 from functools import lru_cache
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -77,18 +77,14 @@ def _wrong_in(
     prompt = random(groups, 2, 5)
     bands, own = (torch_analysis(x, levels) for x in (student - teacher, teacher))
     weights = [random(2, *band.shape[-2:]).abs() for band in bands]
-    slopes, value, masks = [], 0.0, []
+    offset = random(groups, 2)
+    slopes, value = [], 0.0
     for band, weight in zip(bands, weights):
         factor = weight[:, None] * omega[:, :, None, None]
         slopes.append(3.0 * factor * (2 * band if squared else band.sign()))
         value += float((factor * (band.square() if squared else band.abs())).sum())
-    for k, band in enumerate(own):
-        group = k
-        if granularity == "level" and k:
-            group = (k + 2) // 3
-            band = own[3 * group - 2] + own[3 * group - 1] + own[3 * group]
-        mask = torch.einsum("tc,nchw->nthw", prompt[group], band).sigmoid()
-        masks.append((mask.square() if squared else mask).mean(1))
+    masks = _masks(own, prompt, granularity, squared)
+    of_energy = _masks([band.abs() for band in own], prompt, granularity, squared, offset)
 
     s, t = (x.to(device=device, dtype=dtype) for x in (student, teacher))
     weights = [weight.to(device) for weight in weights]
@@ -115,8 +111,37 @@ def _wrong_in(
             masks,
             rtol,
         ),
+        "mask_weights of energy": lambda: _close(
+            ops.mask_weights(
+                t, prompt.to(device), levels, granularity, squared, True, offset.to(device)
+            ),
+            of_energy,
+            rtol,
+        ),
     }
     return [name for name, agrees in cases.items() if not agrees()]
+
+
+def _masks(
+    bands: Sequence[Tensor],
+    prompt: Tensor,
+    granularity: str,
+    squared: bool,
+    offset: Optional[Tensor] = None,
+) -> List[Tensor]:
+    """The masks' weights, written out."""
+    masks = []
+    for k, band in enumerate(bands):
+        group = k
+        if granularity == "level" and k:
+            group = (k + 2) // 3
+            band = bands[3 * group - 2] + bands[3 * group - 1] + bands[3 * group]
+        logits = torch.einsum("tc,nchw->nthw", prompt[group], band)
+        if offset is not None:
+            logits = logits + offset[group][:, None, None]
+        mask = logits.sigmoid()
+        masks.append((mask.square() if squared else mask).mean(1))
+    return masks
 
 
 def _close(found: Sequence[Tensor], wanted: Sequence[Tensor], rtol: float) -> bool:

@@ -203,21 +203,39 @@ def distance_kernel(
 # --------------------------------------------------------------------------- the masks' weights
 #     w_k = (1/T) sum_i sigma(P_k,i . R_k)    (sigma squared for the squared distance), Eq. 5
 #
+# or, for masks of band energy, sigma(W_k,i . |R_k| + o_k,i).
+#
 # The first kernel reads the map once and projects: it transforms a lane's channel and adds P_k,i,c
 # times each coefficient to the logits of the prompts, which stay in registers. A thread that summed
 # over all channels alone would leave most of the machine idle, so they are shared out: among SUBS
 # lanes of a warp that work on the same place, and among programs. The second kernel adds up the
 # programs' logits, in a fixed order, and applies sigma.
 @triton.jit
-def grouped(low, details, LEVELS: tl.constexpr, SIDE: tl.constexpr, SHARED: tl.constexpr):
+def read(x, MAGNITUDES: tl.constexpr):
+    """|x| or x."""
+    return tl.abs(x) if MAGNITUDES else x
+
+
+@triton.jit
+def grouped(
+    low,
+    details,
+    LEVELS: tl.constexpr,
+    SIDE: tl.constexpr,
+    SHARED: tl.constexpr,
+    MAGNITUDES: tl.constexpr,
+):
     """What the prompts are multiplied with: the low, then for each level and row its bands.
 
-    With SHARED (granularity ``level``) the sum of the three bands.
+    With SHARED (granularity ``level``) the sum of the three bands; with MAGNITUDES all without
+    their signs.
     """
-    out = (low,)
+    out = (read(low, MAGNITUDES),)
     for level in tl.static_range(LEVELS):
         for row in tl.static_range(rows_in_lane(level + 1, SIDE)):
-            lh, hl, hh = details[level][row]
+            lh = read(details[level][row][0], MAGNITUDES)
+            hl = read(details[level][row][1], MAGNITUDES)
+            hh = read(details[level][row][2], MAGNITUDES)
             if SHARED:
                 out = out + (lh + hl + hh,)
             else:
@@ -334,6 +352,7 @@ def zeros_of(
 def logits_kernel(
     pointer,
     prompt,
+    offset,
     out,
     channels,
     share,
@@ -347,6 +366,8 @@ def logits_kernel(
     blocks_x,
     COUNT: tl.constexpr,
     SHARED: tl.constexpr,
+    MAGNITUDES: tl.constexpr,
+    OFFSET: tl.constexpr,
     LEVELS: tl.constexpr,
     SIDE: tl.constexpr,
     UNIT: tl.constexpr,
@@ -356,7 +377,8 @@ def logits_kernel(
 ):
     """The logits of COUNT prompts over a program's channels.
 
-    ``pointer`` is a map (N, C, H, W) with N = ``planes``, ``prompt`` (groups, prompts, C), ``out``
+    ``pointer`` is a map (N, C, H, W) with N = ``planes``, ``prompt`` (groups, prompts, C),
+    ``offset`` (groups, prompts), which the first program along axis 1 adds where OFFSET, ``out``
     (programs along axis 1, prompts, 4 ``fours``), see :func:`group_start`. SPAN lanes of a warp
     hold neighbouring places, and 32 / SPAN such spans the same places of different channels; a lane
     takes ``share`` channels one after the other. ``chunks`` programs side by side share the
@@ -382,7 +404,7 @@ def logits_kernel(
         base = (image * channels + channel).to(tl.int64) * area
         rows = load_map(pointer, base, y, x, height, width, inside, SIDE, UNIT, ACC)
         low, details = analyse(rows, LEVELS, SIDE)
-        values = grouped(low, details, LEVELS, SIDE, SHARED)
+        values = grouped(low, details, LEVELS, SIDE, SHARED, MAGNITUDES)
         factors = ()
         for row in tl.static_range(group_count(LEVELS, SHARED) * COUNT):
             i = first_prompt + row % COUNT
@@ -400,9 +422,14 @@ def logits_kernel(
     for number in tl.static_range(piece(0, "count", LEVELS, SIDE, SHARED)):
         for i in tl.static_range(COUNT):
             line = tl.program_id(1) * prompts + first_prompt + i
+            logit = over_subs(logits[number * COUNT + i], SPAN)
+            if OFFSET:
+                place_of = piece(number, "group", LEVELS, SIDE, SHARED) * prompts + first_prompt + i
+                adds = (first_prompt + i < prompts) & (tl.program_id(1) == 0)
+                logit += tl.load(offset + place_of, mask=adds, other=0.0).to(ACC)
             store_piece(
                 out + line.to(tl.int64) * (4 * fours),
-                over_subs(logits[number * COUNT + i], SPAN),
+                logit,
                 image,
                 y,
                 x,

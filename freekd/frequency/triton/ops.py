@@ -284,9 +284,18 @@ def _distance(
 
 
 def mask_weights(
-    teacher: Tensor, prompt: Tensor, levels: int, granularity: str = "band", squared: bool = False
+    teacher: Tensor,
+    prompt: Tensor,
+    levels: int,
+    granularity: str = "band",
+    squared: bool = False,
+    magnitudes: bool = False,
+    offset: Optional[Tensor] = None,
 ) -> List[Tensor]:
     """The weight that T prompts' masks put on each coefficient: (1/T) sum_i sigma(P_k,i . xi_k(t)).
+
+    With ``magnitudes`` and ``offset`` (1/T) sum_i sigma(P_k,i . |xi_k(t)| + o_k,i): masks of band
+    energy, see :mod:`freekd.prompts.forms`.
 
     Args:
         teacher: t (N, C, H, W), any floating type; read once (for T > 3 the same part several times
@@ -295,13 +304,15 @@ def mask_weights(
             first for LL, the others for the *sum* of a level's three bands, which share the mask.
         levels: J, 1 to ``MAX_LEVELS``.
         squared: the mean of sigma^2 instead, for the squared distance.
+        magnitudes: |xi_k(t)| instead of xi_k(t); each, before a level's three are summed.
+        offset: o, of P's shape without its last axis; None for 0.
 
     Returns:
         3J + 1 weights (N, h, w) in the order of :func:`analysis`, in float32, or float64 where the
         teacher is. Bands that share a mask share the tensor. All are views of one buffer.
 
     Raises:
-        ValueError: for another granularity, or a prompt of another shape.
+        ValueError: for another granularity, or a prompt or an offset of another shape.
     """
     if granularity not in ("band", "level"):
         raise ValueError(f"granularity={granularity!r} is not known; expected 'band' or 'level'")
@@ -311,6 +322,8 @@ def mask_weights(
     sizes = cut.band_sizes()[:: 3 if shared else 1]
     groups, prompts = len(sizes), prompt.shape[1]
     check_shapes("a prompt", [prompt.shape], [(groups, prompts, channels)])
+    if offset is not None:
+        check_shapes("an offset", [offset.shape], [(groups, prompts)])
     counts = [images * h * w for h, w in sizes]
     total = sum(-(-count // 4) * 4 for count in counts)  # each group starts at a multiple of 4
     span = max(8, cut.lanes_in_block)  # lanes of a warp at neighbouring places
@@ -328,6 +341,7 @@ def mask_weights(
         (columns, parts),
         teacher.contiguous(),
         prompt.contiguous(),
+        prompt if offset is None else offset.contiguous(),  # not read
         logits,
         channels,
         share,
@@ -338,6 +352,8 @@ def mask_weights(
         *cut.sizes(),
         COUNT=together,
         SHARED=shared,
+        MAGNITUDES=magnitudes,
+        OFFSET=offset is not None,
         SPAN=span,
         BLOCK=BLOCK,
         **cut.constants(dtype),
