@@ -111,13 +111,13 @@ class UFDKDLoss(nn.Module):
     it is set (the authors clip the projectors of segmentation alone, at a norm of 15).
 
     Args:
-        student_channels, teacher_channels: of the two maps.
+        student_dims, teacher_dims: of the two maps.
         projector: ``attention``, the paper's for classification; ``plain`` or ``enhanced``, two or
             four 3x3 convolutions behind a 1x1 convolution from the student's channels to the
             teacher's (none where they agree), for segmentation: maps of one size.
         query_hw: (H, W) of the teacher's map, after ``teacher_pool``.
         pos_hw: (H, W) of the student's map, enlarged by ``upsample``.
-        num_heads: of the attention; it divides ``teacher_channels``.
+        num_heads: of the attention; it divides ``teacher_dims``.
         softmax_scale: of the attention: one number, or one for each split.
         upsample: 1, or 2: the student's map is enlarged by 2; None: as ``pos_hw`` tells.
         teacher_pool: (H, W), to which the teacher's map is pooled first (average); None: not.
@@ -170,8 +170,8 @@ class UFDKDLoss(nn.Module):
 
     def __init__(
         self,
-        student_channels: int,
-        teacher_channels: int,
+        student_dims: int,
+        teacher_dims: int,
         projector: str = "attention",
         query_hw: Optional[Sequence[int]] = None,
         pos_hw: Optional[Sequence[int]] = None,
@@ -196,9 +196,9 @@ class UFDKDLoss(nn.Module):
             loss_weight=loss_weight,
         )
         self.check_options(given, "ufdkd")
-        check_integer("ufdkd.student_channels", student_channels, 2**15)
-        check_integer("ufdkd.teacher_channels", teacher_channels, 2**15)
-        self.student_channels, self.teacher_channels = student_channels, teacher_channels
+        check_integer("ufdkd.student_dims", student_dims, 2**15)
+        check_integer("ufdkd.teacher_dims", teacher_dims, 2**15)
+        self.student_dims, self.teacher_dims = student_dims, teacher_dims
         self.projector, self.legacy_reshape = projector, legacy_reshape
         self.teacher_pool = None if teacher_pool is None else (teacher_pool[0], teacher_pool[1])
         self.alpha = tuple(ALPHA[projector] if alpha is None else alpha)
@@ -217,19 +217,19 @@ class UFDKDLoss(nn.Module):
                         "for images of 224 pixels and a stride of 32. Add it"
                     )
             assert query_hw is not None and pos_hw is not None
-            check_heads("ufdkd.num_heads", num_heads, teacher_channels)
+            check_heads("ufdkd.num_heads", num_heads, teacher_dims)
             self.spatial, self.channel = (
                 AttentionProjector(
-                    student_channels, teacher_channels, query_hw, pos_hw, num_heads, scale,
+                    student_dims, teacher_dims, query_hw, pos_hw, num_heads, scale,
                     upsample, key="ufdkd.",
                 )
                 for scale in scales_of(softmax_scale, "ufdkd.softmax_scale")
             )  # fmt: skip
             return
-        if student_channels != teacher_channels:
-            self.align = nn.Conv2d(student_channels, teacher_channels, 1)
+        if student_dims != teacher_dims:
+            self.align = nn.Conv2d(student_dims, teacher_dims, 1)
         kind = ConvProjector if projector == "plain" else EnhancedProjector
-        self.spatial, self.channel = kind(teacher_channels), kind(teacher_channels)
+        self.spatial, self.channel = kind(teacher_dims), kind(teacher_dims)
 
     # ----------------------------------------------------------------- what the taps give
     def check_feats(self, student: Any, teacher: Any) -> Tuple[List[Tensor], List[Tensor]]:
@@ -242,10 +242,10 @@ class UFDKDLoss(nn.Module):
         maps = []
         for who, output in (("student", student), ("teacher", teacher)):
             feat = map_at(output, getattr(self, f"{who}_index"), f"ufdkd.{who}_index")
-            expected = getattr(self, f"{who}_channels")
+            expected = getattr(self, f"{who}_dims")
             if feat.shape[1] != expected:
                 raise FeatureError(
-                    f"ufdkd.{who}_channels={expected}: the {who}'s map is {tuple(feat.shape)}, "
+                    f"ufdkd.{who}_dims={expected}: the {who}'s map is {tuple(feat.shape)}, "
                     f"with {feat.shape[1]} channels. Correct the number, or ufdkd.{who}_index"
                 )
             maps.append(feat)
@@ -399,5 +399,6 @@ CARD = Card(
     module=UFDKDLoss,
     tasks=("cls", "seg"),
     taps=dict(cls="backbone", seg="backbone"),
+    of_task=dict(seg=dict(projector="plain")),
     golden=golden,
 )

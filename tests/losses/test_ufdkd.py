@@ -7,7 +7,7 @@ from freekd.checks import FeatureError
 from freekd.losses.ufdkd import ALPHA, Terms, UFDKDLoss, tokens_of, ufdkd_loss
 
 ONE = (1.0, 1.0, 1.0, 1.0)
-SMALL = dict(student_channels=6, teacher_channels=8, num_heads=2)
+SMALL = dict(student_dims=6, teacher_dims=8, num_heads=2)
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_options_of_the_attention_beside_convolutions():
          r"\. Set ufdkd\.query_hw=\(7, 7\), pool the map by ufdkd\.teacher_pool=\(5, 8\)"),
         ({}, dict(student=(1, 6, 7, 7)), r"ufdkd\.pos_hw=\(5, 8\), but the student's map is "
          r"\(7, 7\).*Set ufdkd\.pos_hw to \(7, 7\), or to \(14, 14\) with ufdkd\.upsample=2"),
-        ({}, dict(student=(1, 7, 5, 8)), r"ufdkd\.student_channels=6: .* \(1, 7, 5, 8\), with 7"),
+        ({}, dict(student=(1, 7, 5, 8)), r"ufdkd\.student_dims=6: .* \(1, 7, 5, 8\), with 7"),
         (dict(projector="plain", query_hw=None, pos_hw=None), dict(student=(1, 6, 7, 7)),
          r"student's map is \(7, 7\), the teacher's \(5, 8\).*teacher_pool=\(7, 7\)"),
         (dict(student_index=3), {}, r"ufdkd\.student_index=3: the tapped module gives 1 outputs"),
