@@ -45,15 +45,14 @@ def map_at(output: Any, index: int, key: str) -> Tensor:
     chosen: Any = outputs[index]
     if isinstance(chosen, (tuple, list)) and chosen:
         chosen = chosen[0]
+    if torch.is_tensor(chosen) and chosen.dim() == 3:
+        count, channels, length = chosen.shape
+        side = isqrt(length)
+        if side * side == length:
+            chosen = chosen.reshape(count, channels, side, side)
     if torch.is_tensor(chosen) and chosen.dim() == 4:
-        return chosen
-    if (
-        torch.is_tensor(chosen)
-        and chosen.dim() == 3
-        and isqrt(chosen.shape[2]) ** 2 == len(chosen[0, 0])
-    ):
-        side = isqrt(chosen.shape[2])
-        return chosen.unflatten(2, (side, side))
+        feat: Tensor = chosen
+        return feat
     pooled = torch.is_tensor(chosen) and chosen.dim() == 2
     raise FeatureError(
         f"{key}={index}: expected a map (N, C, H, W), got {told(chosen)}. "

@@ -176,7 +176,7 @@ class UFDKDLoss(nn.Module):
         query_hw: Optional[Sequence[int]] = None,
         pos_hw: Optional[Sequence[int]] = None,
         num_heads: int = 32,
-        softmax_scale: Union[float, Sequence[float]] = 5.0,
+        softmax_scale: Union[float, Sequence[float]] = (5.0, 5.0),
         upsample: Optional[int] = None,
         teacher_pool: Optional[Sequence[int]] = None,
         alpha: Optional[Alpha] = None,
