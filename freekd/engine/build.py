@@ -29,7 +29,7 @@ def _check_pair(algorithm: Any, cfg: Any, task: str) -> None:
     """Teacher and student must see the same images, see :meth:`freekd.tasks.Task.check_pair`."""
     teacher = getattr(getattr(algorithm, "distiller", None), "teacher", None)
     student = getattr(getattr(algorithm, "architecture", None), "model", None)
-    if teacher is None or student is None:
+    if student is None or getattr(algorithm, "distiller", None) is None:
         return
     keys = ("pair.student", "pair.teacher")
     if cfg.get("spelled_out") != "pair":

@@ -181,8 +181,18 @@ class Task:
 
         A method's card names taps that every model of the task has. Where their paths differ by
         model, it gives a word in place of a path, as ``logits`` or ``dense_head``.
+
+        Raises:
+            TaskError: the word has no path in this model; says what to give in its place.
         """
         return name
+
+    def leading_tokens(self, model: nn.Module) -> int:
+        """How many tokens of a built transformer stand before those of the patches.
+
+        The class token, a distillation token; 0 where there is none, or no transformer.
+        """
+        return 0
 
     def maps_from_text(self, model: Mapping[str, Any], module: str) -> Optional[Tuple[int, int]]:
         """(channels, number) of the maps that ``module`` gives, where the config is certain."""
@@ -245,24 +255,26 @@ class Task:
         """
         return None
 
-    def check_pair(self, student: nn.Module, teacher: nn.Module, keys: Tuple[str, str]) -> None:
-        """Teacher and student must see the same images and labels.
+    def check_pair(
+        self, student: nn.Module, teacher: Optional[nn.Module], keys: Tuple[str, str]
+    ) -> None:
+        """Teacher, student and the losses must see the same images and labels.
 
         Args:
-            student, teacher: bare models.
+            student, teacher: bare models; there may be no teacher.
             keys: how the config calls them.
 
         Raises:
             TaskError: one of them changes its batches by itself; names the key.
         """
         for model, key in zip((student, teacher), keys):
-            found = self.batch_augmentation(model)
+            found = None if model is None else self.batch_augmentation(model)
             if found is not None:
                 raise TaskError(
                     f"{key}.train_cfg.augments: expected none in a distillation, got {found.what},"
-                    " which the model applies inside its own forward: teacher and student would "
-                    "see other mixtures and other labels. Applying it once, before both, is not "
-                    f"supported yet: set {key}=dict(config=..., train_cfg=dict(augments=None))."
+                    " which the model applies inside its own forward: teacher, student and losses "
+                    "would see other mixtures and other labels. Applying it once, before all, is "
+                    f"not supported yet: set {key}=dict(config=..., train_cfg=dict(augments=None))."
                 )
 
     # ----------------------------------------------------------------- data
