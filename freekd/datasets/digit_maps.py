@@ -36,8 +36,8 @@ def make_digit_maps(
     num_val: int = 100,
     size: int = 96,
     seed: int = 0,
-    digit_sizes: Tuple[int, int] = (24, 44),
-    max_digits: int = 3,
+    digit_sizes: Tuple[int, int] = (36, 60),
+    max_digits: int = 2,
     force: bool = False,
     progress: Optional[Callable[[int, int], None]] = None,
 ) -> Path:
