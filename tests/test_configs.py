@@ -70,6 +70,10 @@ def point_to(cfg, name, root):
         elif "digits" in name:
             data.ann_file = f"{root}/digits/annotations/{split}.json"
             data.img_prefix = f"{root}/digits/{split}/"
+        elif "cifar100" in name:  # images from files, as the others: mmcls would download them
+            data.type, data.classes = "CustomDataset", [str(i) for i in range(100)]
+            data.ann_file, data.data_prefix = f"{root}/imagenet.txt", str(root)
+            data.pipeline.insert(0, dict(type="LoadImageFromFile"))
         elif "imagenet" in name:
             data.ann_file, data.data_prefix = f"{root}/imagenet.txt", str(root)
         elif "cityscapes" in name:
@@ -78,8 +82,17 @@ def point_to(cfg, name, root):
             data.ann_file, data.img_prefix = f"{root}/coco.json", str(root)
     if "digits" not in name:
         side = 64 if "cityscapes" in name or "imagenet" in name else 96
-        resize(cfg.data.train.pipeline, 224 if "swin" in name else side)  # 7 windows of 32 pixels
+        if not needs_its_size(cfg, name):
+            resize(cfg.data.train.pipeline, side)
         cfg.data.samples_per_gpu, cfg.data.workers_per_gpu = 2, 0
+
+
+def needs_its_size(cfg, name):
+    """Whether 224 pixels are needed: for windows of 7x7, or as a loss has said the grids."""
+    distiller = (cfg.get("algorithm") or {}).get("distiller") or {}
+    losses = [loss for component in distiller.get("components", ()) for loss in component.losses]
+    grids = any(loss.get("query_hw") or loss.get("stage_shapes") for loss in losses)
+    return grids or "swin" in name or "mixer" in name
 
 
 def resize(node, side):

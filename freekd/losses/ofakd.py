@@ -27,7 +27,7 @@ from freekd.checks import check_integer, check_temperature, check_weight
 from freekd.widen import wide_dtype, widened
 
 from .branches import STAGES, MapBranch, TokenBranch, branch, stage_output
-from .card import Card, Case, Outcome
+from .card import Bundled, Card, Case, Outcome
 from .logits import check_logits, hard_labels, labels_in
 from .step import Step
 
@@ -62,7 +62,8 @@ class OFAKDLoss(nn.Module):
 
     Args:
         stage_shapes: what an image gives at each stage: C, or (C, H, W), of maps, (L, C) of tokens:
-            ``dict(stage1=64, stage2=128, ...)``.
+            ``dict(stage1=64, stage2=128, ...)``. This and the numbers below are told by the models,
+            if the config does not say them.
         student_dim, teacher_dim: channels of the features that the classifiers of both see.
         num_classes: K.
         stages: which of the four have a branch.
@@ -101,6 +102,40 @@ class OFAKDLoss(nn.Module):
         if options.get("stage_shapes") is not None:
             for stage in stages:
                 _shape(options["stage_shapes"], stage, key)
+
+    @staticmethod
+    def tell(options: Mapping[str, Any], student: Any, teacher: Any, key: str) -> Dict[str, Any]:
+        """What a config does not say, of the teacher's config and the student on a blank image.
+
+        Args:
+            options: what it says.
+            student, teacher: with ``outputs()``, what each tapped module gives, and ``model``, the
+                model's config.
+            key: the config key of the entry.
+
+        Raises:
+            FeatureError: a tap gives something else; names it.
+        """
+        found: Dict[str, Any] = {}
+        width = _at(teacher.model, "head", "in_channels")
+        if options.get("teacher_dim") is None and isinstance(width, int):
+            found["teacher_dim"] = width
+        wanted = ("stage_shapes", "student_dim", "num_classes")
+        if all(options.get(name) is not None for name in wanted):
+            return found
+        outputs = student.outputs()
+        shapes = {
+            name: tuple(stage_output(output, f"{key}.module.{name}").shape[1:])
+            for name, output in outputs.items()
+            if name != "logits"
+        }
+        told: Dict[str, Any] = dict(stage_shapes=shapes)
+        if "stage4" in shapes:
+            told["student_dim"] = shapes["stage4"][0 if len(shapes["stage4"]) == 3 else 1]
+        if torch.is_tensor(outputs.get("logits")):
+            told["num_classes"] = outputs["logits"].shape[-1]
+        found.update({n: told[n] for n in wanted if options.get(n) is None and n in told})
+        return found
 
     def __init__(
         self,
@@ -244,6 +279,13 @@ def exponents(value: Any, count: int, key: str) -> Tuple[float, ...]:
     return tuple(float(one) for one in given)
 
 
+def _at(model: Any, *names: str) -> Any:
+    """A value deep in a config; None where there is none."""
+    for name in names:
+        model = model.get(name) if isinstance(model, Mapping) else None
+    return model
+
+
 def _are_stages(value: Any) -> bool:
     if not isinstance(value, (list, tuple)) or len(set(value)) != len(value):
         return False
@@ -323,5 +365,8 @@ CARD = Card(
     needs=("labels",),
     maps=False,
     weight="stages_weight",
+    bundled=dict(
+        cls=dict(ofakd=Bundled("configs/ofakd/resnet34_resnet18_digits_cls.py", "OFA-KD", "OFA-KD"))
+    ),
     golden=golden,
 )

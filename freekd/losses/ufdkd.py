@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from freekd.checks import FeatureError, check_choice, check_flag, check_integer, check_weight
 from freekd.widen import wide_dtype
 
-from .card import Card, Case, Outcome
+from .card import Bundled, Card, Case, Outcome
 from .decouple import decoupled_distance
 from .outputs import check_index, map_at
 from .projector import UPSAMPLES, AttentionProjector, check_grid, check_heads, scales_of
@@ -111,7 +111,8 @@ class UFDKDLoss(nn.Module):
     it is set (the authors clip the projectors of segmentation alone, at a norm of 15).
 
     Args:
-        student_dims, teacher_dims: of the two maps.
+        student_dims, teacher_dims: channels of the two maps. These and the grids are told by the
+            models, if the config does not say them.
         projector: ``attention``, the paper's for classification; ``plain`` or ``enhanced``, two or
             four 3x3 convolutions behind a 1x1 convolution from the student's channels to the
             teacher's (none where they agree), for segmentation: maps of one size.
@@ -167,6 +168,35 @@ class UFDKDLoss(nn.Module):
             check_flag(f"{key}.legacy_reshape", options["legacy_reshape"])
         if "loss_weight" in options:
             check_weight(f"{key}.loss_weight", options["loss_weight"])
+
+    @staticmethod
+    def tell(options: Mapping[str, Any], student: Any, teacher: Any, key: str) -> Dict[str, Any]:
+        """Channels and grids that a config does not say, of a blank image.
+
+        Args:
+            options: what it says.
+            student, teacher: with ``outputs()``, what the tapped module gives, and ``size``, None
+                where nobody knows of which size the data's images are: then no grids are told.
+            key: the config key of the entry.
+
+        Raises:
+            FeatureError: there is no map; names the key.
+        """
+        attention = options.get("projector", "attention") == "attention"
+        found: Dict[str, Any] = {}
+        for who, look, grid in (("student", student, "pos_hw"), ("teacher", teacher, "query_hw")):
+            wanted = [f"{who}_dims"] + [grid] * (attention and look.size is not None)
+            if all(options.get(name) is not None for name in wanted):
+                continue
+            name = f"{who}_index"
+            feat = map_at(look.outputs(), options.get(name, -1), f"{key}.{name}")
+            height, width = feat.shape[-2:]
+            if who == "teacher" and options.get("teacher_pool") is not None:
+                height, width = options["teacher_pool"]
+            factor = (options.get("upsample") or 1) if who == "student" else 1
+            told = {f"{who}_dims": feat.shape[1], grid: (factor * height, factor * width)}
+            found.update({name: told[name] for name in wanted if options.get(name) is None})
+        return found
 
     def __init__(
         self,
@@ -400,5 +430,11 @@ CARD = Card(
     tasks=("cls", "seg"),
     taps=dict(cls="backbone", seg="backbone"),
     of_task=dict(seg=dict(projector="plain")),
+    bundled=dict(
+        cls=dict(
+            ufdkd=Bundled("configs/ufdkd/resnet34_resnet18_digits_cls.py", "UFD-KD", "UFD-KD")
+        ),
+        seg=dict(ufdkd=Bundled("configs/ufdkd/fpn_r34_r18_digits_seg.py", "UFD-KD", "UFD-KD")),
+    ),
     golden=golden,
 )
