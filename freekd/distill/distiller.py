@@ -7,7 +7,18 @@ checkpoint, optimizer, average of weights or hook that walks modules meets it.
 """
 
 import logging
-from typing import Any, Collection, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Collection,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import torch
 from mmcv.utils import print_log
@@ -409,6 +420,15 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             weight = weight_of(self.losses[name])
             found[name] = (1.0 if weight is None else weight) * self.schedules.factor(name)
         return found
+
+    def parts_in_force(self) -> Iterator[Tuple[str, str, float]]:
+        """Loss, part and value of the losses that tell what they are the sum of (``parts``)."""
+        for name, loss in self.losses.items():
+            parts = getattr(loss, "parts", None)
+            if isinstance(parts, dict) and parts and self.schedules.factor(name) > 0:
+                values = torch.stack([part.detach().float() for part in parts.values()]).tolist()
+                for part, value in zip(parts, values):
+                    yield name, part, value
 
     def exec_student_forward(self, student: nn.Module, data: Dict[str, Any]) -> Any:
         """The student's own losses, scaled by the ``task_scale`` of losses that have one."""
