@@ -13,7 +13,7 @@ from torch import Tensor
 from freekd.checks import check_share, check_temperature
 from freekd.widen import widened
 
-from .card import Card, Case, Outcome
+from .card import Bundled, Card, Case, Outcome
 from .logits import LogitsLoss
 
 
@@ -112,5 +112,6 @@ CARD = Card(
     taps=dict(cls="logits"),
     maps=False,
     weight="alpha",
+    bundled=dict(cls=dict(kd=Bundled("configs/kd/resnet34_resnet18_digits_cls.py", "KD", "KD"))),
     golden=golden,
 )
