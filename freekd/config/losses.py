@@ -74,7 +74,12 @@ class Entry(NamedTuple):
     @property
     def takes_maps(self) -> bool:
         """Whether the loss wants to know channels and number of the maps."""
-        return "num_levels" in self.parameters
+        return bool({"num_levels", "student_channels", "teacher_channels"} & {*self.parameters})
+
+    @property
+    def takes_teacher(self) -> bool:
+        """Whether the loss compares student and teacher."""
+        return bool(getattr(self.taken, "takes_teacher", True))
 
     def loss(self, told: Mapping[str, Any]) -> Dict[str, Any]:
         """The config of the loss, with what is ``told`` of the maps where it takes that.

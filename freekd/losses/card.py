@@ -103,6 +103,11 @@ class Card(NamedTuple):
     golden: Optional[Callable[[Case], Outcome]] = None
 
     @property
+    def takes_teacher(self) -> bool:
+        """Whether it compares student and teacher, as its module says; few need no teacher."""
+        return bool(getattr(self.module, "takes_teacher", True))
+
+    @property
     def types(self) -> Tuple[str, ...]:
         """The registered names that an entry under the method's name may have as ``type``."""
         return (self.type, *self.also)

@@ -182,8 +182,18 @@ class Task:
 
         A method's card names taps that every model of the task has. Where their paths differ by
         model, it gives a word in place of a path, as ``logits`` or ``dense_head``.
+
+        Raises:
+            TaskError: the word has no path in this model; says what to give in its place.
         """
         return name
+
+    def leading_tokens(self, model: nn.Module) -> int:
+        """How many tokens of a built transformer stand before those of the patches.
+
+        The class token, a distillation token; 0 where there is none, or no transformer.
+        """
+        return 0
 
     def maps_from_text(self, model: Mapping[str, Any], module: str) -> Optional[Tuple[int, int]]:
         """(channels, number) of the maps that ``module`` gives, where the config is certain."""

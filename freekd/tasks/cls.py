@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from freekd.tasks.base import Agreement, BatchAugmentation, RunHead, Task, TaskError
 from freekd.tasks.classes import ClassAxis, channels_of, head_of, heads_with_classes
+from freekd.tasks.cls_taps import path_of
 
 PROBABILITY_TOLERANCE = 1e-4
 _FETCHED = re.compile(r"^(CIFAR\d+|MNIST|FashionMNIST)$")  # data sets that mmcls downloads itself
@@ -78,19 +79,17 @@ class Classification(Task):
         return ClassAxis(int(head.num_classes)) if fits and "pre_logits" not in path else None
 
     def tap(self, name: str, model: Mapping[str, Any]) -> str:
-        """``logits``: the classifier layer's output.
+        """``logits``, ``middle`` or ``last_tokens``, see :mod:`freekd.tasks.cls_taps`.
 
         >>> Classification().tap("logits", dict(head=dict(type="VisionTransformerClsHead")))
         'head.layers.head'
         """
-        if name != "logits":
-            return name
-        head = model.get("head") or {}
-        kind = str(head.get("type", "")).split(".")[-1]
-        layers = {"VisionTransformerClsHead": "head.layers.head", "DeiTClsHead": "head.layers.head"}
-        if kind == "StackedLinearClsHead":
-            return f"head.layers.{len(head.get('mid_channels') or ())}.fc"
-        return layers.get(kind, "head.fc")
+        return path_of(name, model, self.host)
+
+    def leading_tokens(self, model: nn.Module) -> int:
+        backbone: Any = getattr(model, "backbone", None)
+        with_them = getattr(backbone, "with_cls_token", True)
+        return int(getattr(backbone, "num_extra_tokens", 0)) if with_them else 0
 
     def run_head(self, model: nn.Module, name: str) -> Optional[RunHead]:
         """mmcls's heads have no forward: their logits come out of ``simple_test``."""
