@@ -53,6 +53,7 @@ def data_root(tmp_path_factory):
         )  # fmt: skip
     text = json.dumps(dict(images=images, annotations=annotations, categories=categories))
     (root / "coco.json").write_text(text)
+    (root / "labels.txt").write_text("".join(f"{i}.png {i}\n" for i in range(4)))
     for folder, suffix in (("img", "_leftImg8bit.png"), ("ann", "_gtFine_labelTrainIds.png")):
         (root / folder).mkdir()
         for i in range(2):
@@ -88,6 +89,7 @@ def point_to(cfg, name, root):
         if "cifar100" in name:  # which is packed, and fetched
             data = cfg.data.train
             data.type, data.classes = "CustomDataset", [str(i) for i in range(100)]
+            data.data_prefix, data.ann_file = str(root), f"{root}/labels.txt"
             data.pipeline = [dict(type="LoadImageFromFile"), *data.pipeline]
         small = any(word in name for word in ("cityscapes", "imagenet", "cifar100"))
         if not needs_its_size(cfg, name):
