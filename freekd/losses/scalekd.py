@@ -18,14 +18,14 @@ The gradient runs through Theta, not into its weights, and through the queries t
 """
 
 from contextlib import nullcontext
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from freekd.checks import FeatureError, check_flag, check_weight
-from freekd.widen import widened
+from freekd.widen import wide_dtype, widened
 
 from .card import Card, Case, Outcome, Published
 from .stage import NOTHING, VIEWS, Stage, StageOptions
@@ -198,9 +198,7 @@ class ScaleKDLoss(nn.Module):
                 f"out ({key}.stage3=None)"
             )
         paths = step.paths[1]
-        tail = find_tail(
-            step.teacher, paths.get("s3"), paths["s4"], key, self.tail, self.tail_maps
-        )
+        tail = find_tail(step.teacher, paths.get("s3"), paths["s4"], key, self.tail, self.tail_maps)
         stage: Any = self.stages["stage3"]
         return lambda tokens: tail(tokens, stage.query_hw)[0]
 
@@ -215,7 +213,9 @@ class ScaleKDLoss(nn.Module):
             with _precision_of(maps[name]):
                 tokens = stage(maps[name], queries)
                 if name == "stage3":
-                    tokens = queries = self._through(self.teacher_tail(step), tokens)
+                    tokens = queries = self._through(
+                        self.teacher_tail(step), tokens, wide_dtype(maps[name])
+                    )
             with torch.autocast(target.device.type, enabled=False):
                 for view, weight in self.weights[name].items():
                     if weight:
@@ -235,10 +235,10 @@ class ScaleKDLoss(nn.Module):
 
     @staticmethod
     def _through(
-        tail: Callable[[Tensor], Tensor], tokens: Mapping[str, Tensor]
+        tail: Callable[[Tensor], Tensor], tokens: Mapping[str, Tensor], dtype: torch.dtype
     ) -> Dict[str, Tensor]:
         """All views in one pass: in evaluation mode no image of a batch sees another."""
-        out = tail(torch.cat(list(tokens.values())))
+        out = tail(torch.cat([one.to(dtype) for one in tokens.values()]))
         return dict(zip(tokens, out.chunk(len(tokens))))
 
     def forward(
@@ -278,7 +278,9 @@ def _check_tail(tail: Any, maps: Any, key: str) -> None:
             f"['backbone.stages.2.downsample', 'backbone.stages.3'], or None, got {tail!r}"
         )
     if maps and tail is None:
-        raise ValueError(f"{key}tail_maps=True is for a tail that is given. Remove it, or give tail")
+        raise ValueError(
+            f"{key}tail_maps=True is for a tail that is given. Remove it, or give tail"
+        )
 
 
 def _precision_of(feat: Tensor) -> Any:
@@ -297,20 +299,23 @@ def golden(case: Case) -> Outcome:
         for name in ("alpha", "student_dims", "teacher_dims", "query_hw", "num_heads")
     }
     options.update(pos_hw=case.options["position_hw"], softmax_scale=case.options["softmax_scale"])
-    loss = ScaleKDLoss(stage3=None, stage4=options).to(case.inputs["student"].dtype)
-    parameters = _load(loss, case, {"": "stage4"})
+    loss = ScaleKDLoss(stage3=None, stage4=options)
     queries = {v: case.inputs[f"query_{v}"] for v in VIEWS if f"query_{v}" in case.inputs}
-    if queries:  # they win over the table
-        stage, alone = loss.stages["stage4"], loss.stages["stage4"].forward
+    if queries:  # as if of stage 3
+        stage = Stage(StageOptions(**options), VIEWS, learned_query=False, key="stage4")
+        loss.stages["stage4"], alone = stage, stage.forward
         stage.forward = lambda feat, _: alone(feat, queries)  # type: ignore[assignment, misc]
+    loss = loss.to(case.inputs["student"].dtype)
+    _load(loss, case, {"": "stage4"})
     terms = loss.terms({"s4": case.inputs["student"]}, {"s4": case.inputs["teacher"]})
     outputs = {name.split("_")[1]: value for name, value in terms.items()}
-    return Outcome(dict(outputs, loss=torch.stack([*terms.values()]).sum()), parameters)
+    return Outcome(dict(outputs, loss=torch.stack([*terms.values()]).sum()))
 
 
 def _golden_both(case: Case) -> Outcome:
     """The stand-in: means of 2 x 2 tokens, a linear layer, layer norm; all of it frozen."""
-    given, stages = case.options, {}
+    given = case.options
+    stages: Dict[str, Any] = {}
     frozen = {k[5:]: v.detach() for k, v in case.parameters.items() if k.startswith("tail_")}
     channels, width = frozen["linear_weight"].shape
     for name, dims in (("stage3", width), ("stage4", channels)):
@@ -326,7 +331,7 @@ def _golden_both(case: Case) -> Outcome:
     if given["self_query_stage4"]:
         raise ValueError("self_query_stage4 with stage 3: the queries from stage 3 win")
     loss = ScaleKDLoss(**stages).to(frozen["linear_weight"].dtype)
-    parameters = _load(loss, case, {f"{name}_": name for name in STAGES})
+    _load(loss, case, {f"{name}_": name for name in STAGES})
 
     def tail(tokens: Tensor) -> Tensor:
         height, width = given["query_hw_stage3"]
@@ -339,20 +344,25 @@ def _golden_both(case: Case) -> Outcome:
     student = {TAPS[name]: case.inputs[f"student_{name}"] for name in STAGES}
     terms = loss.terms(student, {"s4": case.inputs["teacher_stage4"]})
     total = torch.stack([*terms.values()]).sum()
-    return Outcome(dict(terms, loss=total), parameters, float32_gradients=2e-3)
+    return Outcome(dict(terms, loss=total), float32_gradients=2e-3)
 
 
-def _load(loss: ScaleKDLoss, case: Case, stages: Mapping[str, str]) -> Dict[str, Tensor]:
-    """The case's parameters into the loss's own; from each name there to ours that learns."""
-    found: Dict[str, Tensor] = {}
+def _load(loss: ScaleKDLoss, case: Case, stages: Mapping[str, str]) -> None:
+    """The case's own tensors in place of the loss's parameters, so that gradients reach them."""
     for start, name in stages.items():
-        for view, projector in loss.stages[name].views.items():  # type: ignore[union-attr, operator]
-            for key, value in projector.reference_names().items():
-                found[f"{start}{view}_{key}"] = value
-    with torch.no_grad():
-        for name, tensor in found.items():
-            tensor.copy_(case.parameters[name].view_as(tensor))
-    return found
+        stage: Any = loss.stages[name]
+        for view, projector in stage.views.items():
+            for path, value in list(projector.state_dict(keep_vars=True).items()):
+                owner, _, last = path.rpartition(".")
+                named = f"{start}{view}_{path}".replace("student_norm", "student_bn")
+                if last == "num_batches_tracked":
+                    continue
+                tensor = case.parameters[named.replace(".", "_")].view(value.shape)
+                module = projector.get_submodule(owner)
+                if last in module._parameters:
+                    module._parameters[last] = tensor
+                else:
+                    value.copy_(tensor.detach())
 
 
 CARD = Card(

@@ -16,8 +16,7 @@ A norm is a part of it only where the tapped output has passed it.
 
 import difflib
 import inspect
-from functools import lru_cache
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from torch import Tensor, nn
 
@@ -45,7 +44,7 @@ class Tail(NamedTuple):
                 feat = as_map(module(feat), "tail")
             return as_tokens(feat), (feat.shape[2], feat.shape[3])
         for module in self.modules:
-            out: Any = module(tokens, grid) if _takes_grid(type(module)) else module(tokens)
+            out: Any = module(tokens, grid) if _takes_grid(module.forward) else module(tokens)
             if isinstance(out, (tuple, list)):
                 tokens, grid = out[0], (int(out[1][0]), int(out[1][1]))
             else:
@@ -63,10 +62,9 @@ class Kind(NamedTuple):
     whole: Optional[str] = None  # why the backbone's own output is no end of the tail
 
 
-@lru_cache(maxsize=None)
-def _takes_grid(kind: Type[nn.Module]) -> bool:
-    """Whether ``forward`` has a second argument without a default."""
-    given = list(inspect.signature(kind.forward).parameters.values())[2:3]
+def _takes_grid(forward: Any) -> bool:
+    """Whether there is a second argument without a default."""
+    given = list(inspect.signature(forward).parameters.values())[1:2]
     return bool(given) and given[0].default is given[0].empty and given[0].kind in (
         given[0].POSITIONAL_ONLY, given[0].POSITIONAL_OR_KEYWORD,
     )  # fmt: skip
@@ -133,8 +131,8 @@ def find_tail(
     if kind is None:
         raise ValueError(
             f"{key}.tail: the tail of a {type(teacher).__name__} with {root}="
-            f"{type(backbone).__name__} is not known; known are Swin, ViT and ConvNeXt. Take such a "
-            f"teacher, give the paths of the modules after its stage 3, as in {key}.tail="
+            f"{type(backbone).__name__} is not known; known are Swin, ViT and ConvNeXt. Take such "
+            f"a teacher, give the paths of the modules after its stage 3, as in {key}.tail="
             f"['{root}.stages.2.downsample', '{root}.stages.3'], or leave stage 3 out "
             f"({key}.stage3=None)"
         )
@@ -167,4 +165,5 @@ def _module(teacher: nn.Module, path: str, key: str) -> nn.Module:
             f"{key}: the teacher {type(teacher).__name__} has no module {path!r}; nearest: "
             f"{', '.join(near) or 'none'}. Correct the path"
         )
-    return modules[path]
+    found: nn.Module = modules[path]
+    return found

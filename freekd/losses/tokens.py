@@ -16,9 +16,7 @@ from freekd.checks import FeatureError
 MOST_EXTRA = 2  # class and distillation token before the others
 
 
-def as_map(
-    output: Any, key: str, index: int = -1, grid: Optional[Sequence[int]] = None
-) -> Tensor:
+def as_map(output: Any, key: str, index: int = -1, grid: Optional[Sequence[int]] = None) -> Tensor:
     """What a module gives as one map (N, C, H, W).
 
     Args:
@@ -80,8 +78,8 @@ def tokens_as_map(
     before = count - height * width
     if not 0 <= before <= extra:
         raise FeatureError(
-            f"{key}: {count} tokens are no grid of {height} x {width}, nor with up to {extra} class "
-            "tokens before it. Give the grid's size that the data's images have"
+            f"{key}: {count} tokens are no grid of {height} x {width}, nor with up to {extra} "
+            "class tokens before it. Give the grid's size that the data's images have"
         )
     tokens = tokens[:, before:]
     return tokens.transpose(1, 2).reshape(len(tokens), -1, height, width)
