@@ -76,6 +76,12 @@ class Entry(NamedTuple):
         """Whether the loss wants to know channels and number of the maps."""
         return "num_levels" in self.parameters
 
+    @property
+    def wants_shapes(self) -> bool:
+        """Whether it wants to know how large the maps are, at named taps; see docs/add_a_method."""
+        needs = getattr(self.taken, "needs_shapes", None)
+        return needs is not None and bool(needs(self.options))
+
     def loss(self, told: Mapping[str, Any]) -> Dict[str, Any]:
         """The config of the loss, with what is ``told`` of the maps where it takes that.
 

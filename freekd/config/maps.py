@@ -78,7 +78,7 @@ def _from_image(model: Mapping[str, Any], module: str, key: str, reference: Any)
         seen.append((output, sizes))
         raise _Seen
 
-    with _same_random_state(), torch.no_grad():
+    with same_random_state(), torch.no_grad():
         with building(key):
             built = MODELS.build(without_pretrained(model)).eval()
             hook_output(find_module(built, module, key), record)
@@ -113,7 +113,7 @@ def _send_images(
     from freekd.config.explain import explained
 
     first = reason = None
-    for channels in _image_channels(built, model):
+    for channels in image_channels(built, model):
         for size in _image_sizes(model, reference):
             try:
                 _run(built, module, torch.zeros((1, channels, *size)))
@@ -150,7 +150,7 @@ def _run(built: Any, module: str, img: Tensor) -> None:
         tasks.of_built(built).reach(built, module, img, metas)
 
 
-def _image_channels(built: nn.Module, model: Mapping[str, Any]) -> Iterator[int]:
+def image_channels(built: nn.Module, model: Mapping[str, Any]) -> Iterator[int]:
     """Channels of the images, the most likely number first."""
     backbone = model.get("backbone")
     found = [backbone.get("in_channels")] if isinstance(backbone, Mapping) else []
@@ -165,7 +165,7 @@ def _image_sizes(model: Mapping[str, Any], reference: Any) -> Iterator[Size]:
     """A small size, then those that the config names, then what is usual for fixed sizes."""
     tried = {_USUAL}
     yield _USUAL
-    named = _sizes_in(model.get("backbone"))
+    named = sizes_in(model.get("backbone"))
     with contextlib.suppress(ValueError, OSError):  # it was read before
         named += _sizes_of(reference)
     for size in [*named, *_OTHERS]:
@@ -184,17 +184,18 @@ def _sizes_of(reference: Any) -> List[Size]:
     if not isinstance(reference, str):
         return []
     cfg = read_config(find_config(reference, "config"))
-    return _sizes_in((cfg.get("data") or {}).get("train")) or _sizes_of(cfg.get("model"))
+    return sizes_in((cfg.get("data") or {}).get("train")) or _sizes_of(cfg.get("model"))
 
 
-def _sizes_in(node: Any) -> List[Size]:
+def sizes_in(node: Any) -> List[Size]:
+    """Every size of images that a part of a config names, in its order."""
     found: List[Size] = []
     if isinstance(node, Mapping):
         for name, value in node.items():
-            found += _as_sizes(value) if name in _SIZE_KEYS else _sizes_in(value)
+            found += _as_sizes(value) if name in _SIZE_KEYS else sizes_in(value)
     elif isinstance(node, (list, tuple)):
         for item in node:
-            found += _sizes_in(item)
+            found += sizes_in(item)
     return found
 
 
@@ -209,7 +210,7 @@ def _as_sizes(value: Any) -> List[Size]:
 
 
 @contextlib.contextmanager
-def _same_random_state() -> Iterator[None]:
+def same_random_state() -> Iterator[None]:
     """What is drawn in the block is as if it had not been."""
     states: Dict[str, Any] = dict(python=random.getstate(), numpy=np.random.get_state())
     try:

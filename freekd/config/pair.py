@@ -14,6 +14,7 @@ from freekd.config import fields
 from freekd.config.errors import ConfigError
 from freekd.config.losses import Entry, read_entry
 from freekd.config.maps import Given, maps_of, read_model_at
+from freekd.config.shapes import image_size, tell_shapes
 from freekd.losses import cards
 from freekd.state_dict import MIN_SHARE
 
@@ -70,8 +71,12 @@ PAIR_CHECKS: Dict[str, fields.Check] = dict(
 )
 
 
-def distill(pair: Pair) -> ConfigDict:
+def distill(pair: Pair, data: Any = None) -> ConfigDict:
     """The algorithm that ``pair`` stands for.
+
+    Args:
+        pair: of a config.
+        data: the config's ``data``, for losses that want to know how large maps are.
 
     Raises:
         ConfigError: a wrong entry of ``losses``, no entry at all, no such model or module, or
@@ -106,7 +111,7 @@ def distill(pair: Pair) -> ConfigDict:
             type="FreeKDDistiller",
             teacher=pair.teacher,
             teacher_checkpoint=pair.teacher_checkpoint,
-            components=[_component(pair, entry, seen) for entry in entries],
+            components=[_component(pair, entry, seen, data) for entry in entries],
             min_share=pair.min_share,
             teacher_autocast=pair.teacher_autocast,
             class_map=pair.class_map,
@@ -140,7 +145,9 @@ def _check_used(pair: Pair, entries: Sequence[Entry]) -> None:
             )
 
 
-def _component(pair: Pair, entry: Entry, seen: Dict[str, Dict[str, Any]]) -> Dict[str, Any]:
+def _component(
+    pair: Pair, entry: Entry, seen: Dict[str, Dict[str, Any]], data: Any
+) -> Dict[str, Any]:
     """One entry of ``losses`` in the distiller's form; ``seen`` is what entries before it asked."""
     student, teacher = _taps(pair, entry)
     named = isinstance(student, Mapping)
@@ -152,6 +159,12 @@ def _component(pair: Pair, entry: Entry, seen: Dict[str, Dict[str, Any]]) -> Dic
         if asked not in seen:
             seen[asked] = _told(pair, entry, student, teacher)
         told = seen[asked]
+    if entry.wants_shapes:
+        size = image_size(data)
+        told = {
+            f"{who}_shapes": tell_shapes(getattr(pair, who), who, taps, size, entry.key)
+            for who, taps in (("student", student), ("teacher", teacher))
+        }
     component = dict(
         key=entry.key, student_module=student, teacher_module=teacher, losses=[entry.loss(told)]
     )

@@ -55,7 +55,8 @@ def expand(cfg: Any) -> None:
     check(cfg)
     for key in ("pair", "prompt"):
         if cfg.get(key) is not None:
-            cfg.algorithm = distill(_pair(cfg)) if key == "pair" else finetune(_prompt(cfg))
+            data = cfg.get("data")
+            cfg.algorithm = distill(_pair(cfg), data) if key == "pair" else finetune(_prompt(cfg))
             cfg.pop(key)
             cfg.spelled_out = key
             return

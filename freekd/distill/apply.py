@@ -214,13 +214,19 @@ def apply_named(
     for outputs in (students, teachers):
         if not getattr(loss, "widens", False):
             outputs = {name: to_float32(out) for name, out in outputs.items()}
-        sides.append(
-            {
-                name: out if sizes is None else as_levels(out, sizes, key=f"tap {name!r}")
-                for name, (out, sizes) in outputs.items()
-            }
-        )
+        sides.append(as_named(outputs))
     return _call(loss, sides[0], sides[1], step)
+
+
+def as_named(outputs: Mapping[str, Any]) -> Dict[str, Any]:
+    """What a loss gets of named taps: name -> (output, spatial sizes or None), without the sizes.
+
+    A sequence that was told its sizes comes as maps.
+    """
+    return {
+        name: out if sizes is None else as_levels(out, sizes, key=f"tap {name!r}")
+        for name, (out, sizes) in outputs.items()
+    }
 
 
 def takes_step(loss: nn.Module) -> bool:

@@ -7,7 +7,8 @@ checkpoint, optimizer, average of weights or hook that walks modules meets it.
 """
 
 import logging
-from typing import Any, Collection, Dict, Iterable, List, Optional, Sequence, Union
+from contextlib import contextmanager
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Sequence, Union
 
 import torch
 from mmcv.utils import print_log
@@ -114,6 +115,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         self.class_orders: Dict[int, Tensor] = {}  # tap -> the student's channels reordered
         self.handles: List[Any] = []
         self.recording = False
+        self.teacher_runs = False  # a loss that calls a part of the teacher is no run of it
         self.save_teacher = save_teacher
         self.hold("teacher")
         self.teacher.requires_grad_(False)
@@ -257,18 +259,20 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         ):
             modules = dict(model.named_modules())
             for name, calls in outputs.items():
-                self.handles.append(hook_output(modules[name], self._record(calls, name)))
+                record = self._record(calls, name, of_teacher=model is self.teacher)
+                self.handles.append(hook_output(modules[name], record))
         self._proposals = Proposals(self._partial(student.model))
         self.handles += self._proposals.handles
 
     def _partial(self, student: nn.Module) -> PartialRun:
         return PartialRun(student, [tap.student_module for tap in self.taps])
 
-    def _record(self, outputs: List[Any], name: str) -> Any:
+    def _record(self, outputs: List[Any], name: str, of_teacher: bool) -> Any:
         root = name.split(".")[0]
 
         def record(output: Any, sizes: Any) -> None:
-            if not (self.training or self.recording):
+            runs = self.training and (self.teacher_runs or not of_teacher)
+            if not (runs or self.recording):
                 return
             if root == "roi_head":  # OHEM and its like run the head before: the last call counts
                 outputs.clear()
@@ -307,12 +311,25 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         self.forget()
         if not self.needs_teacher(self.losses):
             return None
-        if not self.partial_teacher.possible:  # run whole, with losses that nobody wants
-            lacking = [need for need in missing(self.teacher, data) if need.optional]
-            with left_out(self.teacher, [need.head for need in lacking]):
-                return super().exec_teacher_forward(data)
-        self.reset_ctx_teacher_mode(True)
-        return self.teacher_run.features(data["img"], data.get("img_metas", ()))
+        with self._teacher_recorded():
+            if not self.partial_teacher.possible:  # run whole, with losses that nobody wants
+                lacking = [need for need in missing(self.teacher, data) if need.optional]
+                with left_out(self.teacher, [need.head for need in lacking]):
+                    return super().exec_teacher_forward(data)
+            self.reset_ctx_teacher_mode(True)
+            return self.teacher_run.features(data["img"], data.get("img_metas", ()))
+
+    @contextmanager
+    def _teacher_recorded(self) -> Iterator[None]:
+        """Within it the teacher's taps record what runs, and nowhere else.
+
+        A loss may call parts of the teacher, which its backward pass may even compute again.
+        """
+        self.teacher_runs = True
+        try:
+            yield
+        finally:
+            self.teacher_runs = False
 
     def compute_distill_loss(self, data: Optional[Dict[str, Any]] = None) -> Dict[str, Tensor]:
         """Each term by name, after teacher and student have run.
@@ -321,7 +338,8 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             RuntimeError: a tapped module did not run, or not as often in student and teacher.
         """
         if self.needs_teacher(self.losses):
-            self.teacher_run.roi_heads(self._proposals.rois)
+            with self._teacher_recorded():
+                self.teacher_run.roi_heads(self._proposals.rois)
         step = None if data is None else Step(data, *self._models, self._task)
         terms = distillation_terms(self, step)
         self.teacher_run.forget()

@@ -1,13 +1,15 @@
 """Before training: one blank image through student and teacher, to see whether the taps match."""
 
-from typing import Any, Dict, List, Optional, Sequence
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import torch
 from mmcv.utils import print_log
 from torch import nn
 
 from freekd.checks import FeatureError
-from freekd.distill.apply import check_calls, check_shapes
+from freekd.distill.apply import as_named, check_calls, check_shapes
+from freekd.distill.components import key_of
 from freekd.distill.run.partial import PartialRun
 
 BLANK = (3, 128, 128)  # channels, height, width where nobody says what the data's images are
@@ -93,4 +95,32 @@ def _check(distiller: Any) -> Dict[str, List[str]]:
                 for s_out, t_out in zip(students, teachers)
                 for line in check_shapes(module, s_out, t_out, tap, tap.where)
             )
+    _check_named(distiller)
     return found
+
+
+def _check_named(distiller: Any) -> None:
+    """What losses say of their named taps, all of them at once."""
+    for i, component in enumerate(distiller.components):
+        taps = [tap for tap in distiller.taps if tap.component == i and tap.tap]
+        for loss in component.losses if taps else ():
+            module = distiller.losses[loss.name]
+            if not hasattr(module, "check_feats"):
+                continue
+            sides = [
+                as_named({tap.tap: outputs[getattr(tap, path)][0] for tap in taps})
+                for outputs, path in (
+                    (distiller.student_outputs, "student_module"),
+                    (distiller.teacher_outputs, "teacher_module"),
+                )
+            ]
+            with _of_component(key_of(component, i)):
+                module.check_feats(*sides)
+
+
+@contextmanager
+def _of_component(key: str) -> Iterator[None]:
+    try:
+        yield
+    except FeatureError as error:
+        raise FeatureError(f"{key}: {error}") from error
