@@ -102,7 +102,7 @@ def bundled(found: Dict[str, Card], folder: Path) -> List[str]:
         f"| student alone | | | | {_score(alone)} | {_seeds(alone)} | | | |",
     ]
     for card in found.values():
-        for name, row in card.bundled.items():
+        for name, row in card.bundled.get("det", {}).items():
             if name not in students:
                 continue
             entry, price = students[name], cost.get(card.name, {})

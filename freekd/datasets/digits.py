@@ -103,7 +103,7 @@ def make_digits(
         "digit_sizes": [low, high],
         "max_digits": int(max_digits),
     }
-    _check_parameters(parameters)
+    check_parameters(parameters)
     out = Path(out_dir)
     files = {f"{split}/*.png": count for split, count in counts.items()}
     files["annotations/*.json"] = len(counts)
@@ -166,7 +166,7 @@ def split_digits(labels: NDArray[Any], seed: int) -> Dict[str, NDArray[Any]]:
     return {"train": np.sort(np.concatenate(train)), "val": np.sort(np.concatenate(val))}
 
 
-def _check_parameters(parameters: Dict[str, Any]) -> None:
+def check_parameters(parameters: Dict[str, Any]) -> None:
     """Raise ValueError with the number and the range for whatever cannot be drawn."""
     for name in ("num_train", "num_val", "max_digits"):
         if parameters[name] < 1:
@@ -199,7 +199,7 @@ def _file_name(index: int) -> str:
 
 
 def save_png(picture: NDArray[Any], path: Path) -> None:
-    """Write an (H, W, 3) uint8 RGB picture without loss."""
+    """Write an (H, W, 3) uint8 RGB picture, or (H, W) labels, without loss."""
     from PIL import Image
 
     Image.fromarray(picture).save(str(path), format="PNG")

@@ -7,6 +7,7 @@ from mmrazor.models.algorithms import GeneralDistill
 from mmrazor.models.algorithms.base import BaseAlgorithm
 from mmrazor.models.builder import ALGORITHMS
 
+from freekd import tasks
 from freekd.checks import check_choice
 from freekd.distill.annotations import check_annotations
 from freekd.distill.class_maps import both_lists, other_order
@@ -119,6 +120,9 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
         inherit: parts of the student that start with the teacher's weights, such as
             ``["neck", "bbox_head"]``; see :func:`freekd.distill.inherit.inherit_weights`.
 
+    What a student does to whole batches, such as Mixup, is done here instead, once and before the
+    teacher runs; that of the teacher's config is not used.
+
     In the log, beside each term: ``ratio.<term>``, its size relative to the student's task loss;
     and ``weight.<term>``, its weight in the iteration, where ``start``, ``stop`` or ``warmup`` of
     the loss change it.
@@ -144,7 +148,33 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
             raise ValueError(f"algorithm.inherit={inherit!r}: expected a list, [{inherit!r}]")
         self.inherit = inherit
         self.inherited: Optional[Inherited] = None
+        self.batch_augmentation = self._take_batch_augmentation()
         self._complete = True
+
+    def _take_batch_augmentation(self) -> Optional[tasks.BatchAugmentation]:
+        """The student's Mixup and its like, out of the student; the teacher's is left out.
+
+        Raises:
+            TaskError: the student's head cannot learn from it; names the key.
+        """
+        student = self.architecture.model
+        task = tasks.of_built(student)
+        task.check_batch_augmentation(student, "pair.student (algorithm.architecture.model)")
+        found = task.batch_augmentation(student)
+        if found is not None:
+            found.remove()
+        teacher = getattr(self.distiller, "teacher", None)
+        unused = None if teacher is None else task.batch_augmentation(teacher)
+        if unused is not None:
+            unused.remove()
+        return found
+
+    def augmented(self, data: Dict[str, Any]) -> Dict[str, Any]:
+        """A batch as teacher, student and losses see it: mixed once where the student mixes.
+
+        Mixed labels are soft, (N, K).
+        """
+        return data if self.batch_augmentation is None else self.batch_augmentation.apply(data)
 
     def init_weights(self) -> None:
         """Student and teacher as their configs say; then the student inherits."""
@@ -181,7 +211,7 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
 
     def train_step(self, data: Dict[str, Any], optimizer: Optional[Any]) -> Dict[str, Any]:
         """One step, with each distillation term's size relative to the task loss in the log."""
-        outputs: Dict[str, Any] = super().train_step(data, optimizer)
+        outputs: Dict[str, Any] = super().train_step(self.augmented(data), optimizer)
         log = outputs["log_vars"]
         task = sum(v for k, v in log.items() if k.startswith("student.") and "loss" in k)
         for name in [name for name in log if name.startswith("distiller.")]:

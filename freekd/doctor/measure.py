@@ -78,7 +78,7 @@ def distill_step(algorithm: Any, data: Dict[str, Any]) -> Step:
 
     A term with ``start``, ``stop`` or ``warmup`` has its whole weight.
     """
-    distiller = algorithm.distiller
+    distiller, data = algorithm.distiller, algorithm.augmented(data)
     distiller.exec_teacher_forward(data)
     student = distiller.exec_student_forward(algorithm.architecture, data)
     terms = distiller.compute_distill_loss(data)

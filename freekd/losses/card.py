@@ -16,7 +16,7 @@ class Published(NamedTuple):
 
 
 class Bundled(NamedTuple):
-    """A way to train the student of the bundled task: a row of the quickstart's table."""
+    """A way to train the student of a bundled task: a row of the quickstart's table."""
 
     config: str
     label: str  # in the table
@@ -77,8 +77,9 @@ class Card(NamedTuple):
         weight: the option that scales the term; the doctor names it.
         hint: what the doctor says of a good size of the term beside the task loss, from the built
             loss; None: nothing.
-        bundled: name -> how the method trains the student of the bundled task; these are the
-            quickstart's and the study's rows.
+        bundled: task -> name -> how the method trains the student of that bundled task; these are
+            the rows of ``tools/quickstart.sh --task`` and of the studies. Names are unique within a
+            task.
         published: results of the paper.
         golden: the method on reference numbers, for ``tests/losses/test_golden.py``; every file
             ``<name>_*.npz`` of the folder is taken.
@@ -98,7 +99,7 @@ class Card(NamedTuple):
     maps: bool = True
     weight: str = "loss_weight"
     hint: Optional[Callable[[Any], str]] = None
-    bundled: Mapping[str, Bundled] = {}
+    bundled: Mapping[str, Mapping[str, Bundled]] = {}
     published: Tuple[Published, ...] = ()
     golden: Optional[Callable[[Case], Outcome]] = None
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from freekd.checks import FeatureError, check_share, check_temperature
 from freekd.widen import widened
 
-from .card import Card, Case, Outcome
+from .card import Bundled, Card, Case, Outcome
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, tau: float, alpha: float) -> Tensor:
@@ -122,5 +122,6 @@ CARD = Card(
     taps=dict(cls="logits"),
     maps=False,
     weight="alpha",
+    bundled=dict(cls=dict(kd=Bundled("configs/kd/resnet34_resnet18_digits_cls.py", "KD", "KD"))),
     golden=golden,
 )

@@ -177,6 +177,6 @@ CARD = Card(
     tasks=("det", "seg"),
     taps=dict(det="neck", seg="backbone.layer4"),
     hint=_hint,
-    bundled=dict(mgd=Bundled("configs/mgd/retinanet_r34_r18_digits.py", "MGD", "MGD")),
+    bundled=dict(det=dict(mgd=Bundled("configs/mgd/retinanet_r34_r18_digits.py", "MGD", "MGD"))),
     golden=golden,
 )

@@ -45,11 +45,12 @@ class BatchAugmentation(NamedTuple):
     """What a model does to a whole batch inside its own ``forward_train``: Mixup and its like.
 
     ``apply`` takes a batch as the models get it and gives it with other images and labels, so that
-    it can be done once, before teacher and student, instead.
+    it can be done once, before teacher and student, instead; ``remove`` takes it out of the model.
     """
 
     what: str  # in words
     apply: Callable[[Dict[str, Any]], Dict[str, Any]]
+    remove: Callable[[], None]
 
 
 class HeadNeed(NamedTuple):
@@ -241,29 +242,21 @@ class Task:
     def batch_augmentation(self, model: nn.Module) -> Optional[BatchAugmentation]:
         """What a model does to a whole batch by itself; None: nothing.
 
-        Teacher and student would each do it with other random numbers.
+        Teacher and student would each do it with other random numbers, and losses would see the
+        labels from before.
         """
         return None
 
-    def check_pair(self, student: nn.Module, teacher: nn.Module, keys: Tuple[str, str]) -> None:
-        """Teacher and student must see the same images and labels.
+    def check_batch_augmentation(self, model: nn.Module, key: str) -> None:
+        """Whether a model's head can learn from what its batch augmentation makes.
 
         Args:
-            student, teacher: bare models.
-            keys: how the config calls them.
+            model: a bare model.
+            key: how the config calls it.
 
         Raises:
-            TaskError: one of them changes its batches by itself; names the key.
+            TaskError: it cannot; names the key.
         """
-        for model, key in zip((student, teacher), keys):
-            found = self.batch_augmentation(model)
-            if found is not None:
-                raise TaskError(
-                    f"{key}.train_cfg.augments: expected none in a distillation, got {found.what},"
-                    " which the model applies inside its own forward: teacher and student would "
-                    "see other mixtures and other labels. Applying it once, before both, is not "
-                    f"supported yet: set {key}=dict(config=..., train_cfg=dict(augments=None))."
-                )
 
     # ----------------------------------------------------------------- data
     def files(self, dataset: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:

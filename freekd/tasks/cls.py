@@ -112,11 +112,34 @@ class Classification(Task):
             return None
 
         def apply(data: Dict[str, Any]) -> Dict[str, Any]:
-            images, labels = augments(data["img"], data["gt_label"])
+            images = data["img"].clone()  # CutMix pastes into what it gets
+            images, labels = augments(images, data["gt_label"])
             return {**data, "img": images, "gt_label": labels}
 
+        def remove() -> None:
+            model.augments = None  # type: ignore[assignment]
+
         names = [type(one).__name__.replace("Layer", "") for one in augments.augments]
-        return BatchAugmentation(", ".join(names), apply)
+        return BatchAugmentation(", ".join(names), apply, remove)
+
+    def check_batch_augmentation(self, model: nn.Module, key: str) -> None:
+        """Of so many classes as the head has, and a head that counts no right answers."""
+        augments: Any = getattr(model, "augments", None)
+        head: Any = getattr(model, "head", None)
+        for one in getattr(augments, "augments", None) or ():
+            name, mixed = type(one).__name__.replace("Layer", ""), getattr(one, "num_classes", None)
+            ours = getattr(head, "num_classes", mixed)
+            if mixed != ours:
+                raise TaskError(
+                    f"{key}: {name} of train_cfg.augments makes labels of {mixed} classes, the "
+                    f"head has {ours}. Give both the same num_classes."
+                )
+            if getattr(head, "cal_acc", False):
+                raise TaskError(
+                    f"{key}: expected head.cal_acc=False, as {name} of train_cfg.augments mixes "
+                    "the labels, so that none is right alone, got True. Set it to False, or "
+                    "train_cfg=dict(augments=None)."
+                )
 
     # ----------------------------------------------------------------- data
     def files(self, dataset: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:

@@ -347,12 +347,12 @@ def refused(root, tmp_path, capsys, kind, extra, config=None):
     [
         ("plain", "model['head']['num_classes'] = 4\n",
          ["head.num_classes: LinearClsHead has 4 classes", "3 (dark", "head=dict(num_classes="]),
-        ("pair", "pair['teacher']['train_cfg'] = dict(augments=dict(type='BatchMixup', alpha=0.2, "
+        ("pair", "pair['student']['train_cfg'] = dict(augments=dict(type='BatchMixup', alpha=0.2, "
          "num_classes=3, prob=1.0))\n",
-         ["pair.teacher.train_cfg.augments: expected none", "BatchMixup", "not supported yet",
-          "augments=None"]),
+         ["pair.student", "expected head.cal_acc=False", "BatchMixup", "augments=None"]),
         ("pair", "pair['student']['train_cfg'] = dict(augments=[dict(type='BatchCutMix', "
-         "alpha=1.0, num_classes=3, prob=0.5)])\n", ["pair.student.train_cfg", "BatchCutMix"]),
+         "alpha=1.0, num_classes=4, prob=0.5)])\n",
+         ["pair.student", "BatchCutMix", "4 classes", "the head has 3", "num_classes"]),
         ("pair", "pair['losses']['kd']['tau'] = 0\n", ["pair.losses.kd.tau: expected", "got 0"]),
         ("pair", "pair['losses']['kd']['alpha'] = 1.5\n", ["kd.alpha", "got 1.5"]),
         ("pair", "pair['losses']['kd']['temperature'] = 1\n", ["pair.losses.kd", "temperature"]),
