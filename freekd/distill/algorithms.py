@@ -116,7 +116,7 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
         architecture: MMRazor's ``MMDetArchitecture`` or ``MMSegArchitecture``; its ``model`` is
             the student, a model dict, the path of a config file, or a stock config such as
             ``mmdet::retinanet/retinanet_r50_fpn_2x_coco.py``.
-        distiller: a :class:`FreeKDDistiller`.
+        distiller: a :class:`FreeKDDistiller`; its teacher may be None.
         inherit: parts of the student that start with the teacher's weights, such as
             ``["neck", "bbox_head"]``; see :func:`freekd.distill.inherit.inherit_weights`.
 
@@ -146,6 +146,11 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
         super().__init__(architecture=architecture, distiller=distiller, **kwargs)
         if isinstance(inherit, str):
             raise ValueError(f"algorithm.inherit={inherit!r}: expected a list, [{inherit!r}]")
+        if inherit and getattr(self.distiller, "teacher", None) is None:
+            raise ValueError(
+                f"algorithm.inherit={inherit!r}: distiller.teacher is None, so there is nothing to "
+                "inherit. Remove the key, or give a teacher"
+            )
         self.inherit = inherit
         self.inherited: Optional[Inherited] = None
         self.batch_augmentation = self._take_batch_augmentation()

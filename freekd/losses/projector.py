@@ -162,7 +162,7 @@ class AttentionProjector(nn.Module):
             if learned_query
             else None
         )
-        self.query_conv = nn.Linear(teacher_dims, teacher_dims)  # 1x1, on tokens
+        self.query_conv = nn.Conv2d(teacher_dims, teacher_dims, 1)
         self.attn_query = nn.Linear(teacher_dims, teacher_dims)
         self.attn_key = nn.Linear(student_dims, teacher_dims)
         self.attn_value = nn.Linear(student_dims, teacher_dims)
@@ -234,7 +234,8 @@ class AttentionProjector(nn.Module):
 
     def queries(self, query: Tensor) -> Tensor:
         """q W_Q + b_Q, times tau / sqrt(d), in heads: (N or 1, h, H W, d)."""
-        q = self.attn_query(self.query_conv(query.to(self.position.dtype)).relu())
+        weight, bias = self.query_conv.weight.flatten(1), self.query_conv.bias
+        q = self.attn_query(F.linear(query.to(self.position.dtype), weight, bias).relu())
         return self._heads(q * (self.softmax_scale / math.sqrt(q.shape[-1] // self.num_heads)))
 
     def attend(self, queries: Tensor, tokens: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from .card import Card, Case, Outcome, Published
 from .stage import NOTHING, VIEWS, Stage, StageOptions
 from .step import Step
 from .tails import find_tail
-from .tokens import as_map, as_tokens
+from .tokens import as_map, as_tokens, shape_of
 
 STAGES = ("stage3", "stage4")
 TAPS = dict(stage3="s3", stage4="s4")
@@ -71,7 +71,7 @@ class ScaleKDLoss(nn.Module):
             :mod:`freekd.losses.tails`; None: known.
         tail_maps: whether these take maps, and not tokens.
         loss_weight: of the whole.
-        student_shapes, teacher_shapes: from a tap's name to (C, H, W), told by the models.
+        student_shapes, teacher_shapes: from a tap's name to (C, H, W), as the models tell.
 
     Raises:
         ValueError: an option that is none, or something neither given nor told; names the key.
@@ -87,13 +87,34 @@ class ScaleKDLoss(nn.Module):
         _check_tail(options.get("tail"), options.get("tail_maps", False), f"{key}.")
 
     @staticmethod
-    def needs_shapes(options: Mapping[str, Any]) -> bool:
-        """Whether these options leave something for the models to tell."""
-        return any(
-            StageOptions(**options.get(name, NOTHING)).lacks
-            for name in STAGES
-            if options.get(name, NOTHING) is not None
-        )
+    def tell(options: Mapping[str, Any], student: Any, teacher: Any, key: str) -> Dict[str, Any]:
+        """Channels and grids that a config does not say, of a blank image.
+
+        Args:
+            options: what it says.
+            student, teacher: with ``outputs()``, what the tapped modules give for an image of the
+                data's size, ``size``: None where nobody knows it.
+            key: the config key of the entry.
+
+        Raises:
+            FeatureError: no size is known, or a tap gives no map.
+        """
+        stages = _read_stages({name: options.get(name, NOTHING) for name in STAGES}, f"{key}.")
+        lacking = [name for name, stage in stages.items() if stage.lacks]
+        if not lacking:
+            return {}
+        if student.size is None:
+            raise FeatureError(
+                f"{key}.{lacking[0]}: how large the data's images are cannot be told from the "
+                f"training pipeline. Give query_hw, pos_hw, student_dims and teacher_dims"
+            )
+        return {
+            f"{who}_shapes": {
+                TAPS[name]: list(_shape(output, stages[name], who, TAPS[name], key))
+                for name in lacking
+            }
+            for who, output in (("student", student.outputs()), ("teacher", teacher.outputs()))
+        }
 
     def __init__(
         self,
@@ -110,14 +131,13 @@ class ScaleKDLoss(nn.Module):
         _check_tail(tail, tail_maps, "")
         check_weight("loss_weight", loss_weight)
         self.loss_weight, self.tail, self.tail_maps = loss_weight, tail, tail_maps
-        if student_shapes and teacher_shapes:
-            taps = {name: TAPS[name] for name in stages}
-            stages = {
-                name: stages[name].told(student_shapes[tap], teacher_shapes[tap])
-                for name, tap in taps.items()
-            }
+        for name, tap in TAPS.items():
+            if name in stages and tap in (student_shapes or {}) and tap in (teacher_shapes or {}):
+                shapes = (student_shapes or {})[tap], (teacher_shapes or {})[tap]
+                stages[name] = stages[name].told(*shapes)
         weights = {name: dict(zip(VIEWS, options.alpha)) for name, options in stages.items()}
         self.weights = weights
+        self.parts: Dict[str, Tensor] = {}  # of the last call, for the log
         self.stages = nn.ModuleDict()
         for name, options in stages.items():  # stage 4's views want stage 3's tokens as queries
             used = [v for v in VIEWS if weights[name][v] or weights.get("stage4", weights[name])[v]]
@@ -158,6 +178,15 @@ class ScaleKDLoss(nn.Module):
                     f"teacher_dims={last.options.teacher_dims} and query_hw={last.query_hw}, "
                     f"{count} tokens. Correct one of them"
                 )
+
+    def check_taps(
+        self, student: Mapping[str, Any], teacher: Mapping[str, Any], step: Any, key: str
+    ) -> None:
+        """What the taps give for a blank image of the data's size; raises FeatureError."""
+        try:
+            self.check_feats(student, teacher)
+        except FeatureError as error:
+            raise FeatureError(f"{key}: {error}") from error
 
     def check_feats(
         self, student: Mapping[str, Any], teacher: Mapping[str, Any]
@@ -254,7 +283,9 @@ class ScaleKDLoss(nn.Module):
         Raises:
             FeatureError: taps that are not what the config says.
         """
-        return self.loss_weight * torch.stack([*self.terms(student, teacher, step).values()]).sum()
+        terms = self.terms(student, teacher, step)
+        self.parts = {name: value.detach() for name, value in terms.items()}
+        return self.loss_weight * torch.stack([*terms.values()]).sum()
 
 
 def _read_stages(given: Mapping[str, Any], key: str) -> Dict[str, StageOptions]:
@@ -267,6 +298,23 @@ def _read_stages(given: Mapping[str, Any], key: str) -> Dict[str, StageOptions]:
     if not stages:
         raise ValueError(f"{key}stage3=None and {key}stage4=None leave nothing. Give one of them")
     return stages
+
+
+def _shape(
+    outputs: Mapping[str, Any], stage: StageOptions, who: str, tap: str, key: str
+) -> Tuple[int, int, int]:
+    """(C, H, W) of what a tap gave.
+
+    Raises:
+        FeatureError: there is no such tap, or it gave no map.
+    """
+    if tap not in outputs:
+        raise FeatureError(
+            f"{key}.module ({who}): expected the taps {list(TAPS.values())}, got {sorted(outputs)}."
+            " Add the missing one, or leave its stage out (stage3=None, stage4=None)"
+        )
+    index = stage.student_index if who == "student" else stage.teacher_index
+    return shape_of(outputs[tap], f"{key}.module ({who}), tap {tap!r}", index)
 
 
 def _check_tail(tail: Any, maps: Any, key: str) -> None:
@@ -365,6 +413,8 @@ def _load(loss: ScaleKDLoss, case: Case, stages: Mapping[str, str]) -> None:
                     value.copy_(tensor.detach())
 
 
+_TOP1 = "ImageNet-1K top-1"
+_PAPER = "paper and repository of the authors"
 CARD = Card(
     name="scalekd",
     title="ScaleKD",
@@ -377,9 +427,23 @@ CARD = Card(
     tasks=("cls",),
     taps=dict(
         cls=dict(
-            student=dict(s3="backbone.layer3", s4="backbone.layer4"),
+            student=dict(s3="stage3", s4="stage4"),
             teacher=dict(s3="backbone.stages.2", s4="backbone"),
         )
+    ),
+    published=(
+        Published("Swin-L -> ResNet-50, advanced, 300 epochs", _TOP1, 78.64, 82.03, _PAPER),
+        Published("Swin-L -> ResNet-50, advanced, 600 epochs", _TOP1, 78.64, 82.55, _PAPER),
+        Published("Swin-L -> MobileNetV1", _TOP1, 72.10, 75.15, _PAPER),
+        Published("Swin-L -> ViT-B/16", _TOP1, 81.80, 85.53, _PAPER),
+        Published("Swin-L -> ViT-S/16", _TOP1, 79.90, 83.93, _PAPER),
+        Published("Swin-L -> ConvNeXt-T", _TOP1, 82.14, 84.16, _PAPER),
+        Published("Swin-L -> Swin-T", _TOP1, 81.18, 83.80, _PAPER),
+        Published("Swin-L -> Mixer-S/16", _TOP1, 74.02, 78.63, _PAPER),
+        Published("Swin-L -> Mixer-B/16", _TOP1, 76.44, 81.96, _PAPER),
+        Published("BEiT-L/14 -> ResNet-50", _TOP1, 78.64, 82.34, _PAPER),
+        Published("BEiT-L/14 -> Mixer-B/14", _TOP1, 76.62, 82.89, _PAPER),
+        Published("BEiT-L/14 -> ViT-B/14", _TOP1, 82.02, 86.43, _PAPER),
     ),
     golden=golden,
 )

@@ -27,7 +27,8 @@ class StageOptions(NamedTuple):
         alpha: weights of the two views, spatial and frequency; a view of weight 0 is not computed.
         num_heads: of the projectors' attention; None: one for 64 channels, as near as it divides.
         softmax_scale: tau of the attention: one number, or one for each view.
-        student_dims, pos_hw: channels and (height, width) of the student's map.
+        student_dims, pos_hw: channels and (height, width) of the student's map; one number of a
+            square.
         teacher_dims, query_hw: channels and grid of the tokens: those of the teacher's stage.
         norm: of the projectors: ``batch``, or ``layer`` for students with layer norm (ConvNeXt).
         student_index, teacher_index: which output counts where the tap gives a tuple of them.
@@ -38,8 +39,8 @@ class StageOptions(NamedTuple):
     softmax_scale: Any = 5.0
     student_dims: Optional[int] = None
     teacher_dims: Optional[int] = None
-    query_hw: Optional[Sequence[int]] = None
-    pos_hw: Optional[Sequence[int]] = None
+    query_hw: Any = None
+    pos_hw: Any = None
     norm: str = "batch"
     student_index: int = -1
     teacher_index: int = -1
@@ -61,6 +62,10 @@ class StageOptions(NamedTuple):
                     f"{key}: unknown option {name!r}; known are {', '.join(cls._fields)}.{hint}"
                 )
         options = cls(**given)
+        for name in ("query_hw", "pos_hw"):  # one number: of a square
+            side = getattr(options, name)
+            if isinstance(side, int) and not isinstance(side, bool):
+                options = options._replace(**{name: (side, side)})
         if not isinstance(options.alpha, (list, tuple)) or len(options.alpha) != 2:
             raise ValueError(
                 f"{key}.alpha must be two weights, of the views {' and '.join(VIEWS)}, got "

@@ -64,7 +64,8 @@ def test_attention_is_torch_s(external):
     x, asked = student(), torch.randn(3, 6, 8, dtype=torch.float64) if external else None
     tokens = projector.student_tokens(x)
     table = projector.query_table.weight.expand(3, -1, -1) if asked is None else asked
-    o, _ = theirs(projector.query_conv(table).relu(), tokens, tokens)
+    q = projector.query_conv(table.transpose(1, 2)[..., None]).relu()[..., 0].transpose(1, 2)
+    o, _ = theirs(q, tokens, tokens)
     y = F.layer_norm(o, (8,), projector.out_norm.weight, projector.out_norm.bias, 1e-5)
     expected = y + projector.ffn_out(projector.ffn_in(y).relu())
     torch.testing.assert_close(projector(x, asked), expected)

@@ -164,6 +164,8 @@ def test_heads_of_its_own():
     loss = both(stage4=dict(STAGE4, num_heads=None))
     assert loss.stages["stage4"].views["spatial"].num_heads == heads_for(8) == 1
     with_two = both(stage4=dict(STAGE4, softmax_scale=(1.0, 5.0)))
+    square = both(stage4=dict(STAGE4, query_hw=2, pos_hw=2)).stages["stage4"]
+    assert square.query_hw == square.pos_hw == (2, 2)
     scales = [pi.softmax_scale for pi in with_two.stages["stage4"].views.values()]
     assert scales == [1.0, 5.0]
 
@@ -212,7 +214,7 @@ def test_bfloat16(how):
         (dict(stage4=dict(alpha=(1, -1))), "stage4.alpha must be a finite number of at least 0"),
         (dict(stage4=dict(alpha=(0, 0))), "leaves nothing: write stage4=None"),
         (dict(stage4=dict(STAGE4, num_heads=3)), "stage4.num_heads=3: the teacher's 8 channels"),
-        (dict(stage4=dict(STAGE4, query_hw=2)), r"stage4.query_hw must be \(height, width\)"),
+        (dict(stage4=dict(STAGE4, query_hw=(2,))), r"stage4.query_hw must be \(height, width\)"),
         (dict(stage4=dict(softmax_scale=(1, 2, 3))), "stage4.softmax_scale must be a number, or"),
         (dict(stage4=dict(norm="group")), "stage4.norm='group' is not known"),
         (dict(stage4=dict(student_index="a")), "stage4.student_index must be an integer"),

@@ -234,7 +234,7 @@ def test_a_resumed_run_is_the_same_bit_for_bit(root, tmp_path):
         ({"pair.losses.scalekd.module": dict(student=dict(s3="backbone.layer3", s4="neck"),
                                              teacher=dict(s3="backbone.stages.2", s4="backbone"))},
          r"s4.: expected a map .N, C, H, W. or tokens"),
-        ({"data.train.pipeline": []}, "expected data.train with a pipeline that says how large"),
+        ({"data.train.pipeline": []}, "scalekd.stage3: how large the data.s images are cannot be told"),
     ],
 )  # fmt: skip
 def test_errors_come_before_training(root, options, message):
@@ -245,7 +245,8 @@ def test_errors_come_before_training(root, options, message):
 def test_a_teacher_without_a_tail(root):
     """Its type, the key and the remedy; stage 4 alone needs no tail."""
     teacher = dict(
-        _delete_=True, type="ImageClassifier", backbone=dict(type="ResNet", depth=18, base_channels=8),
+        _delete_=True, type="ImageClassifier",
+        backbone=dict(type="ResNet", depth=18, base_channels=8),
         neck=dict(type="GlobalAveragePooling"),
         head=dict(type="LinearClsHead", num_classes=2, in_channels=64),
     )  # fmt: skip

@@ -1,14 +1,13 @@
 """Before training: one blank image through student and teacher, to see whether the taps match."""
 
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 from mmcv.utils import print_log
 from torch import nn
 
 from freekd.checks import FeatureError
-from freekd.distill.apply import as_named, check_calls, check_shapes
+from freekd.distill.apply import check_calls, check_named, check_shapes
 from freekd.distill.components import key_of
 from freekd.distill.run.partial import PartialRun
 
@@ -41,7 +40,7 @@ def dry_run(
             that does not take such an image.
     """
     of_teacher = distiller.teacher_run  # in its own precision, as in a training step
-    if not (of_student.possible and of_teacher.partial.possible):
+    if not (of_student.possible and (of_teacher is None or of_teacher.partial.possible)):
         print_log(
             "the tapped parts of student or teacher cannot be run alone: the whole teacher runs in "
             "each step, and shapes are checked in the first one",
@@ -56,10 +55,10 @@ def dry_run(
     student.eval()
     distiller.recording = True
     try:
-        for who, run, stages in (
-            ("student", of_student, of_student.stages),
-            ("teacher", of_teacher, of_teacher.partial.stages),
-        ):
+        runs: List[Any] = [("student", of_student, of_student.stages)]
+        if of_teacher is not None:
+            runs.append(("teacher", of_teacher, of_teacher.partial.stages))
+        for who, run, stages in runs:
             shape = (height, width, channels)
             metas = [dict(img_shape=shape, pad_shape=shape, ori_shape=shape, scale_factor=1.0)]
             try:
@@ -74,7 +73,9 @@ def dry_run(
                     "must have as many channels as backbone.in_channels says and, for a model of a "
                     "fixed size, that size: change the model, or data.train.pipeline"
                 ) from error
-        return _check(distiller)
+        found = _check(distiller)
+        _check_named(distiller)
+        return found
     finally:
         distiller.recording = False
         for module, mode in modes:
@@ -85,8 +86,7 @@ def dry_run(
 def _check(distiller: Any) -> Dict[str, List[str]]:
     found: Dict[str, List[str]] = {}
     for tap in distiller.taps:
-        students = distiller.student_outputs[tap.student_module]
-        teachers = distiller.teacher_outputs[tap.teacher_module]
+        students, teachers = distiller.outputs_of(tap)
         check_calls(students, teachers, tap, tap.where)
         for loss in tap.losses:
             module = distiller.losses[loss.name]
@@ -95,32 +95,22 @@ def _check(distiller: Any) -> Dict[str, List[str]]:
                 for s_out, t_out in zip(students, teachers)
                 for line in check_shapes(module, s_out, t_out, tap, tap.where)
             )
-    _check_named(distiller)
     return found
 
 
 def _check_named(distiller: Any) -> None:
-    """What losses say of their named taps, all of them at once."""
+    """What losses on named taps say of what their taps gave."""
     for i, component in enumerate(distiller.components):
-        taps = [tap for tap in distiller.taps if tap.component == i and tap.tap]
-        for loss in component.losses if taps else ():
+        taps = [tap for tap in distiller.taps if tap.component == i]
+        if not taps[0].tap:
+            continue
+        outputs = {tap.tap: [each[0] for each in distiller.outputs_of(tap)] for tap in taps}
+        students = {name: student for name, (student, _) in outputs.items()}
+        teachers = {name: teacher for name, (_, teacher) in outputs.items()}
+        alone = taps[0].teacher_module is None
+        step = distiller.step({})._replace(
+            paths=(component.student_module, component.teacher_module)
+        )
+        for loss in component.losses:
             module = distiller.losses[loss.name]
-            if not hasattr(module, "check_feats"):
-                continue
-            sides = [
-                as_named({tap.tap: outputs[getattr(tap, path)][0] for tap in taps})
-                for outputs, path in (
-                    (distiller.student_outputs, "student_module"),
-                    (distiller.teacher_outputs, "teacher_module"),
-                )
-            ]
-            with _of_component(key_of(component, i)):
-                module.check_feats(*sides)
-
-
-@contextmanager
-def _of_component(key: str) -> Iterator[None]:
-    try:
-        yield
-    except FeatureError as error:
-        raise FeatureError(f"{key}: {error}") from error
+            check_named(module, students, None if alone else teachers, step, key_of(component, i))
