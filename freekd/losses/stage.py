@@ -62,10 +62,8 @@ class StageOptions(NamedTuple):
                     f"{key}: unknown option {name!r}; known are {', '.join(cls._fields)}.{hint}"
                 )
         options = cls(**given)
-        for name in ("query_hw", "pos_hw"):  # one number: of a square
-            side = getattr(options, name)
-            if isinstance(side, int) and not isinstance(side, bool):
-                options = options._replace(**{name: (side, side)})
+        grids = {name: _square(getattr(options, name)) for name in ("query_hw", "pos_hw")}
+        options = options._replace(**grids)
         if not isinstance(options.alpha, (list, tuple)) or len(options.alpha) != 2:
             raise ValueError(
                 f"{key}.alpha must be two weights, of the views {' and '.join(VIEWS)}, got "
@@ -103,6 +101,11 @@ class StageOptions(NamedTuple):
             teacher_dims=self.teacher_dims or teacher[0],
             query_hw=self.query_hw or tuple(teacher[1:]),
         )
+
+
+def _square(side: Any) -> Any:
+    """(n, n) for a number n; what else is given as it is."""
+    return (side, side) if isinstance(side, int) and not isinstance(side, bool) else side
 
 
 def heads_for(channels: int) -> int:

@@ -234,7 +234,7 @@ def test_a_resumed_run_is_the_same_bit_for_bit(root, tmp_path):
         ({"pair.losses.scalekd.module": dict(student=dict(s3="backbone.layer3", s4="neck"),
                                              teacher=dict(s3="backbone.stages.2", s4="backbone"))},
          r"s4.: expected a map .N, C, H, W. or tokens"),
-        ({"data.train.pipeline": []}, "scalekd.stage3: how large the data.s images are cannot be told"),
+        ({"data.train.pipeline": []}, "stage3: how large the data.s images are cannot be told"),
     ],
 )  # fmt: skip
 def test_errors_come_before_training(root, options, message):
