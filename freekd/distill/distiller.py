@@ -439,6 +439,15 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             found[name] = (1.0 if weight is None else weight) * self.schedules.factor(name)
         return found
 
+    def parts_in_force(self) -> Iterator[Tuple[str, str, float]]:
+        """Loss, part and value of the losses that tell what they are the sum of (``parts``)."""
+        for name, loss in self.losses.items():
+            parts = getattr(loss, "parts", None)
+            if isinstance(parts, dict) and parts and self.schedules.factor(name) > 0:
+                values = torch.stack([part.detach().float() for part in parts.values()]).tolist()
+                for part, value in zip(parts, values):
+                    yield name, part, value
+
     def exec_student_forward(self, student: nn.Module, data: Dict[str, Any]) -> Any:
         """The student's own losses, scaled by the ``task_scale`` of losses that have one."""
         losses = super().exec_student_forward(student, data)

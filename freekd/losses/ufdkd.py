@@ -422,14 +422,25 @@ def _of_convolutions(case: Case) -> Outcome:
     return Outcome(outputs, learned)
 
 
+def _hint(loss: UFDKDLoss) -> str:
+    """The weights of the authors' configs."""
+    return (
+        f"published for projector={loss.projector!r}: loss_weight=1 with alpha="
+        f"{ALPHA[loss.projector]}; part.ufdkd.* in the log shows the four terms"
+    )
+
+
 CARD = Card(
     name="ufdkd",
     title="UFD-KD",
     summary="A map's mean and the rest of it apart, over places and over channels.",
     module=UFDKDLoss,
+    paper="Unified Frequency Decoupling, the authors' repository, "
+    "https://github.com/lusilili/UFD-KD (it has no results)",
     tasks=("cls", "seg"),
     taps=dict(cls="backbone", seg="backbone"),
     of_task=dict(seg=dict(projector="plain")),
+    hint=_hint,
     bundled=dict(
         cls=dict(
             ufdkd=Bundled("configs/ufdkd/resnet34_resnet18_digits_cls.py", "UFD-KD", "UFD-KD")
