@@ -116,7 +116,7 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
         architecture: MMRazor's ``MMDetArchitecture`` or ``MMSegArchitecture``; its ``model`` is
             the student, a model dict, the path of a config file, or a stock config such as
             ``mmdet::retinanet/retinanet_r50_fpn_2x_coco.py``.
-        distiller: a :class:`FreeKDDistiller`.
+        distiller: a :class:`FreeKDDistiller`; its teacher may be None.
         inherit: parts of the student that start with the teacher's weights, such as
             ``["neck", "bbox_head"]``; see :func:`freekd.distill.inherit.inherit_weights`.
 
@@ -125,7 +125,8 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
 
     In the log, beside each term: ``ratio.<term>``, its size relative to the student's task loss;
     and ``weight.<term>``, its weight in the iteration, where ``start``, ``stop`` or ``warmup`` of
-    the loss change it.
+    the loss change it; ``part.<term>.<part>``, what it is the sum of, where the loss tells (of the
+    first process alone, and without that change).
     """
 
     def __init__(
@@ -146,6 +147,11 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
         super().__init__(architecture=architecture, distiller=distiller, **kwargs)
         if isinstance(inherit, str):
             raise ValueError(f"algorithm.inherit={inherit!r}: expected a list, [{inherit!r}]")
+        if inherit and getattr(self.distiller, "teacher", None) is None:
+            raise ValueError(
+                f"algorithm.inherit={inherit!r}: distiller.teacher is None, so there is nothing to "
+                "inherit. Remove the key, or give a teacher"
+            )
         self.inherit = inherit
         self.inherited: Optional[Inherited] = None
         self.batch_augmentation = self._take_batch_augmentation()
@@ -221,6 +227,8 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
         if isinstance(self.distiller, FreeKDDistiller):
             for name, weight in self.distiller.weights_in_force().items():
                 log[f"weight.{_short(name)}"] = weight
+            for name, part, value in self.distiller.parts_in_force():
+                log[f"part.{_short(name)}.{part}"] = value
         return outputs
 
 

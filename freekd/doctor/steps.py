@@ -59,7 +59,7 @@ def _shapes(report: Report, step: measure.Step, batch: Dict[str, Any]) -> None:
     size = batch["img"].shape[-2]
     lines = report.section("Tapped modules (student, teacher)")
     for ours, theirs, pairs in step.shapes:
-        lines.append(f"{ours}, {theirs}" if ours != theirs else ours)
+        lines.append(f"{ours}, {theirs}" if theirs not in (None, ours) else ours)
         for shapes in pairs:
             strides = [f"stride {_stride(size, s[-2]):g}" if len(s) == 4 else "" for s in shapes]
             lines.append("  " + ", ".join(f"{s} {t}".strip() for s, t in zip(shapes, strides)))

@@ -40,10 +40,13 @@ class Outcome(NamedTuple):
 
     ``outputs`` has at least ``loss``; ``parameters`` are those in which the gradients of the case's
     arrives, by their name in the file, where they are not the case's own tensors.
+    ``float32_gradients`` is how far the gradients of a run in float32 may be from the numbers, as a
+    share of the largest entry: more than this only where the reference itself is so far off.
     """
 
     outputs: Mapping[str, Any]
     parameters: Mapping[str, Tensor] = {}
+    float32_gradients: float = 1e-3
 
 
 class Card(NamedTuple):
@@ -69,6 +72,7 @@ class Card(NamedTuple):
             classifier layer of image classification, or ``dense_head``, a detector's head of every
             place (:meth:`freekd.tasks.base.Task.tap`).
         defaults: options that differ from the class's own defaults.
+        of_task: task -> further such options, of entries for students of that task.
         needs: what it needs beyond the taps, in words: ``prompts``, ``labels``, ``boxes``.
         maps: whether it compares feature maps, so that ``pair.module`` is its tap.
         weight: the option that scales the term; the doctor names it.
@@ -92,6 +96,7 @@ class Card(NamedTuple):
     tasks: Tuple[str, ...] = ()
     taps: Mapping[str, Any] = {}
     defaults: Mapping[str, Any] = {}
+    of_task: Mapping[str, Mapping[str, Any]] = {}
     needs: Tuple[str, ...] = ()
     maps: bool = True
     weight: str = "loss_weight"
@@ -99,6 +104,11 @@ class Card(NamedTuple):
     bundled: Mapping[str, Mapping[str, Bundled]] = {}
     published: Tuple[Published, ...] = ()
     golden: Optional[Callable[[Case], Outcome]] = None
+
+    @property
+    def takes_teacher(self) -> bool:
+        """Whether it compares student and teacher, as its module says; few need no teacher."""
+        return bool(getattr(self.module, "takes_teacher", True))
 
     @property
     def types(self) -> Tuple[str, ...]:

@@ -182,8 +182,18 @@ class Task:
 
         A method's card names taps that every model of the task has. Where their paths differ by
         model, it gives a word in place of a path, as ``logits`` or ``dense_head``.
+
+        Raises:
+            TaskError: the word has no path in this model; says what to give in its place.
         """
         return name
+
+    def leading_tokens(self, model: nn.Module) -> int:
+        """How many tokens of a built transformer stand before those of the patches.
+
+        The class token, a distillation token; 0 where there is none, or no transformer.
+        """
+        return 0
 
     def maps_from_text(self, model: Mapping[str, Any], module: str) -> Optional[Tuple[int, int]]:
         """(channels, number) of the maps that ``module`` gives, where the config is certain."""
@@ -237,6 +247,22 @@ class Task:
             student, teacher: what the heads at ``step.paths`` gave.
         """
         raise NotImplementedError
+
+    # ----------------------------------------------------------------- classifiers
+    def mean_classifier(self, model: nn.Module, key: str) -> str:
+        """The path of the linear layer that makes logits of the spatial mean of the last map.
+
+        Args:
+            model: a bare model in evaluation mode.
+            key: the config key of the entry that asks, for errors.
+
+        Raises:
+            ValueError: it has none, or the task has no such models; says what there is.
+        """
+        raise TaskError(
+            f"{key}: expected a classifier with a linear layer on the mean of its last map, got a "
+            f"task ({self.noun}) that has none. Remove the entry."
+        )
 
     # ----------------------------------------------------------------- teacher and student
     def batch_augmentation(self, model: nn.Module) -> Optional[BatchAugmentation]:
