@@ -31,7 +31,7 @@ CONFIGS = sorted(
 # --------------------------------------------------------------------------- data
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory):
-    """Digits of each task; four images with COCO's 80 classes; Cityscapes crops; a list of labels."""
+    """Digits of each task; four images, with COCO boxes and with labels; Cityscapes crops."""
     root = tmp_path_factory.mktemp("data")
     make_digits(root / "digits", num_train=8, num_val=2)
     make_digit_images(root / "digits_cls", num_train=32, num_val=10)
