@@ -233,11 +233,15 @@ def test_bfloat16_begins_as_float32_does(options, tmp_path):
 
 
 def test_the_doctor_mixes_too(options, tmp_path, capsys):
+    """The teacher was trained with mixed labels alone, so its own loss cannot take hard ones."""
     file = tmp_path / "report.json"
-    doctor([CONFIG, *options, "--json", str(file)])
+    teacher = [f"pair.teacher.{x.split('student.')[1]}" for x in options if "student" in x]
+    teacher.append("pair.teacher.head.loss.use_sigmoid=True")
+    doctor([CONFIG, *options, *teacher, "--json", str(file)])
     text, report = capsys.readouterr().out, json.loads(file.read_text())
     assert "loss_kd" in text and report["terms"]["loss_kd"]["loss"] > 0
     assert not [problem for problem in report["problems"] if "does not run" in str(problem)]
+    assert "own loss could not be computed on this data" in text
 
 
 def test_an_option_spells_the_mixing_of_a_stock_student():
