@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from freekd.losses import cards
+from freekd.study.rows import BASELINE
 
 ROOT = Path(__file__).resolve().parents[1]
 # Lowest first: a room uses those before it, and itself.
@@ -136,9 +137,15 @@ def test_a_method_has_its_test(name):
 
 @pytest.mark.parametrize("name", list(cards()))
 def test_a_method_s_rows_have_configs(name):
-    for row in cards()[name].bundled.values():
-        assert (ROOT / row.config).is_file()
-        assert row.config.startswith(f"configs/{name}/")
+    """Of tasks that it is made for, and each of a name that no other method has there."""
+    others = [card for card in cards().values() if card.name != name]
+    for task, own in cards()[name].bundled.items():
+        assert task in cards()[name].tasks
+        taken = {row for card in others for row in card.bundled.get(task, {})} | {BASELINE}
+        assert not taken & set(own)
+        for row in own.values():
+            assert (ROOT / row.config).is_file()
+            assert row.config.startswith(f"configs/{name}/")
 
 
 def test_pages_are_as_the_cards_say():

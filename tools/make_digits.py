@@ -1,4 +1,4 @@
-"""Make a bundled data set: ``python tools/make_digits.py [--task cls] [--out data/digits]``."""
+"""Make a bundled data set: ``python tools/make_digits.py [--task seg] [--out data/digits]``."""
 
 import argparse
 import sys
@@ -6,7 +6,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from freekd.datasets import make_digit_images, make_digits  # noqa: E402
+from freekd.datasets import make_digit_images, make_digit_maps, make_digits  # noqa: E402
+
+MAKE = dict(det=make_digits, seg=make_digit_maps, cls=make_digit_images)
+FOLDERS = dict(det="data/digits", seg="data/digits_seg", cls="data/digits_cls")
 
 
 def _show(done: int, total: int) -> None:
@@ -22,24 +25,23 @@ def main() -> None:
         "inside scikit-learn. No network is used.",
     )
     parser.add_argument(
-        "--task", choices=("det", "cls"), default="det",
-        help="det: boxes and masks in COCO's format; cls: a folder of pictures for each class "
-        "(default: det)",
+        "--task", choices=list(MAKE), default="det",
+        help="det: boxes and masks in COCO's format; seg: maps of labels; cls: a folder of "
+        "pictures for each class (default: det)",
     )  # fmt: skip
-    parser.add_argument("--out", help="folder to make (default: data/digits, data/digits_cls)")
+    parser.add_argument("--out", help="folder to make (default: data/digits[_TASK])")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument("--num-train", type=int, help="training pictures (default: 400; cls: 1438)")
-    parser.add_argument("--num-val", type=int, help="validation pictures (default: 100; cls: 359)")
-    parser.add_argument("--size", type=int, help="side of a picture (default: 128; cls: 32 pixels)")
+    parser.add_argument("--num-train", type=int, help="training pictures (default: 400; cls: all)")
+    parser.add_argument("--num-val", type=int, help="validation pictures (default: 100; cls: all)")
+    parser.add_argument("--size", type=int, help="side of a picture in pixels")
     parser.add_argument(
         "--force", action="store_true", help="replace a digits folder made with other parameters"
     )
     args = parser.parse_args()
     try:
-        make = make_digits if args.task == "det" else make_digit_images
         given = dict(num_train=args.num_train, num_val=args.num_val, size=args.size)
-        out = make(
-            args.out or ("data/digits" if args.task == "det" else "data/digits_cls"),
+        out = MAKE[args.task](
+            args.out or FOLDERS[args.task],
             seed=args.seed,
             force=args.force,
             progress=_show,

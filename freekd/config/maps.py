@@ -6,7 +6,8 @@ pretrained weights, and one blank image goes as far as the module.
 
 import contextlib
 import random
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
+from functools import partial
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -44,7 +45,52 @@ def tell_maps(model: Mapping[str, Any], module: str, key: str, reference: Any = 
         ConfigError: the model cannot be built, has no such module (the nearest are named), or does
             not give maps there when a blank image is sent through.
     """
-    return _from_text(model, module) or _from_image(model, module, key, reference)
+    found = _from_text(model, module)
+    if found is not None:
+        return found
+    output = _from_image(model, {"": module}, {"": key}, reference)[""]
+    try:
+        from freekd.distill.run.taps import as_levels
+
+        return _maps_of(as_levels(*output, key=f"{key}={module!r}"))
+    except FeatureError as error:
+        raise _cannot_tell(model, module, key, str(error)) from None
+
+
+def tell_named(
+    model: Mapping[str, Any], modules: Mapping[str, str], key: str, reference: Any = None
+) -> Dict[str, Maps]:
+    """Of each named tap: what a loss with such taps is told of it.
+
+    Beside maps these may be tokens (N, L, C) and vectors (N, C): what they must be, the loss alone
+    knows. Of a tuple whose first part is no map, as of a stage that tells its size, that counts.
+
+    Args:
+        model: the config of a model.
+        modules: the tapped module of each name.
+        key: the config key of the modules, for errors.
+        reference: see :func:`tell_maps`.
+
+    Raises:
+        ConfigError: as :func:`tell_maps`.
+    """
+    found = {name: _from_text(model, module) for name, module in modules.items()}
+    left = {name: modules[name] for name, maps in found.items() if maps is None}
+    if left:
+        keys = {name: f"{key}, tap {name!r}" for name in left}
+        for name, output in _from_image(model, left, keys, reference).items():
+            try:
+                found[name] = _maps_of_named(*output, key=f"{keys[name]}={left[name]!r}")
+            except FeatureError as error:
+                raise _cannot_tell(model, left[name], keys[name], str(error)) from None
+    return {name: maps for name, maps in found.items() if maps is not None}
+
+
+def _cannot_tell(model: Mapping[str, Any], module: str, key: str, reason: str) -> ConfigError:
+    return ConfigError(
+        f"{key}={module!r}: the channels and the number of its maps cannot be told from the config "
+        f"of {model.get('type')}, nor seen by a blank image: {reason}."
+    )
 
 
 # --------------------------------------------------------------------------- from the config
@@ -64,35 +110,58 @@ class _Seen(BaseException):
     """The tapped module has given its first output. No part of a model catches it."""
 
 
-def _from_image(model: Mapping[str, Any], module: str, key: str, reference: Any) -> Maps:
+def _from_image(
+    model: Mapping[str, Any],
+    modules: Mapping[str, str],
+    keys: Mapping[str, str],
+    reference: Any,
+    size: Optional[Size] = None,
+) -> Dict[str, Tuple[Any, Any]]:
+    """What each of the modules gives first, (output, spatial sizes or None), for a blank image.
+
+    Of ``size``; None: of any size that the model takes.
+    """
     compat.apply()
     from mmrazor.models.builder import MODELS
 
     from freekd.config.explain import building
-    from freekd.distill.run.taps import as_levels, hook_output
+    from freekd.distill.run.taps import hook_output
     from freekd.distill.weights import find_module, without_pretrained
 
-    seen: List[Any] = []
+    seen: Dict[str, Tuple[Any, Any]] = {}
 
-    def record(output: Any, sizes: Any) -> None:
-        seen.append((output, sizes))
-        raise _Seen
+    def record(name: str, output: Any, sizes: Any) -> None:
+        seen.setdefault(name, (output, sizes))
+        if len(seen) == len(modules):
+            raise _Seen
 
+    first = next(iter(modules))
     with _same_random_state(), torch.no_grad():
-        with building(key):
+        with building(keys[first]):
             built = MODELS.build(without_pretrained(model)).eval()
-            hook_output(find_module(built, module, key), record)
-        reason = _send_images(built, model, module, reference)
-    if reason is None:
-        try:
-            levels = as_levels(*seen[0], key=f"{key}={module!r}")
-            return _maps_of(levels)
-        except FeatureError as error:
-            reason = str(error)
-    raise ConfigError(
-        f"{key}={module!r}: the channels and the number of its maps cannot be told from the config "
-        f"of {model.get('type')}, nor seen by a blank image: {reason}."
-    )
+        for name, module in modules.items():
+            with building(keys[name]):
+                hook_output(find_module(built, module, keys[name]), partial(record, name))
+        sizes = [*_image_sizes(model, reference)] if size is None else [size]
+        reason = _send_images(built, model, [*modules.values()], sizes)
+    if reason is not None:
+        missed = next((name for name in modules if name not in seen), first)
+        raise _cannot_tell(model, modules[missed], keys[missed], reason)
+    return seen
+
+
+def _maps_of_named(output: Any, sizes: Any, key: str) -> Maps:
+    from freekd.distill.run.taps import as_levels
+
+    if isinstance(output, (tuple, list)) and output and not _is_map(output[0]):
+        output = output[0]
+    if sizes is None and torch.is_tensor(output) and output.dim() in (2, 3):
+        return Maps(int(output.shape[-1]), 1)
+    return _maps_of(as_levels(output, sizes, key=key))
+
+
+def _is_map(value: Any) -> bool:
+    return torch.is_tensor(value) and value.dim() == 4
 
 
 def _maps_of(levels: List[Tensor]) -> Maps:
@@ -107,16 +176,16 @@ def _maps_of(levels: List[Tensor]) -> Maps:
 
 
 def _send_images(
-    built: nn.Module, model: Mapping[str, Any], module: str, reference: Any
+    built: nn.Module, model: Mapping[str, Any], modules: Sequence[str], sizes: Sequence[Size]
 ) -> Optional[str]:
-    """Send blank images until one reaches the module: None, or why none does."""
+    """Send blank images until one reaches the modules: None, or why none does."""
     from freekd.config.explain import explained
 
     first = reason = None
     for channels in _image_channels(built, model):
-        for size in _image_sizes(model, reference):
+        for size in sizes:
             try:
-                _run(built, module, torch.zeros((1, channels, *size)))
+                _run(built, modules, torch.zeros((1, channels, *size)))
                 reason = "the module takes no part"
                 break  # it will not in a larger image either
             except _Seen:
@@ -130,7 +199,7 @@ def _send_images(
     return first or reason
 
 
-def _run(built: Any, module: str, img: Tensor) -> None:
+def _run(built: Any, modules: Sequence[str], img: Tensor) -> None:
     from freekd.distill.run.partial import PartialRun
 
     height, width = img.shape[-2:]
@@ -141,13 +210,14 @@ def _run(built: Any, module: str, img: Tensor) -> None:
             scale_factor=1.0, flip=False, filename=None,
         )
     ]  # fmt: skip
-    run = PartialRun(built, [module])
+    run = PartialRun(built, modules)
     if run.possible:
         feats = run.features(img, metas)
         for stage in run.stages:
             run.roi_head(feats, img.new_tensor([[0.0, 0.0, 0.0, width / 2, height / 2]]), stage)
     else:  # such as SOLO's mask head, the semantic head of a panoptic FPN, or a cascade's heads
-        tasks.of_built(built).reach(built, module, img, metas)
+        for module in modules:
+            tasks.of_built(built).reach(built, module, img, metas)
 
 
 def _image_channels(built: nn.Module, model: Mapping[str, Any]) -> Iterator[int]:
@@ -208,6 +278,58 @@ def _as_sizes(value: Any) -> List[Size]:
     return []
 
 
+def train_size(cfg: Mapping[str, Any]) -> Optional[Size]:
+    """(height, width) of the images that a config trains on, the last that its pipeline names.
+
+    None where it names none, or images come in several sizes.
+    """
+    data = cfg.get("data")
+    train = data.get("train") if isinstance(data, Mapping) else None
+    while isinstance(train, Mapping) and "dataset" in train and "pipeline" not in train:
+        train = train["dataset"]
+    pipeline = train.get("pipeline") if isinstance(train, Mapping) else None
+    for step in reversed(pipeline if isinstance(pipeline, (list, tuple)) else []):
+        found = _sizes_in(step)
+        if found:
+            return found[0] if len(set(found)) == 1 else None
+    return None
+
+
+class Look:
+    """What the tapped modules of one model give for a blank image of the data's size, if asked.
+
+    Args:
+        reference: the model, as ``pair`` names it.
+        who: ``student`` or ``teacher``.
+        modules: the tapped module, or a dict from names to such.
+        key: the config key of the entry, for errors.
+        size: of the images; None: not known, an image of any size.
+    """
+
+    def __init__(
+        self, reference: Any, who: str, modules: Any, key: str, size: Optional[Size]
+    ) -> None:
+        self.reference, self.who, self.modules, self.size = reference, who, modules, size
+        self.key = f"{key}.module ({who})"
+
+    @property
+    def model(self) -> Any:
+        """The model's config."""
+        return read_model_at(self.reference, f"pair.{self.who}")
+
+    def outputs(self) -> Any:
+        """What the tapped module gives; a dict where there are names. The model is built for it.
+
+        Raises:
+            ConfigError: see :func:`tell_maps`.
+        """
+        named = self.modules if isinstance(self.modules, Mapping) else {"": self.modules}
+        keys = {name: f"{self.key}, tap {name!r}" if name else self.key for name in named}
+        seen = _from_image(self.model, named, keys, self.reference, self.size)
+        found = {name: output for name, (output, _) in seen.items()}
+        return found if isinstance(self.modules, Mapping) else found[""]
+
+
 @contextlib.contextmanager
 def _same_random_state() -> Iterator[None]:
     """What is drawn in the block is as if it had not been."""
@@ -260,3 +382,9 @@ def maps_of(short: str, who: str, reference: Any, module: str, given: Given) -> 
         channels = told.channels if channels is None else channels
         num_levels = told.num_levels if num_levels is None else num_levels
     return channels, num_levels
+
+
+def named_maps(short: str, who: str, reference: Any, modules: Mapping[str, str]) -> Dict[str, Maps]:
+    """The same for named taps: as the model tells, see :func:`tell_named`."""
+    model = read_model_at(reference, f"{short.split('.')[0]}.{who}")
+    return tell_named(model, modules, f"{short}.module ({who})", reference)

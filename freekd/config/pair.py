@@ -10,10 +10,11 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 from mmcv import ConfigDict
 
 from freekd import tasks
+from freekd.checks import FeatureError
 from freekd.config import fields
 from freekd.config.errors import ConfigError
 from freekd.config.losses import Entry, read_entry
-from freekd.config.maps import Given, maps_of, read_model_at
+from freekd.config.maps import Given, Look, Size, maps_of, named_maps, read_model_at
 from freekd.losses import cards
 from freekd.state_dict import MIN_SHARE
 
@@ -22,8 +23,9 @@ class Pair(NamedTuple):
     """Stage 2: the keys of ``pair``.
 
     Args:
-        teacher, student: a stock config (``mmdet::retinanet/retinanet_r101_fpn_2x_coco.py``), the
+        student, teacher: a stock config (``mmdet::retinanet/retinanet_r101_fpn_2x_coco.py``), the
             path of a config with a ``model``, or a dict with ``config`` and what to change in it.
+            The teacher is None for methods that need none.
         teacher_checkpoint: path or address of the teacher's weights.
         losses: what is taught: a dict from a method's name (``docs/methods.md``), or from a label
             of your own with ``type``, to the options of the loss; None leaves an entry out. See
@@ -38,8 +40,8 @@ class Pair(NamedTuple):
         min_share, teacher_autocast, class_map: see ``FreeKDDistiller``.
     """
 
-    teacher: fields.Model
     student: fields.Model
+    teacher: Optional[fields.Model] = None
     teacher_checkpoint: Optional[str] = None
     losses: Optional[Mapping[str, Any]] = None
     module: Any = None
@@ -54,8 +56,8 @@ class Pair(NamedTuple):
 
 
 PAIR_CHECKS: Dict[str, fields.Check] = dict(
-    teacher=fields.model,
     student=fields.model,
+    teacher=fields.optional(fields.model),
     teacher_checkpoint=fields.optional(fields.text),
     losses=fields.optional(fields.mapping),
     module=fields.optional(fields.taps),
@@ -70,16 +72,20 @@ PAIR_CHECKS: Dict[str, fields.Check] = dict(
 )
 
 
-def distill(pair: Pair) -> ConfigDict:
+def distill(pair: Pair, image: Optional[Size] = None) -> ConfigDict:
     """The algorithm that ``pair`` stands for.
+
+    Args:
+        pair: the keys of ``pair``.
+        image: (height, width) of the images of the training; None: not known.
 
     Raises:
         ConfigError: a wrong entry of ``losses``, no entry at all, no such model or module, or
             channels that cannot be told.
     """
-    teacher = read_model_at(pair.teacher, "pair.teacher")
+    teacher = None if pair.teacher is None else read_model_at(pair.teacher, "pair.teacher")
     student = read_model_at(pair.student, "pair.student")
-    task, other = tasks.of_model(student), tasks.of_model(teacher)
+    task, other = tasks.of_model(student), None if teacher is None else tasks.of_model(teacher)
     if task is not None and other is not None and task is not other:
         raise ConfigError(
             f"pair.teacher: expected a model for {task.noun}, as the student "
@@ -97,6 +103,7 @@ def distill(pair: Pair) -> ConfigDict:
             f"prompts=..., loss_weight=1.0)), found none. The methods are {', '.join(cards())}."
         )
     _check_used(pair, entries)
+    check_teacher(pair, {entry.key: entry.takes_teacher for entry in entries})
     seen: Dict[str, Dict[str, Any]] = {}  # to look at the same taps, models may have to be built
     return ConfigDict(
         type="FreeKDDistill",
@@ -106,12 +113,45 @@ def distill(pair: Pair) -> ConfigDict:
             type="FreeKDDistiller",
             teacher=pair.teacher,
             teacher_checkpoint=pair.teacher_checkpoint,
-            components=[_component(pair, entry, seen) for entry in entries],
+            components=[_component(pair, entry, seen, image) for entry in entries],
             min_share=pair.min_share,
             teacher_autocast=pair.teacher_autocast,
             class_map=pair.class_map,
         ),
     )
+
+
+# what only a teacher makes sense of
+_OF_TEACHER = ("teacher_checkpoint", "inherit", "min_share", "teacher_autocast", "class_map")
+
+
+def check_teacher(pair: Pair, takes: Mapping[str, bool]) -> None:
+    """A pair without a teacher has no entry, and says nothing, that needs one.
+
+    Args:
+        pair: the keys of ``pair``.
+        takes: of each entry's key, whether it takes a teacher.
+
+    Raises:
+        ConfigError: names both keys.
+    """
+    if pair.teacher is not None:
+        return
+    need = [key for key, taken in takes.items() if taken]
+    if need:
+        raise ConfigError(
+            f"pair.teacher: expected a model, as {', '.join(need)} "
+            f"{'needs' if len(need) == 1 else 'need'} a teacher, got None. Give the teacher, or "
+            f"remove the entr{'y' if len(need) == 1 else 'ies'} ({need[0]}=None)."
+        )
+    for name in _OF_TEACHER:
+        value = getattr(pair, name)
+        if value and value != Pair._field_defaults[name]:
+            raise ConfigError(
+                f"pair.{name}={fields.shown(value)}: pair.teacher is None, so there is no teacher "
+                f"that it could be for. Remove the key (of a base config: pair.{name}="
+                f"{Pair._field_defaults[name]}), or give a teacher."
+            )
 
 
 def _check_used(pair: Pair, entries: Sequence[Entry]) -> None:
@@ -140,21 +180,27 @@ def _check_used(pair: Pair, entries: Sequence[Entry]) -> None:
             )
 
 
-def _component(pair: Pair, entry: Entry, seen: Dict[str, Dict[str, Any]]) -> Dict[str, Any]:
+def _component(
+    pair: Pair, entry: Entry, seen: Dict[str, Dict[str, Any]], image: Optional[Size]
+) -> Dict[str, Any]:
     """One entry of ``losses`` in the distiller's form; ``seen`` is what entries before it asked."""
     student, teacher = _taps(pair, entry)
+    if entry.takes_teacher:
+        sides: Dict[str, Any] = dict(student_module=student, teacher_module=teacher)
+    else:
+        sides = dict(student_module=student)
     named = isinstance(student, Mapping)
     _check_taps(entry, student)
     told: Dict[str, Any] = {}
-    if entry.takes_maps:
+    if hasattr(entry.taken, "tell"):
+        told = _asked(pair, entry, (student, teacher), image)
+    elif entry.takes_maps:
         given = (entry.module, entry.channels, entry.student_channels, entry.num_levels)
         asked = repr((student, teacher, given))
         if asked not in seen:
             seen[asked] = _told(pair, entry, student, teacher)
         told = seen[asked]
-    component = dict(
-        key=entry.key, student_module=student, teacher_module=teacher, losses=[entry.loss(told)]
-    )
+    component = dict(key=entry.key, **sides, losses=[entry.loss(told)])
     resize = entry.resize
     if resize is None and entry.compares_maps and not named:
         resize = pair.resize
@@ -166,10 +212,20 @@ def _component(pair: Pair, entry: Entry, seen: Dict[str, Dict[str, Any]]) -> Dic
 
 
 def _taps(pair: Pair, entry: Entry) -> Tuple[Any, Any]:
-    """The taps in student and teacher: the entry's own, else the pair's, else the card's."""
+    """The taps in student and teacher: the entry's own, else the pair's, else the card's.
+
+    The teacher's are None for an entry that takes none.
+    """
     module = entry.module
     if module is None and entry.compares_maps and not getattr(entry.taken, "named_taps", False):
         module = pair.module
+    if module is not None and not entry.takes_teacher:
+        if fields.sides(module)[0] is not module:
+            raise ConfigError(
+                f"{entry.key}.module: {entry.kind} takes no teacher, so expected taps of the "
+                f"student, got {fields.shown(module)}. Write module={module['student']!r}."
+            )
+        return module, None
     if module is not None:
         return fields.sides(module)
     if entry.default_module is None:
@@ -179,11 +235,16 @@ def _taps(pair: Pair, entry: Entry) -> Tuple[Any, Any]:
         )
     sides = []  # a card may give a word, such as logits, whose path differs by model
     for side, who in zip(fields.sides(entry.default_module), ("student", "teacher")):
+        if who == "teacher" and not entry.takes_teacher:
+            return sides[0], None
         model = read_model_at(getattr(pair, who), f"pair.{who}")
         task = tasks.of_model(model) or tasks.every()[0]
         named = isinstance(side, Mapping)
-        paths = {name: task.tap(path, model) for name, path in side.items()} if named else {}
-        sides.append(paths if named else task.tap(side, model))
+        try:
+            paths = {name: task.tap(path, model) for name, path in side.items()} if named else {}
+            sides.append(paths if named else task.tap(side, model))
+        except tasks.TaskError as error:
+            raise ConfigError(f"{entry.key}, pair.{who}: {error}") from error
     return sides[0], sides[1]
 
 
@@ -213,6 +274,25 @@ def _check_taps(entry: Entry, student: Any) -> None:
         )
 
 
+def _asked(
+    pair: Pair, entry: Entry, taps: Tuple[Any, Any], image: Optional[Size]
+) -> Dict[str, Any]:
+    """What a class that has ``tell`` reads off the two models, of what its entry does not say.
+
+    Raises:
+        ConfigError: they do not give what it needs.
+    """
+    looks = [
+        Look(getattr(pair, who), who, tap, entry.key, image)
+        for who, tap in zip(("student", "teacher"), taps)
+    ]
+    try:
+        told: Dict[str, Any] = entry.taken.tell(entry.options, *looks, entry.key)
+    except FeatureError as error:
+        raise ConfigError(str(error)) from error
+    return told
+
+
 def _told(pair: Pair, entry: Entry, student: Any, teacher: Any) -> Dict[str, Any]:
     """Channels and numbers of the maps at an entry's taps, for the arguments of its loss."""
     own = entry.module is None  # at the pair's module: what the pair says of it counts
@@ -220,15 +300,20 @@ def _told(pair: Pair, entry: Entry, student: Any, teacher: Any) -> Dict[str, Any
     of_student = entry.student_channels or (pair.student_channels if own else None)
     count = entry.num_levels or (pair.num_levels if own else None)
     key = "pair" if own and not (entry.channels or entry.num_levels) else entry.key
-    if isinstance(teacher, Mapping):
-        both: Dict[str, Any] = dict(student_channels={}, teacher_channels={}, num_levels={})
-        for name, path in teacher.items():
-            theirs, levels = maps_of(key, "teacher", pair.teacher, path, Given(None, None))
-            ours, _ = maps_of(key, "student", pair.student, student[name], Given(None, levels))
-            both["student_channels"][name] = ours
-            both["teacher_channels"][name] = theirs
-            both["num_levels"][name] = levels
+    if isinstance(student, Mapping):
+        ours = named_maps(key, "student", pair.student, student)
+        both: Dict[str, Any] = dict(
+            student_channels={name: maps.channels for name, maps in ours.items()},
+            num_levels={name: maps.num_levels for name, maps in ours.items()},
+        )
+        if teacher is not None:
+            theirs = named_maps(key, "teacher", pair.teacher, teacher)
+            both["teacher_channels"] = {name: maps.channels for name, maps in theirs.items()}
+            both["num_levels"] = {name: maps.num_levels for name, maps in theirs.items()}
         return both
+    if teacher is None:
+        ours, levels = maps_of(key, "student", pair.student, student, Given(of_student, count))
+        return dict(student_channels=ours, num_levels=levels)
     theirs, levels = maps_of(key, "teacher", pair.teacher, teacher, Given(channels, count))
     given = Given(of_student, levels, "student_channels")
     ours, _ = maps_of(key, "student", pair.student, student, given)

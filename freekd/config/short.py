@@ -9,8 +9,9 @@ from typing import Any, Mapping
 from freekd.config import fields
 from freekd.config.errors import ConfigError
 from freekd.config.losses import card_of_entry, check_names
+from freekd.config.maps import train_size
 from freekd.config.old_keys import refuse_old_keys
-from freekd.config.pair import PAIR_CHECKS, Pair, distill
+from freekd.config.pair import PAIR_CHECKS, Pair, check_teacher, distill
 from freekd.config.prompt import COMPONENTS, PROMPT_CHECKS, Prompt, finetune
 from freekd.config.prompt import refuse_old_keys as refuse_old_prompt_keys
 
@@ -35,9 +36,12 @@ def check(cfg: Any, imported: bool = True) -> None:
         )
     if given == ["pair"]:
         pair = _pair(cfg)
+        takes = {}
         for label, options in (pair.losses or {}).items():
             if options is not None:
-                card_of_entry(label, options, f"pair.losses.{label}")
+                card = card_of_entry(label, options, f"pair.losses.{label}")
+                takes[f"pair.losses.{label}"] = card is not None and card.takes_teacher
+        check_teacher(pair, takes)
     elif given == ["prompt"]:
         _prompt(cfg, imported or not cfg.get("custom_imports"))
 
@@ -55,7 +59,10 @@ def expand(cfg: Any) -> None:
     check(cfg)
     for key in ("pair", "prompt"):
         if cfg.get(key) is not None:
-            cfg.algorithm = distill(_pair(cfg)) if key == "pair" else finetune(_prompt(cfg))
+            if key == "pair":
+                cfg.algorithm = distill(_pair(cfg), train_size(cfg))
+            else:
+                cfg.algorithm = finetune(_prompt(cfg))
             cfg.pop(key)
             cfg.spelled_out = key
             return

@@ -199,7 +199,7 @@ def _file_name(index: int) -> str:
 
 
 def save_png(picture: NDArray[Any], path: Path) -> None:
-    """Write an (H, W, 3) uint8 RGB picture without loss."""
+    """Write an (H, W, 3) uint8 RGB picture, or (H, W) labels, without loss."""
     from PIL import Image
 
     Image.fromarray(picture).save(str(path), format="PNG")

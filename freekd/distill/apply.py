@@ -21,6 +21,10 @@ def check_calls(students: List[Any], teachers: List[Any], component: Any, where:
     Raises:
         RuntimeError: it does not.
     """
+    if component.teacher_module is None and students:
+        return
+    if component.teacher_module is None:
+        raise RuntimeError(f"{where}: {component.student_module!r} did not run in the student")
     if not students or len(students) != len(teachers):
         raise RuntimeError(
             f"{where}: {component.student_module!r} ran {len(students)} times in the student, "
@@ -42,6 +46,8 @@ def check_shapes(
     Raises:
         ValueError: numbers of levels, channels, or sizes (unless ``resize=True``) differ.
     """
+    if component.teacher_module is None:
+        return [f"{_shapes(s_out[0])}"]
     if getattr(loss, "takes_output", False):
         if hasattr(loss, "check_feats"):
             loss.check_feats(s_out[0], t_out[0])
@@ -157,7 +163,7 @@ def apply_loss(
 
     Args:
         loss: built from ``component.losses``; one whose ``forward`` has a ``step`` gets that too.
-        s_out, t_out: of student and teacher.
+        s_out, t_out: of student and teacher; the latter (None, None) where it takes none.
         align: the component's ``align_module``, or None.
         component: a tap, see :func:`freekd.distill.components.taps_of`.
         where: its config key.
@@ -168,6 +174,9 @@ def apply_loss(
         ValueError: numbers of levels differ, or sizes without ``resize=True``; a loss of maps gets
             something that is none for each of the ``images``.
     """
+    if component.teacher_module is None:
+        output = s_out if getattr(loss, "widens", False) else to_float32(s_out)
+        return _call(loss, output[0], None, step)
     if images is not None and getattr(loss, "takes_levels", False):
         for who, out in (("student", s_out), ("teacher", t_out)):
             given = out[0] if isinstance(out[0], (list, tuple)) else [out[0]]
@@ -197,7 +206,7 @@ def apply_loss(
 def apply_named(
     loss: nn.Module,
     students: Mapping[str, Any],
-    teachers: Mapping[str, Any],
+    teachers: Optional[Mapping[str, Any]],
     step: Optional[Step] = None,
 ) -> Tensor:
     """One loss on named taps: it gets two dicts, from a tap's name to what its module gave.
@@ -207,20 +216,40 @@ def apply_named(
 
     Args:
         loss: with ``forward(student, teacher)``, or with a third argument ``step``.
-        students, teachers: name -> (output, spatial sizes or None).
+        students, teachers: name -> (output, spatial sizes or None); None: the loss takes no
+            teacher, and gets None.
         step: of this training step.
     """
-    sides: List[Dict[str, Any]] = []
-    for outputs in (students, teachers):
-        if not getattr(loss, "widens", False):
-            outputs = {name: to_float32(out) for name, out in outputs.items()}
-        sides.append(
-            {
-                name: out if sizes is None else as_levels(out, sizes, key=f"tap {name!r}")
-                for name, (out, sizes) in outputs.items()
-            }
-        )
-    return _call(loss, sides[0], sides[1], step)
+    widens = getattr(loss, "widens", False)
+    return _call(loss, _by_name(students, widens), _by_name(teachers, widens), step)
+
+
+def check_named(
+    loss: nn.Module,
+    students: Mapping[str, Any],
+    teachers: Optional[Mapping[str, Any]],
+    step: Step,
+    key: str,
+) -> None:
+    """What a loss on named taps says of a blank image, by its ``check_taps`` if it has one.
+
+    Raises:
+        ValueError: it refuses what the taps gave.
+    """
+    if hasattr(loss, "check_taps"):
+        loss.check_taps(_by_name(students, True), _by_name(teachers, True), step, key)
+
+
+def _by_name(outputs: Optional[Mapping[str, Any]], widens: bool) -> Optional[Dict[str, Any]]:
+    """What each tap gave; in float32, unless the loss ``widens`` by itself."""
+    if outputs is None:
+        return None
+    if not widens:
+        outputs = {name: to_float32(out) for name, out in outputs.items()}
+    return {
+        name: out if sizes is None else as_levels(out, sizes, key=f"tap {name!r}")
+        for name, (out, sizes) in outputs.items()
+    }
 
 
 def takes_step(loss: nn.Module) -> bool:

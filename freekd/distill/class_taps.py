@@ -23,6 +23,8 @@ def check_classes(student: nn.Module, teacher: nn.Module, component: Any, where:
         ValueError: a tapped layer's channels are classes and their numbers differ.
     """
     paths = (component.student_module, component.teacher_module)
+    if paths[1] is None:  # of a loss without teacher
+        return
     axes = [class_axis(model, path) for model, path in zip((student, teacher), paths)]
     if None in axes or axes[0].each != 1:  # type: ignore[union-attr]
         return
@@ -136,6 +138,8 @@ def class_orders(
             component.get("where") or f"distiller.components[{i}]",
             component.student_module,
         )
+        if component.teacher_module is None:  # of a loss without teacher
+            continue
         if ours and theirs:
             taken = [losses[loss["name"]] for loss in component["losses"]]
             whole = any(getattr(loss, "takes_output", False) for loss in taken)

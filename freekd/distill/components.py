@@ -13,8 +13,8 @@ from freekd.losses import card_of
 from freekd.losses.step import Step
 
 Paths = Union[str, Mapping[str, str]]
-REQUIRED = {"student_module", "teacher_module", "losses"}
-KNOWN = REQUIRED | {"align_module", "resize", "key"}
+REQUIRED = {"student_module", "losses"}
+KNOWN = REQUIRED | {"teacher_module", "align_module", "resize", "key"}
 
 
 def check_components(components: Any) -> List[ConfigDict]:
@@ -55,14 +55,16 @@ def check_components(components: Any) -> List[ConfigDict]:
         if component.get("align_module") is not None:
             check_align_module(f"{where}.align_module", component["align_module"])
         _check_paths(component, where)
-        checked.append(ConfigDict(component))
+        checked.append(ConfigDict({"teacher_module": None, **component}))
     return checked
 
 
 def _check_paths(component: Mapping[str, Any], where: str) -> None:
-    """One path on each side, or the same names of taps on both."""
-    sides = [component[key] for key in ("student_module", "teacher_module")]
-    for key, side in zip(("student_module", "teacher_module"), sides):
+    """One path on each side, or the same names of taps on both; losses may have no teacher."""
+    both = component.get("teacher_module") is not None
+    keys = ("student_module", "teacher_module") if both else ("student_module",)
+    sides = [component[key] for key in keys]
+    for key, side in zip(keys, sides):
         paths = list(side.values()) if isinstance(side, Mapping) else [side]
         if not paths or not all(isinstance(path, str) for path in paths):
             raise ValueError(
@@ -70,9 +72,9 @@ def _check_paths(component: Mapping[str, Any], where: str) -> None:
                 f"paths, got {side!r}"
             )
     names = [sorted(side) if isinstance(side, Mapping) else None for side in sides]
-    if names[0] != names[1]:
+    if names[0] != names[-1]:
         raise ValueError(
-            f"{where}: student_module names the taps {names[0]}, teacher_module {names[1]}; they "
+            f"{where}: student_module names the taps {names[0]}, teacher_module {names[-1]}; they "
             "must be the same"
         )
     useless = [key for key in ("align_module", "resize") if component.get(key)]
@@ -114,8 +116,9 @@ def taps_of(components: Sequence[Any]) -> List[ConfigDict]:
     """Every pair of tapped modules, one entry each.
 
     Returns:
-        Like a component with one path on each side; ``component`` is its number, ``tap`` its name
-        ('' where the component has one tap only), ``where`` its config key.
+        Like a component with one path on each side, ``teacher_module`` None where it has none;
+        ``component`` is its number, ``tap`` its name ('' where the component has one tap only),
+        ``where`` its config key.
     """
     found = []
     for i, component in enumerate(components):
@@ -125,9 +128,15 @@ def taps_of(components: Sequence[Any]) -> List[ConfigDict]:
             found.append(ConfigDict(component, component=i, tap="", where=where))
             continue
         for name, path in student.items():
-            one = dict(component, student_module=path, teacher_module=teacher[name])
+            theirs = None if teacher is None else teacher[name]
+            one = dict(component, student_module=path, teacher_module=theirs)
             found.append(ConfigDict(one, component=i, tap=name, where=f"{where}, tap {name!r}"))
     return found
+
+
+def takes_teacher(loss: Any) -> bool:
+    """Whether a loss, or its class, compares student and teacher; few need no teacher."""
+    return bool(getattr(loss, "takes_teacher", True))
 
 
 def check_roi_head(teacher: nn.Module, run: PartialRun, component: Any, where: str) -> None:
@@ -157,13 +166,13 @@ def check_roi_head(teacher: nn.Module, run: PartialRun, component: Any, where: s
         )
 
 
-def check_same_images(student: nn.Module, teacher: nn.Module) -> None:
-    """Student and teacher must see the same pixels.
+def check_same_images(student: nn.Module, teacher: Optional[nn.Module]) -> None:
+    """Student and teacher must see the same pixels; without a teacher all is well.
 
     Raises:
         ValueError: one of them (YOLOX) resizes its batches by chance.
     """
-    for model, who in ((student, "student"), (teacher, "teacher")):
+    for model, who in ((student, "student"), (teacher, "teacher")) if teacher else ():
         sizes = getattr(model, "_random_size_range", None)
         if sizes is not None and sizes[0] != sizes[-1]:
             raise ValueError(
@@ -171,6 +180,42 @@ def check_same_images(student: nn.Module, teacher: nn.Module) -> None:
                 "teacher and student would see images of different sizes; set random_size_range to "
                 "one size, (20, 20), in both models"
             )
+
+
+def check_sides(module: nn.Module, loss: Any, component: Any, index: int, teacher: bool) -> None:
+    """A component has a tap in the teacher where its loss takes one (``takes_teacher``).
+
+    Args:
+        module: the built loss.
+        loss: its config.
+        component, index: whose it is.
+        teacher: whether the distiller has one.
+
+    Raises:
+        ValueError: it has none, or one too many.
+    """
+    where, kind = key_of(component, index), f"{type(module).__name__} ({loss.name})"
+    if not takes_teacher(module):
+        if component.teacher_module is not None:
+            raise ValueError(
+                f"{where}: teacher_module={component.teacher_module!r}, but {kind} needs no "
+                "teacher. Remove the key, and give losses that need one a component of their own"
+            )
+        useless = [key for key in ("align_module", "resize") if component.get(key)]
+        if useless:
+            raise ValueError(
+                f"{where}: {useless} are for maps of a teacher, but {kind} needs none. Remove them"
+            )
+        return
+    if not teacher:
+        raise ValueError(
+            f"{where}: {kind} needs a teacher, but distiller.teacher is None. Give one, or remove "
+            "the component"
+        )
+    if component.teacher_module is None:
+        raise ValueError(
+            f"{where}: {kind} compares student and teacher, but there is no teacher_module. Add it"
+        )
 
 
 def check_named(module: nn.Module, loss: Any, component: Any, index: int) -> None:

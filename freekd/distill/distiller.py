@@ -7,7 +7,19 @@ checkpoint, optimizer, average of weights or hook that walks modules meets it.
 """
 
 import logging
-from typing import Any, Collection, Dict, Iterable, List, Optional, Sequence, Union
+from contextlib import contextmanager
+from typing import (
+    Any,
+    Collection,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import torch
 from mmcv.utils import print_log
@@ -26,8 +38,10 @@ from freekd.distill.components import (
     check_named,
     check_roi_head,
     check_same_images,
+    check_sides,
     read_loss,
     side_key,
+    takes_teacher,
     taps_of,
     task_scale_of,
     weight_of,
@@ -54,16 +68,18 @@ from freekd.state_dict import MIN_SHARE
 
 @DISTILLERS.register_module()
 class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
-    """A distiller with one frozen teacher.
+    """A distiller with one frozen teacher, or with none.
 
     Args:
         teacher: a model dict, the path of a config file, or a stock config such as
-            ``mmdet::retinanet/retinanet_r101_fpn_2x_coco.py``.
+            ``mmdet::retinanet/retinanet_r101_fpn_2x_coco.py``; None: there is no teacher, for
+            losses that take none (``takes_teacher``).
         teacher_checkpoint: the teacher's weights, path or address, loaded by ``init_weights``.
         components: as in MMRazor: ``student_module``, ``teacher_module``, ``losses`` (each with a
             ``name``, and maybe ``start``, ``stop`` and ``warmup``, see
             :mod:`freekd.distill.schedule`), optionally ``align_module``, ``resize`` (True: maps of
-            another size are meant) and ``key`` (what errors call the component). Both modules may
+            another size are meant) and ``key`` (what errors call the component). A component of
+            losses that take no teacher has no ``teacher_module``. Both modules may
             be dicts of named taps, for losses that take those (``named_taps``). A loss whose
             ``forward`` has a third argument ``step`` gets a :class:`freekd.losses.step.Step`; one
             with ``task_scale`` scales the student's own losses by it. A loss that is not made for a
@@ -85,7 +101,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
 
     def __init__(
         self,
-        teacher: Union[str, Dict[str, Any]],
+        teacher: Optional[Union[str, Dict[str, Any]]],
         components: Sequence[Dict[str, Any]],
         teacher_checkpoint: Optional[str] = None,
         save_teacher: bool = False,
@@ -98,10 +114,22 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             raise ValueError("distiller.teacher_trainable=True: the teacher of FreeKD is frozen")
         check_autocast(teacher_autocast)
         check_choice("distiller.class_map", class_map, CLASS_MAPS)
-        teacher = resolve_model(teacher, "distiller.teacher")
+        of_teacher = dict(
+            teacher_checkpoint=teacher_checkpoint, save_teacher=save_teacher,
+            teacher_autocast=teacher_autocast, class_map=class_map,
+        )  # fmt: skip
+        useless = [key for key, value in of_teacher.items() if value]
+        if teacher is None and useless:
+            raise ValueError(
+                f"distiller.{useless[0]}={of_teacher[useless[0]]!r}: distiller.teacher is None, so "
+                "there is nothing that it could be for. Remove it, or give a teacher"
+            )
+        if teacher is not None:
+            teacher = resolve_model(teacher, "distiller.teacher")
         if teacher_checkpoint is not None:
             teacher = without_pretrained(teacher)
         super().__init__(teacher=teacher, components=(), **kwargs)
+        self.teacher_run: Optional[TeacherRun] = None
         self.schedules = Schedules()
         self.tried = False  # the terms that come later, in the first step
         self._build_components(check_components(components))
@@ -114,12 +142,18 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         self.class_orders: Dict[int, Tensor] = {}  # tap -> the student's channels reordered
         self.handles: List[Any] = []
         self.recording = False
+        self.teacher_runs = False  # a loss that calls a part of the teacher is no run of it
         self.save_teacher = save_teacher
-        self.hold("teacher")
-        self.teacher.requires_grad_(False)
-        self.teacher.eval()
+        if self.teacher is not None:
+            self.hold("teacher")
+            self.teacher.requires_grad_(False)
+            self.teacher.eval()
         if save_teacher:
             self._register_state_dict_hook(_put_teacher_in)
+
+    def build_teacher(self, cfg: Any) -> Optional[nn.Module]:
+        """The teacher, which MMRazor's constructor asks for; None where there is none."""
+        return None if cfg is None else super().build_teacher(cfg)
 
     def _build_components(self, components: List[Any]) -> None:
         """What MMRazor's constructor makes of them; a component may have several taps here."""
@@ -127,7 +161,8 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         self.taps = taps_of(components)
         for tap in self.taps:
             self.student_outputs[tap.student_module] = []
-            self.teacher_outputs[tap.teacher_module] = []
+            if tap.teacher_module is not None:
+                self.teacher_outputs[tap.teacher_module] = []
         for i, component in enumerate(components):
             if component.get("align_module") is not None:
                 self.align_modules[f"component_{i}"] = self.build_align_module(
@@ -137,6 +172,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
                 schedule, options = read_loss(component, i, j)
                 self.schedules.add(loss.name, schedule)
                 self.losses[loss.name] = build_loss(options)
+                check_sides(self.losses[loss.name], loss, component, i, self.teacher is not None)
                 check_named(self.losses[loss.name], loss, component, i)
                 task_scale_of(self.losses[loss.name])
 
@@ -152,6 +188,9 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
 
     def init_weights(self) -> None:
         """Load the teacher's checkpoint, or, without one, run its config's own init."""
+        if self.teacher is None:
+            super().init_weights()
+            return
         if self.teacher_checkpoint is None:
             warn_untrained("distiller.teacher_checkpoint")
             self.teacher.init_weights()
@@ -203,7 +242,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         Raises:
             ValueError: the data does not give one, and its head cannot be left out.
         """
-        if not self.partial_teacher.possible:
+        if self.teacher_run is not None and not self.teacher_run.partial.possible:
             optional = [need.head for need in missing(self.teacher, given) if need.optional]
             check_annotations(self.teacher, given, optional, "teacher")
 
@@ -239,36 +278,66 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             ValueError: no such module, with the nearest names; or class maps of other classes.
         """
         self._models = (student.model, self.teacher)  # in a tuple: no submodule
-        self.teacher_run = TeacherRun(self.teacher, self.taps, self.teacher_autocast)
-        self.partial_teacher = self.teacher_run.partial
+        if self.teacher is not None:
+            self.teacher_run = TeacherRun(self.teacher, self.taps, self.teacher_autocast)
         for tap in self.taps:
             find_module(student.model, tap.student_module, side_key(tap, "student"))
-            find_module(self.teacher, tap.teacher_module, side_key(tap, "teacher"))
-            check_classes(student.model, self.teacher, tap, tap.where)
-            check_roi_head(self.teacher, self.partial_teacher, tap, tap.where)
+            if tap.teacher_module is not None:
+                find_module(self.teacher, tap.teacher_module, side_key(tap, "teacher"))
+                check_classes(student.model, self.teacher, tap, tap.where)
+                check_roi_head(self.teacher, self.partial_teacher, tap, tap.where)
         self._task = tasks.of_built(student.model)
-        check_models(self.losses, self.components, Step({}, *self._models, self._task))
-        self.teacher_run.check_precision()
+        check_models(self.losses, self.components, self.step({}))
+        if self.teacher_run is not None:
+            self.teacher_run.check_precision()
         check_same_images(student.model, self.teacher)
         self.remove_hooks()
         for model, outputs in (
             (student.model, self.student_outputs),
             (self.teacher, self.teacher_outputs),
         ):
-            modules = dict(model.named_modules())
+            modules = {} if model is None else dict(model.named_modules())
             for name, calls in outputs.items():
-                self.handles.append(hook_output(modules[name], self._record(calls, name)))
+                record = self._record(calls, name, of_teacher=outputs is self.teacher_outputs)
+                self.handles.append(hook_output(modules[name], record))
         self._proposals = Proposals(self._partial(student.model))
         self.handles += self._proposals.handles
 
     def _partial(self, student: nn.Module) -> PartialRun:
         return PartialRun(student, [tap.student_module for tap in self.taps])
 
-    def _record(self, outputs: List[Any], name: str) -> Any:
+    @property
+    def student(self) -> nn.Module:
+        """The bare student."""
+        student: nn.Module = self._models[0]
+        return student
+
+    @property
+    def partial_teacher(self) -> PartialRun:
+        """Which of the teacher's parts its taps need; there must be one."""
+        assert self.teacher_run is not None
+        return self.teacher_run.partial
+
+    def step(self, data: Dict[str, Any]) -> Step:
+        """What a loss may need beyond its taps."""
+        return Step(data, *self._models, self._task)
+
+    def outputs_of(self, tap: Any) -> Tuple[List[Any], List[Any]]:
+        """What a tap has recorded of student and teacher, call by call.
+
+        Without a teacher's tap: (None, None) for each of the student's calls.
+        """
+        students = self.student_outputs[tap.student_module]
+        if tap.teacher_module is None:
+            return students, [(None, None)] * len(students)
+        return students, self.teacher_outputs[tap.teacher_module]
+
+    def _record(self, outputs: List[Any], name: str, of_teacher: bool) -> Any:
         root = name.split(".")[0]
 
         def record(output: Any, sizes: Any) -> None:
-            if not (self.training or self.recording):
+            runs = self.training and (self.teacher_runs or not of_teacher)
+            if not (runs or self.recording):
                 return
             if root == "roi_head":  # OHEM and its like run the head before: the last call counts
                 outputs.clear()
@@ -292,7 +361,8 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
     def train(self, mode: bool = True) -> "FreeKDDistiller":
         """Training mode for the losses' own layers; the teacher stays in evaluation mode."""
         nn.Module.train(self, mode)
-        set_frozen_mode(self.teacher, mode)
+        if self.teacher is not None:
+            set_frozen_mode(self.teacher, mode)
         if not mode:
             self.forget()
         return self
@@ -302,17 +372,30 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         """Run the teacher without gradient, and no further than the taps need.
 
         Its RoI heads wait for the student's proposals, see :meth:`compute_distill_loss`. In an
-        iteration without any term it does not run.
+        iteration without any term that takes it, it does not run.
         """
         self.forget()
-        if not self.needs_teacher(self.losses):
+        if not self.needs_teacher() or self.teacher_run is None:
             return None
-        if not self.partial_teacher.possible:  # run whole, with losses that nobody wants
-            lacking = [need for need in missing(self.teacher, data) if need.optional]
-            with left_out(self.teacher, [need.head for need in lacking]):
-                return super().exec_teacher_forward(data)
-        self.reset_ctx_teacher_mode(True)
-        return self.teacher_run.features(data["img"], data.get("img_metas", ()))
+        with self._teacher_recorded():
+            if not self.partial_teacher.possible:  # run whole, with losses that nobody wants
+                lacking = [need for need in missing(self.teacher, data) if need.optional]
+                with left_out(self.teacher, [need.head for need in lacking]):
+                    return super().exec_teacher_forward(data)
+            self.reset_ctx_teacher_mode(True)
+            return self.teacher_run.features(data["img"], data.get("img_metas", ()))
+
+    @contextmanager
+    def _teacher_recorded(self) -> Iterator[None]:
+        """Within it the teacher's taps record what runs, and nowhere else.
+
+        A loss may call parts of the teacher, which its backward pass may even compute again.
+        """
+        self.teacher_runs = True
+        try:
+            yield
+        finally:
+            self.teacher_runs = False
 
     def compute_distill_loss(self, data: Optional[Dict[str, Any]] = None) -> Dict[str, Tensor]:
         """Each term by name, after teacher and student have run.
@@ -320,11 +403,13 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         Raises:
             RuntimeError: a tapped module did not run, or not as often in student and teacher.
         """
-        if self.needs_teacher(self.losses):
-            self.teacher_run.roi_heads(self._proposals.rois)
-        step = None if data is None else Step(data, *self._models, self._task)
+        if self.needs_teacher() and self.teacher_run is not None:
+            with self._teacher_recorded():
+                self.teacher_run.roi_heads(self._proposals.rois)
+        step = None if data is None else self.step(data)
         terms = distillation_terms(self, step)
-        self.teacher_run.forget()
+        if self.teacher_run is not None:
+            self.teacher_run.forget()
         self._proposals.forget()
         self.tried = True
         return terms
@@ -333,9 +418,18 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         """Whether this step, the first, computes the term of a loss that starts later."""
         return not self.tried and self.schedules.comes_later(name)
 
-    def needs_teacher(self, names: Iterable[str]) -> bool:
+    def computes(self, names: Iterable[str]) -> bool:
         """Whether one of these losses is computed in this step."""
         return any(self.schedules.factor(name) > 0 or self.is_to_try(name) for name in names)
+
+    @property
+    def comparing(self) -> List[str]:
+        """The losses that take the teacher."""
+        return [name for name, loss in self.losses.items() if takes_teacher(loss)]
+
+    def needs_teacher(self) -> bool:
+        """Whether one of them is computed in this step."""
+        return self.computes(self.comparing)
 
     def weights_in_force(self) -> Dict[str, float]:
         """The weight, in this iteration, of each loss that does not always act."""
@@ -344,6 +438,15 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             weight = weight_of(self.losses[name])
             found[name] = (1.0 if weight is None else weight) * self.schedules.factor(name)
         return found
+
+    def parts_in_force(self) -> Iterator[Tuple[str, str, float]]:
+        """Loss, part and value of the losses that tell what they are the sum of (``parts``)."""
+        for name, loss in self.losses.items():
+            parts = getattr(loss, "parts", None)
+            if isinstance(parts, dict) and parts and self.schedules.factor(name) > 0:
+                values = torch.stack([part.detach().float() for part in parts.values()]).tolist()
+                for part, value in zip(parts, values):
+                    yield name, part, value
 
     def exec_student_forward(self, student: nn.Module, data: Dict[str, Any]) -> Any:
         """The student's own losses, scaled by the ``task_scale`` of losses that have one."""

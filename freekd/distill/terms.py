@@ -29,7 +29,7 @@ def distillation_terms(distiller: Any, step: Optional[Step]) -> Dict[str, Tensor
     for i, component in enumerate(distiller.components):
         where = f"distiller.components[{i}]"
         taps = [tap for _, tap in numbered if tap.component == i]
-        if not distiller.needs_teacher([loss.name for loss in component.losses]):
+        if not distiller.computes([loss.name for loss in component.losses]):
             for call in range(len(distiller.student_outputs[taps[0].student_module])):
                 for loss in component.losses:
                     terms[f"{loss.name}.{call}"] = _nothing(distiller, loss, i)
@@ -87,7 +87,7 @@ def _nothing(distiller: Any, loss: Any, number: int) -> Tensor:
     modules, name = [distiller.losses[loss.name]], f"component_{number}"
     if name in distiller.align_modules:
         modules.append(distiller.align_modules[name])
-    zero = torch.zeros((), device=next(distiller.teacher.parameters()).device)
+    zero = torch.zeros((), device=next(distiller.student.parameters()).device)
     for module in modules:
         for parameter in module.parameters():
             if parameter.requires_grad:
@@ -97,13 +97,19 @@ def _nothing(distiller: Any, loss: Any, number: int) -> Tensor:
 
 def _calls(distiller: Any, number: int, tap: Any) -> List[Tuple[Any, Any]]:
     """What a tap gave to student and teacher in each call, in the teacher's order of classes."""
-    students = distiller.student_outputs[tap.student_module]
-    teachers = distiller.teacher_outputs[tap.teacher_module]
+    students, teachers = distiller.outputs_of(tap)
     check_calls(students, teachers, tap, tap.where)
     order = distiller.class_orders.get(number)
     if order is not None:
         students = [(reorder(output, order), sizes) for output, sizes in students]
     return list(zip(students, teachers))
+
+
+def _class_order(distiller: Any, number: int) -> Optional[Tensor]:
+    """In which order of classes a component's taps of the student come; None: as they are."""
+    taps = (n for n, tap in enumerate(distiller.taps) if tap.component == number)
+    orders = (distiller.class_orders.get(n) for n in taps)
+    return next((order for order in orders if order is not None), None)
 
 
 def _term(
@@ -114,12 +120,14 @@ def _term(
     module.current_data = None if step is None else step.data  # where MMRazor's losses look
     if step is not None:
         component = distiller.components[number]
-        step = step._replace(paths=(component.student_module, component.teacher_module))
+        paths = component.student_module, component.teacher_module
+        step = step._replace(paths=paths, class_order=_class_order(distiller, number))
     try:
         if taps[0].tap:
             students = {tap.tap: student for tap, (student, _) in zip(taps, outputs)}
             teachers = {tap.tap: teacher for tap, (_, teacher) in zip(taps, outputs)}
-            return apply_named(module, students, teachers, step)
+            alone = taps[0].teacher_module is None
+            return apply_named(module, students, None if alone else teachers, step)
         align = distiller.align_modules[name] if name in distiller.align_modules else None
         (student, teacher), tap = outputs[0], taps[0]
         images = None if step is None else len(step.data["img"])

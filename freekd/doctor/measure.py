@@ -57,7 +57,7 @@ class Step(NamedTuple):
     task: float
     losses: Dict[str, float]
     ratios: List[Ratio]
-    shapes: List[Tuple[str, str, List[Tuple[Tuple[int, ...], Tuple[int, ...]]]]]
+    shapes: List[Tuple[str, Optional[str], List[Tuple[Tuple[int, ...], ...]]]]
     places: Dict[str, "Places"] = {}  # noqa: RUF012 (a NamedTuple's default, never changed)
 
 
@@ -95,7 +95,7 @@ def distill_step(algorithm: Any, data: Dict[str, Any]) -> Step:
 
     A term with ``start``, ``stop`` or ``warmup`` has its whole weight.
     """
-    distiller = algorithm.distiller
+    distiller, data = algorithm.distiller, algorithm.augmented(data)
     distiller.exec_teacher_forward(data)
     student = distiller.exec_student_forward(algorithm.architecture, data)
     terms = distiller.compute_distill_loss(data)
@@ -254,15 +254,17 @@ def _gradient_norm(loss: Tensor, at: Sequence[Tensor]) -> float:
 
 
 def _shapes(distiller: Any) -> List[Any]:
-    """(student module, teacher module, [(shape, shape)]) of what the taps recorded."""
+    """(student module, teacher module, [(shape, shape)]) of what the taps recorded.
+
+    Of a tap in the student alone: the module, None, [(shape,)].
+    """
     found = []
     taps = taps_of(distiller.components)
     for names in dict.fromkeys((tap.student_module, tap.teacher_module) for tap in taps):
-        sides = (
-            _tensors(distiller.student_outputs[names[0]]),
-            _tensors(distiller.teacher_outputs[names[1]]),
-        )
-        found.append((*names, [(tuple(s.shape), tuple(t.shape)) for s, t in zip(*sides)]))
+        sides = [_tensors(distiller.student_outputs[names[0]])]
+        if names[1] is not None:
+            sides.append(_tensors(distiller.teacher_outputs[names[1]]))
+        found.append((*names, [tuple(tuple(x.shape) for x in maps) for maps in zip(*sides)]))
     return found
 
 

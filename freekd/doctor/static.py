@@ -41,6 +41,7 @@ def data(subject: Any, report: Report, batch: Dict[str, Any]) -> None:
             "Give all pipelines the same mean, std and to_rgb.",
         )
     if subject.teacher is None:
+        _student_pixels(subject, report, ours)
         return
     sources = {
         "the teacher's checkpoint": checks.pixels_of_checkpoint(subject.teacher_file.get("meta")),
@@ -153,7 +154,8 @@ def _student_weights(subject: Any, report: Report, lines: List[str]) -> None:
     report.record["weights"]["student"] = share
     random = [p for p, _ in student.named_children() if 0 < _random(student, names, p)]
     lines.append(
-        f"student {_size(student)}: {share:.1%} from files or the teacher"
+        f"student {_size(student)}: {share:.1%} from files"
+        + (" or the teacher" if subject.teacher is not None else ", there is no teacher")
         + (f" ({'; '.join(origins)})" if origins else "")
         + (f"; random at the start: {', '.join(random)}" if random else "")
     )

@@ -18,26 +18,9 @@ def build_model(cfg: Any, task: str) -> torch.nn.Module:
         if cfg.get("algorithm") is not None:
             from mmrazor.models.builder import build_algorithm
 
-            algorithm = build_algorithm(cfg.algorithm)
-            _check_pair(algorithm, cfg, task)
-            return algorithm
+            return build_algorithm(cfg.algorithm)
         model = read_model(cfg.model, "model")
         return tasks.get(task).build_model(model, cfg.get("train_cfg"), cfg.get("test_cfg"))
-
-
-def _check_pair(algorithm: Any, cfg: Any, task: str) -> None:
-    """Teacher and student must see the same images, see :meth:`freekd.tasks.Task.check_pair`."""
-    teacher = getattr(getattr(algorithm, "distiller", None), "teacher", None)
-    student = getattr(getattr(algorithm, "architecture", None), "model", None)
-    if teacher is None or student is None:
-        return
-    keys = ("pair.student", "pair.teacher")
-    if cfg.get("spelled_out") != "pair":
-        keys = ("algorithm.architecture.model", "algorithm.distiller.teacher")
-    try:
-        tasks.get(task).check_pair(student, teacher, keys)
-    except tasks.TaskError as error:
-        raise ConfigError(str(error)) from error
 
 
 def init_weights(model: torch.nn.Module, cfg: Any) -> None:

@@ -65,7 +65,8 @@ class DistillScheduleHook(Hook):
             return
         for name in schedules:
             runner.logger.info(f"{name} {schedules.told(name)}")
-        idle = schedules.idle(list(bare.distiller.losses))
+        comparing = bare.distiller.comparing
+        idle = schedules.idle(comparing) if comparing else None
         if idle is not None:
             runner.logger.info(
                 f"no term acts in iteration {idle + 1}: there, and wherever it is so, the teacher "

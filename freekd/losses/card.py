@@ -16,7 +16,7 @@ class Published(NamedTuple):
 
 
 class Bundled(NamedTuple):
-    """A way to train the student of the bundled task: a row of the quickstart's table."""
+    """A way to train the student of a bundled task: a row of the quickstart's table."""
 
     config: str
     label: str  # in the table
@@ -40,10 +40,13 @@ class Outcome(NamedTuple):
 
     ``outputs`` has at least ``loss``; ``parameters`` are those in which the gradients of the case's
     arrives, by their name in the file, where they are not the case's own tensors.
+    ``float32_gradients`` is how far the gradients of a run in float32 may be from the numbers, as a
+    share of the largest entry: more than this only where the reference itself is so far off.
     """
 
     outputs: Mapping[str, Any]
     parameters: Mapping[str, Tensor] = {}
+    float32_gradients: float = 1e-3
 
 
 class Card(NamedTuple):
@@ -69,13 +72,15 @@ class Card(NamedTuple):
             classifier layer of image classification, or ``dense_head``, a detector's head of every
             place (:meth:`freekd.tasks.base.Task.tap`).
         defaults: options that differ from the class's own defaults.
+        of_task: task -> further such options, of entries for students of that task.
         needs: what it needs beyond the taps, in words: ``prompts``, ``labels``, ``boxes``.
         maps: whether it compares feature maps, so that ``pair.module`` is its tap.
         weight: the option that scales the term; the doctor names it.
         hint: what the doctor says of a good size of the term beside the task loss, from the built
             loss; None: nothing.
-        bundled: name -> how the method trains the student of the bundled task; these are the
-            quickstart's and the study's rows.
+        bundled: task -> name -> how the method trains the student of that bundled task; these are
+            the rows of ``tools/quickstart.sh --task`` and of the studies. Names are unique within a
+            task.
         published: results of the paper.
         golden: the method on reference numbers, for ``tests/losses/test_golden.py``; every file
             ``<name>_*.npz`` of the folder is taken.
@@ -91,13 +96,19 @@ class Card(NamedTuple):
     tasks: Tuple[str, ...] = ()
     taps: Mapping[str, Any] = {}
     defaults: Mapping[str, Any] = {}
+    of_task: Mapping[str, Mapping[str, Any]] = {}
     needs: Tuple[str, ...] = ()
     maps: bool = True
     weight: str = "loss_weight"
     hint: Optional[Callable[[Any], str]] = None
-    bundled: Mapping[str, Bundled] = {}
+    bundled: Mapping[str, Mapping[str, Bundled]] = {}
     published: Tuple[Published, ...] = ()
     golden: Optional[Callable[[Case], Outcome]] = None
+
+    @property
+    def takes_teacher(self) -> bool:
+        """Whether it compares student and teacher, as its module says; few need no teacher."""
+        return bool(getattr(self.module, "takes_teacher", True))
 
     @property
     def types(self) -> Tuple[str, ...]:

@@ -115,11 +115,14 @@ CARD = Card(
     taps=dict(det="neck", seg="decode_head.conv_seg"),
     hint=_hint,
     bundled=dict(
-        cwd=Bundled("configs/cwd/retinanet_r34_r18_digits.py", "CWD", "CWD"),
-        cwd_frequency=Bundled(
-            "configs/cwd/retinanet_r34_r18_digits_frequency.py",
-            "CWD on the high bands",
-            "CWD, high bands",
+        det=dict(
+            cwd=Bundled("configs/cwd/retinanet_r34_r18_digits.py", "CWD", "CWD"),
+            cwd_frequency=Bundled(
+                "configs/cwd/retinanet_r34_r18_digits_frequency.py",
+                "CWD on the high bands",
+                "CWD, high bands",
+            ),
         ),
+        seg=dict(cwd=Bundled("configs/cwd/fpn_r34_r18_digits_seg.py", "CWD", "CWD")),
     ),
 )

@@ -294,5 +294,5 @@ CARD = Card(
     taps=dict(det="neck"),
     needs=("boxes",),
     hint=_hint,
-    bundled=dict(fgd=Bundled("configs/fgd/retinanet_r34_r18_digits.py", "FGD", "FGD")),
+    bundled=dict(det=dict(fgd=Bundled("configs/fgd/retinanet_r34_r18_digits.py", "FGD", "FGD"))),
 )

@@ -228,13 +228,22 @@ CARD = Card(
     taps=dict(det="neck", seg="backbone.layer4"),
     hint=_hint,
     bundled=dict(
-        fourierkd=Bundled(
-            "configs/fourierkd/retinanet_r34_r18_digits.py", "FourierKD, feature loss", "FourierKD"
+        det=dict(
+            fourierkd=Bundled(
+                "configs/fourierkd/retinanet_r34_r18_digits.py",
+                "FourierKD, feature loss",
+                "FourierKD",
+            ),
+            fourierkd_both=Bundled(
+                "configs/fourierkd/retinanet_r34_r18_digits_iou_aware.py",
+                "FourierKD, both losses",
+                "FourierKD, both",
+            ),
         ),
-        fourierkd_both=Bundled(
-            "configs/fourierkd/retinanet_r34_r18_digits_iou_aware.py",
-            "FourierKD, both losses",
-            "FourierKD, both",
+        seg=dict(
+            fourierkd=Bundled(
+                "configs/fourierkd/fpn_r34_r18_digits_seg.py", "FourierKD", "FourierKD"
+            )
         ),
     ),
     published=(

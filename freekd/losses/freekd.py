@@ -392,24 +392,27 @@ CARD = Card(
     needs=("prompts",),
     hint=_hint,
     bundled=dict(
-        freekd=Bundled(
-            "configs/freekd/retinanet_r34_r18_digits.py", "FreeKD, standardised, l2", "FreeKD"
+        det=dict(
+            freekd=Bundled(
+                "configs/freekd/retinanet_r34_r18_digits.py", "FreeKD, standardised, l2", "FreeKD"
+            ),
+            inherit=Bundled(
+                "configs/freekd/retinanet_r34_r18_digits_inherit.py",
+                "FreeKD, neck and head inherited",
+                "FreeKD, inherited",
+            ),
+            no_prompts=Bundled(
+                "configs/freekd/retinanet_r34_r18_digits_no_prompts.py",
+                "the same without prompts (Eq. 3)",
+                "without prompts",
+            ),
+            paper=Bundled(
+                "configs/freekd/retinanet_r34_r18_digits_paper.py",
+                "FreeKD, raw, l1 (paper's loss)",
+                "FreeKD, raw l1",
+            ),
         ),
-        inherit=Bundled(
-            "configs/freekd/retinanet_r34_r18_digits_inherit.py",
-            "FreeKD, neck and head inherited",
-            "FreeKD, inherited",
-        ),
-        no_prompts=Bundled(
-            "configs/freekd/retinanet_r34_r18_digits_no_prompts.py",
-            "the same without prompts (Eq. 3)",
-            "without prompts",
-        ),
-        paper=Bundled(
-            "configs/freekd/retinanet_r34_r18_digits_paper.py",
-            "FreeKD, raw, l1 (paper's loss)",
-            "FreeKD, raw l1",
-        ),
+        seg=dict(freekd=Bundled("configs/freekd/fpn_r34_r18_digits_seg.py", "FreeKD", "FreeKD")),
     ),
     published=(
         Published("RetinaNet R101 -> R50", "COCO AP", 37.4, 39.9, "paper"),

@@ -294,10 +294,12 @@ CARD = Card(
     needs=("labels",),
     maps=False,
     bundled=dict(
-        iou_aware=Bundled(
-            "configs/iou_aware/retinanet_r34_r18_digits.py",
-            "FourierKD's class loss (IoU-aware)",
-            "IoU-aware",
+        det=dict(
+            iou_aware=Bundled(
+                "configs/iou_aware/retinanet_r34_r18_digits.py",
+                "FourierKD's class loss (IoU-aware)",
+                "IoU-aware",
+            )
         )
     ),
     golden=golden,

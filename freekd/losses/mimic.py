@@ -65,6 +65,10 @@ CARD = Card(
     tasks=("det", "seg"),
     taps=dict(det="neck", seg="decode_head.conv_seg"),
     bundled=dict(
-        mimic=Bundled("configs/mimic/retinanet_r34_r18_digits.py", "feature imitation", "imitation")
+        det=dict(
+            mimic=Bundled(
+                "configs/mimic/retinanet_r34_r18_digits.py", "feature imitation", "imitation"
+            )
+        )
     ),
 )

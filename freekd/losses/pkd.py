@@ -104,11 +104,13 @@ CARD = Card(
     taps=dict(det="neck", seg="decode_head.conv_seg"),
     hint=_hint,
     bundled=dict(
-        pkd=Bundled("configs/pkd/retinanet_r34_r18_digits.py", "PKD", "PKD"),
-        pkd_frequency=Bundled(
-            "configs/pkd/retinanet_r34_r18_digits_frequency.py",
-            "PKD on the high bands",
-            "PKD, high bands",
-        ),
+        det=dict(
+            pkd=Bundled("configs/pkd/retinanet_r34_r18_digits.py", "PKD", "PKD"),
+            pkd_frequency=Bundled(
+                "configs/pkd/retinanet_r34_r18_digits_frequency.py",
+                "PKD on the high bands",
+                "PKD, high bands",
+            ),
+        )
     ),
 )

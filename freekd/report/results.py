@@ -75,7 +75,7 @@ def results(material: Material) -> Results:
         own: List[Result] = []
         if summary:
             own = _of_summary(summary.content, prefix, with_students=study is None)
-            metric = metric or "bbox_mAP"
+            metric = metric or _summary_score(summary.content)[1]
         if study:
             told = _of_study(study.content, prefix, summary.content if summary else {})
             own = [row for row in own if row.row not in {one.row for one in told}] + told
@@ -115,32 +115,41 @@ def is_reference(row: str) -> bool:
 
 
 # --------------------------------------------------------------------------- from a summary
+def _summary_score(content: Dict[str, Any]) -> Tuple[str, str]:
+    """The score's name in a summary, and in the evaluation; old summaries are of detection."""
+    said = content.get("score")
+    said = said if isinstance(said, dict) else {}
+    return str(said.get("name", "mAP")), str(said.get("metric", "bbox_mAP"))
+
+
 def _of_summary(content: Dict[str, Any], prefix: str, with_students: bool) -> List[Result]:
-    found = []
+    found, score = [], _summary_score(content)[0]
     for key, row, label in (
         ("teacher", "teacher", "teacher"),
         ("prompted_teacher", "prompts", "teacher with prompts"),
     ):
         entry = content.get(key)
         if isinstance(entry, dict):
-            found.append(_entry(entry, prefix + row, prefix + label, reference=True))
+            found.append(_entry(entry, score, prefix + row, prefix + label, reference=True))
     if with_students:
         for row, entry in content["students"].items():
             if isinstance(entry, dict):
                 label = prefix + str(entry.get("label") or row)
-                found.append(_entry(entry, prefix + row, label))
+                found.append(_entry(entry, score, prefix + row, label))
     return found
 
 
-def _entry(entry: Dict[str, Any], row: str, label: str, reference: bool = False) -> Result:
-    seeds = entry.get("mAP_by_seed")
+def _entry(
+    entry: Dict[str, Any], score: str, row: str, label: str, reference: bool = False
+) -> Result:
+    seeds = entry.get(f"{score}_by_seed")
     scores = {str(seed): number(v) for seed, v in seeds.items()} if isinstance(seeds, dict) else {}
     parameters = number(entry.get("parameters"))
     return Result(
         row,
         label,
-        mean=number(entry.get("mAP")),
-        std=number(entry.get("mAP_spread")),
+        mean=number(entry.get(score)),
+        std=number(entry.get(f"{score}_spread")),
         by_seed={seed: score for seed, score in scores.items() if score is not None},
         seconds=number(entry.get("seconds")),
         parameters=None if parameters is None else int(parameters),

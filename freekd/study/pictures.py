@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from freekd import compat
-from freekd.study.rows import BASELINE, rows
+from freekd.study.bundled import TASKS
+from freekd.study.rows import rows
 
-TEACHER_CONFIG = "configs/teacher/retinanet_r34_digits.py"
-METHODS = rows()
-STUDENT_CONFIG = METHODS[BASELINE].config
+TEACHER_CONFIG, STUDENT_CONFIG = TASKS["det"].teacher, TASKS["det"].baseline
+METHODS = rows("det")
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
 from freekd.fileio import atomic_save, atomic_write_text, load_checkpoint_file
+from freekd.study.bundled import TASKS, BundledTask
 from freekd.study.plan import ROOT
 from freekd.study.progress import Steps, read
-from freekd.study.rows import BASELINE, rows
-
-METHODS = rows()
+from freekd.study.rows import BASELINE
 
 
 class Products:
@@ -24,12 +23,14 @@ class Products:
         device: ``cpu``, ``cuda`` or None.
         methods, seeds: which students there are; files are of the first seed.
         steps: shows the progress; has the groups ``export`` and ``pictures``.
+        task: whose students they are.
     """
 
     def __init__(
         self, work: Path, data: str, device: Optional[str], methods: List[str], seeds: List[int],
-        steps: Steps,
+        steps: Steps, task: BundledTask = TASKS["det"],
     ) -> None:  # fmt: skip
+        self.task = task
         self.work, self.data, self.device = work, data, device
         self.methods, self.seeds, self.steps = methods, seeds, steps
         self.teacher_ckpt = work / "teacher" / "latest.pth"
@@ -63,7 +64,7 @@ class Products:
         atomic_write_text(marker, json.dumps(record))
 
     def export(self, method: str) -> Path:
-        """The student-only checkpoint of the first seed, tested in stock mmdet's config."""
+        """The student-only checkpoint of the first seed, tested in the stock model's config."""
         folder = self.work / f"seed{self.seeds[0]}" / method
         out, scores = self.work / f"student_{method}.pth", folder / "exported.json"
         share = 1.0 / len(self.methods)
@@ -79,11 +80,10 @@ class Products:
             str(source), "--out-path", str(out), "--force",
         ]  # fmt: skip
         test = [
-            sys.executable, str(ROOT / "tools/test.py"), METHODS[BASELINE].config, str(out),
-            "--eval", "bbox", "--json", str(scores),
-            *(["--device", self.device] if self.device else []),
-            "--cfg-options", f"data.test.ann_file={self.data}/annotations/val.json",
-            f"data.test.img_prefix={self.data}/val/",
+            sys.executable, str(ROOT / "tools/test.py"), self.task.baseline, str(out),
+            "--eval", self.task.metric, "--json", str(scores),
+            *(["--device", self.device] if self.device else []), "--cfg-options",
+            *(f"data.test.{k}={v}" for k, v in self.task.files(self.data, "val").items()),
         ]  # fmt: skip
         self.once(
             f"export {method}", "export", folder, [convert, test], [source], [out, scores], share
@@ -91,7 +91,9 @@ class Products:
         return out
 
     def pictures(self, exports: Dict[str, Path]) -> None:
-        """Detections, masks and feature maps, as PNG files."""
+        """Detections, masks and feature maps, as PNG files, of a task that has them."""
+        if not self.task.drawn:
+            return
         folder = self.work / "pictures"
         command = [
             sys.executable, str(ROOT / "tools/quickstart_pictures.py"),

@@ -12,27 +12,32 @@ from freekd.words import table as columns
 
 
 def student_entry(
-    label: str, runs: Mapping[str, Dict[str, Any]], checkpoint: Path, exported: Path
-) -> Dict[str, Any]:
+    label: str, runs: Mapping[str, Dict[str, Any]], checkpoint: Path, exported: Path,
+    score: str = "mAP", metric: str = "bbox_mAP",
+) -> Dict[str, Any]:  # fmt: skip
     """One student over its seeds.
 
     Args:
         label: what the table calls it.
-        runs: seed -> mAP, seconds, as training left them.
+        runs: seed -> score, seconds, as training left them.
         checkpoint: the student-only file of the first seed.
-        exported: the scores of that file in stock mmdet's config, if it was tested.
+        exported: the scores of that file in the stock model's config, if it was tested.
+        score: the score's name in the summary.
+        metric: its name in the evaluation.
     """
-    maps = [run["mAP"] for run in runs.values()]
+    values = [run[score] for run in runs.values()]
     entry = describe(next(iter(runs.values())), checkpoint)
     if exported.is_file():
-        entry["mAP_after_export"] = json.loads(exported.read_text())["metrics"]["bbox_mAP"]
+        entry[f"{score}_after_export"] = json.loads(exported.read_text())["metrics"][metric]
     entry.update(
-        label=label,
-        mAP=statistics.mean(maps),
-        mAP_spread=statistics.stdev(maps) if len(maps) > 1 else None,
-        mAP_by_seed={seed: run["mAP"] for seed, run in runs.items()},
-        seconds=statistics.mean(run["seconds"] for run in runs.values()),
-        checkpoint=str(checkpoint),
+        {
+            "label": label,
+            score: statistics.mean(values),
+            f"{score}_spread": statistics.stdev(values) if len(values) > 1 else None,
+            f"{score}_by_seed": {seed: run[score] for seed, run in runs.items()},
+            "seconds": statistics.mean(run["seconds"] for run in runs.values()),
+            "checkpoint": str(checkpoint),
+        }
     )
     return entry
 
@@ -43,7 +48,7 @@ def machine(device: Optional[str]) -> str:
 
 
 def describe(record: Dict[str, Any], file: Path) -> Dict[str, Any]:
-    """mAP, seconds, parameters of one trained thing, and the bytes of its file.
+    """Scores, seconds, parameters of one trained thing, and the bytes of its file.
 
     A training checkpoint also holds the optimizer; counted are the bytes of its weights.
     """
@@ -54,10 +59,7 @@ def describe(record: Dict[str, Any], file: Path) -> Dict[str, Any]:
     size = file.stat().st_size
     if "optimizer" in content:
         size = sum(value.numel() * value.element_size() for value in state.values())
-    return {
-        "mAP": record["mAP"], "mAP_50": record["mAP_50"], "seconds": record["seconds"],
-        "parameters": count, "file_bytes": size,
-    }  # fmt: skip
+    return {**record, "parameters": count, "file_bytes": size}
 
 
 def versions() -> Dict[str, str]:
@@ -75,19 +77,23 @@ def versions() -> Dict[str, str]:
 
 def table(summary: Dict[str, Any]) -> str:
     """The results as text."""
-    rows = [("model", "COCO mAP", "by seed", "parameters", "file", "seconds")]
+    said = {"name": "mAP", "heading": "COCO mAP", "decimals": 3, **summary.get("score", {})}
+    name, places = said["name"], said["decimals"]
+    rows = [("model", said["heading"], "by seed", "parameters", "file", "seconds")]
 
     def add(label: str, entry: Dict[str, Any]) -> None:
-        spread = entry.get("mAP_spread")
-        score = f"{entry['mAP']:.3f}" + (f" +- {spread:.3f}" if spread is not None else "")
-        seeds = " ".join(f"{v:.3f}" for v in entry.get("mAP_by_seed", {}).values())
+        spread = entry.get(f"{name}_spread")
+        score = f"{entry[name]:.{places}f}"
+        score += f" +- {spread:.{places}f}" if spread is not None else ""
+        seeds = " ".join(f"{v:.{places}f}" for v in entry.get(f"{name}_by_seed", {}).values())
         rows.append(
             (label, score, seeds, f"{entry['parameters'] / 1e6:.2f} M",
              f"{entry['file_bytes'] / 1e6:.2f} MB", f"{entry['seconds']:.0f}")
         )  # fmt: skip
 
     add("teacher", summary["teacher"])
-    add("teacher, prompted (prompts only)", summary["prompted_teacher"])
+    if "prompted_teacher" in summary:
+        add("teacher, prompted (prompts only)", summary["prompted_teacher"])
     for entry in summary["students"].values():
         add(entry["label"], entry)
     lines = columns(rows[0], rows[1:])

@@ -1,20 +1,24 @@
-"""The ways to train the student of the bundled task: alone, and one or more for each method."""
+"""The ways to train the student of a bundled task: alone, and one or more for each method."""
 
 from typing import Any, Dict, List, Optional, Sequence
 
 from freekd import compat
 from freekd.losses import Bundled, cards
+from freekd.study.bundled import TASKS
 from freekd.study.plan import ROOT
 
 BASELINE = "baseline"
 
 
-def rows() -> Dict[str, Bundled]:
-    """Name -> config and labels: the student alone, then what the methods' cards say."""
-    alone = Bundled("configs/baseline/retinanet_r18_digits.py", "student alone", "student alone")
-    found = {BASELINE: alone}
+def rows(task: str = "det") -> Dict[str, Bundled]:
+    """Name -> config and labels: the student alone, then what the methods' cards say.
+
+    Args:
+        task: of :data:`freekd.study.bundled.TASKS`.
+    """
+    found = {BASELINE: Bundled(TASKS[task].baseline, "student alone", "student alone")}
     for card in cards().values():
-        found.update(card.bundled)
+        found.update(card.bundled.get(task, {}))
     return found
 
 
@@ -27,38 +31,44 @@ def prompted(config: str) -> List[str]:
     return [name for name, options in losses.items() if (options or {}).get("prompts")]
 
 
+def taught(config: str) -> bool:
+    """Whether a config's pair has a teacher; a method may do without."""
+    with compat.quiet_imports():
+        from mmcv import Config
+
+    return (Config.fromfile(str(ROOT / config)).get("pair") or {}).get("teacher") is not None
+
+
 def study_rows(
     methods: Optional[Sequence[str]] = None,
     teacher: Optional[Dict[str, Any]] = None,
     prompts: Optional[Dict[str, Any]] = None,
     student: Optional[Dict[str, Any]] = None,
+    task: str = "det",
 ) -> Dict[str, Dict[str, Any]]:
     """Rows of a study: teacher and prompts once, then students that are given these.
 
     Args:
         methods: of :func:`rows`; None: all.
         teacher, prompts, student: options of each, such as its schedule.
+        task: of :data:`freekd.study.bundled.TASKS`.
     """
-    from_teacher = "{teacher}/latest.pth"
+    from_teacher, bundled = "{teacher}/latest.pth", TASKS[task]
     found: Dict[str, Dict[str, Any]] = {
-        "teacher": dict(
-            config="configs/teacher/retinanet_r34_digits.py",
-            seed=0,
-            label="teacher",
-            options=teacher or {},
-        ),
-        "prompts": dict(
-            config="configs/prompt/retinanet_r34_digits.py",
+        "teacher": dict(config=bundled.teacher, seed=0, label="teacher", options=teacher or {})
+    }
+    if bundled.prompt is not None:
+        found["prompts"] = dict(
+            config=bundled.prompt,
             seed=0,
             label="teacher, prompted (prompts only)",
             options={"prompt.teacher_checkpoint": from_teacher, **(prompts or {})},
-        ),
-    }
-    for name, row in rows().items():
+        )
+    for name, row in rows(task).items():
         if methods is not None and name not in methods:
             continue
         options = dict(student or {})
-        if name != BASELINE:
+        if taught(row.config):
             options["pair.teacher_checkpoint"] = from_teacher
         for label in prompted(row.config):
             options[f"pair.losses.{label}.prompts"] = "{prompts}/prompts.pth"

@@ -5,12 +5,13 @@ Importing this imports no OpenMMLab package; see :mod:`freekd.tasks.base`.
 
 from typing import Any, Iterator, Mapping, Optional, Tuple
 
-from freekd.tasks.base import RunHead, Task, TaskError
+from freekd.tasks.base import BatchAugmentation, RunHead, Task, TaskError
 from freekd.tasks.cls import Classification
 from freekd.tasks.det import Detection
 from freekd.tasks.seg import Segmentation
 
 __all__ = [
+    "BatchAugmentation",
     "RunHead",
     "Task",
     "TaskError",

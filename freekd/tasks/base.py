@@ -45,11 +45,12 @@ class BatchAugmentation(NamedTuple):
     """What a model does to a whole batch inside its own ``forward_train``: Mixup and its like.
 
     ``apply`` takes a batch as the models get it and gives it with other images and labels, so that
-    it can be done once, before teacher and student, instead.
+    it can be done once, before teacher and student, instead; ``remove`` takes it out of the model.
     """
 
     what: str  # in words
     apply: Callable[[Dict[str, Any]], Dict[str, Any]]
+    remove: Callable[[], None]
 
 
 class HeadNeed(NamedTuple):
@@ -181,8 +182,18 @@ class Task:
 
         A method's card names taps that every model of the task has. Where their paths differ by
         model, it gives a word in place of a path, as ``logits`` or ``dense_head``.
+
+        Raises:
+            TaskError: the word has no path in this model; says what to give in its place.
         """
         return name
+
+    def leading_tokens(self, model: nn.Module) -> int:
+        """How many tokens of a built transformer stand before those of the patches.
+
+        The class token, a distillation token; 0 where there is none, or no transformer.
+        """
+        return 0
 
     def maps_from_text(self, model: Mapping[str, Any], module: str) -> Optional[Tuple[int, int]]:
         """(channels, number) of the maps that ``module`` gives, where the config is certain."""
@@ -237,33 +248,41 @@ class Task:
         """
         raise NotImplementedError
 
+    # ----------------------------------------------------------------- classifiers
+    def mean_classifier(self, model: nn.Module, key: str) -> str:
+        """The path of the linear layer that makes logits of the spatial mean of the last map.
+
+        Args:
+            model: a bare model in evaluation mode.
+            key: the config key of the entry that asks, for errors.
+
+        Raises:
+            ValueError: it has none, or the task has no such models; says what there is.
+        """
+        raise TaskError(
+            f"{key}: expected a classifier with a linear layer on the mean of its last map, got a "
+            f"task ({self.noun}) that has none. Remove the entry."
+        )
+
     # ----------------------------------------------------------------- teacher and student
     def batch_augmentation(self, model: nn.Module) -> Optional[BatchAugmentation]:
         """What a model does to a whole batch by itself; None: nothing.
 
-        Teacher and student would each do it with other random numbers.
+        Teacher and student would each do it with other random numbers, and losses would see the
+        labels from before.
         """
         return None
 
-    def check_pair(self, student: nn.Module, teacher: nn.Module, keys: Tuple[str, str]) -> None:
-        """Teacher and student must see the same images and labels.
+    def check_batch_augmentation(self, model: nn.Module, key: str) -> None:
+        """Whether a model's head can learn from what its batch augmentation makes.
 
         Args:
-            student, teacher: bare models.
-            keys: how the config calls them.
+            model: a bare model.
+            key: how the config calls it.
 
         Raises:
-            TaskError: one of them changes its batches by itself; names the key.
+            TaskError: it cannot; names the key.
         """
-        for model, key in zip((student, teacher), keys):
-            found = self.batch_augmentation(model)
-            if found is not None:
-                raise TaskError(
-                    f"{key}.train_cfg.augments: expected none in a distillation, got {found.what},"
-                    " which the model applies inside its own forward: teacher and student would "
-                    "see other mixtures and other labels. Applying it once, before both, is not "
-                    f"supported yet: set {key}=dict(config=..., train_cfg=dict(augments=None))."
-                )
 
     # ----------------------------------------------------------------- data
     def files(self, dataset: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from freekd.tasks.base import Agreement, BatchAugmentation, RunHead, Task, TaskError
 from freekd.tasks.classes import ClassAxis, channels_of, head_of, heads_with_classes
+from freekd.tasks.cls_taps import path_of
 
 PROBABILITY_TOLERANCE = 1e-4
 _FETCHED = re.compile(r"^(CIFAR\d+|MNIST|FashionMNIST)$")  # data sets that mmcls downloads itself
@@ -78,19 +79,17 @@ class Classification(Task):
         return ClassAxis(int(head.num_classes)) if fits and "pre_logits" not in path else None
 
     def tap(self, name: str, model: Mapping[str, Any]) -> str:
-        """``logits``: the classifier layer's output.
+        """``logits``, ``middle`` or ``last_tokens``, see :mod:`freekd.tasks.cls_taps`.
 
         >>> Classification().tap("logits", dict(head=dict(type="VisionTransformerClsHead")))
         'head.layers.head'
         """
-        if name != "logits":
-            return name
-        head = model.get("head") or {}
-        kind = str(head.get("type", "")).split(".")[-1]
-        layers = {"VisionTransformerClsHead": "head.layers.head", "DeiTClsHead": "head.layers.head"}
-        if kind == "StackedLinearClsHead":
-            return f"head.layers.{len(head.get('mid_channels') or ())}.fc"
-        return layers.get(kind, "head.fc")
+        return path_of(name, model, self.host)
+
+    def leading_tokens(self, model: nn.Module) -> int:
+        backbone: Any = getattr(model, "backbone", None)
+        with_them = getattr(backbone, "with_cls_token", True)
+        return int(getattr(backbone, "num_extra_tokens", 0)) if with_them else 0
 
     def run_head(self, model: nn.Module, name: str) -> Optional[RunHead]:
         """mmcls's heads have no forward: their logits come out of ``simple_test``."""
@@ -104,6 +103,39 @@ class Classification(Task):
     def reach(self, model: Any, module: str, img: Tensor, metas: Any) -> None:
         model.simple_test(img)
 
+    def mean_classifier(self, model: nn.Module, key: str) -> str:
+        """Tried on a map of small numbers: neck and head must give what the layer gives."""
+        modules = dict(model.named_modules())
+        paths = [path for path in modules if self.class_axis(model, path) is not None]
+        paths = [path for path in paths if isinstance(modules[path], nn.Linear)]
+        if len(paths) == 1 and self._is_linear_in_mean(model, modules[paths[0]]):
+            return paths[0]
+        parts = " and ".join(
+            type(getattr(model, name)).__name__
+            for name in ("neck", "head")
+            if getattr(model, name, None) is not None
+        )
+        raise TaskError(
+            f"{key}: expected a teacher whose logits are one linear layer on the spatial mean of "
+            f"its last map (GlobalAveragePooling and LinearClsHead), got {parts} with the "
+            f"classifier layers {paths or 'none'}. Take such a teacher, or remove the entry."
+        )
+
+    def _is_linear_in_mean(self, model: Any, layer: Any) -> bool:
+        run = self.run_head(model, "head")
+        weight = layer.weight
+        feat = torch.linspace(-1, 1, 18 * layer.in_features, dtype=weight.dtype).sin()
+        feat = feat.to(weight.device).view(2, layer.in_features, 3, 3)
+        try:
+            with torch.no_grad():
+                feats = model.neck((feat,)) if getattr(model, "neck", None) else (feat,)
+                given = None if run is None else run(feats, [])
+                made = layer(feat.mean(dim=(2, 3)))
+        except Exception:  # whatever a head says that takes tokens, or several maps
+            return False
+        same_kind = torch.is_tensor(given) and given.shape == made.shape
+        return same_kind and bool(torch.allclose(given, made, rtol=1e-3, atol=1e-4))
+
     # ----------------------------------------------------------------- teacher and student
     def batch_augmentation(self, model: nn.Module) -> Optional[BatchAugmentation]:
         """Mixup, CutMix and their like; they make soft labels (N, K)."""
@@ -112,11 +144,34 @@ class Classification(Task):
             return None
 
         def apply(data: Dict[str, Any]) -> Dict[str, Any]:
-            images, labels = augments(data["img"], data["gt_label"])
+            images = data["img"].clone()  # CutMix pastes into what it gets
+            images, labels = augments(images, data["gt_label"])
             return {**data, "img": images, "gt_label": labels}
 
+        def remove() -> None:
+            model.augments = None  # type: ignore[assignment]
+
         names = [type(one).__name__.replace("Layer", "") for one in augments.augments]
-        return BatchAugmentation(", ".join(names), apply)
+        return BatchAugmentation(", ".join(names), apply, remove)
+
+    def check_batch_augmentation(self, model: nn.Module, key: str) -> None:
+        """Of so many classes as the head has, and a head that counts no right answers."""
+        augments: Any = getattr(model, "augments", None)
+        head: Any = getattr(model, "head", None)
+        for one in getattr(augments, "augments", None) or ():
+            name, mixed = type(one).__name__.replace("Layer", ""), getattr(one, "num_classes", None)
+            ours = getattr(head, "num_classes", mixed)
+            if mixed != ours:
+                raise TaskError(
+                    f"{key}: {name} of train_cfg.augments makes labels of {mixed} classes, the "
+                    f"head has {ours}. Give both the same num_classes."
+                )
+            if getattr(head, "cal_acc", False):
+                raise TaskError(
+                    f"{key}: expected head.cal_acc=False, as {name} of train_cfg.augments mixes "
+                    "the labels, so that none is right alone, got True. Set it to False, or "
+                    "train_cfg=dict(augments=None)."
+                )
 
     # ----------------------------------------------------------------- data
     def files(self, dataset: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:

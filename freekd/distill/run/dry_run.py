@@ -7,7 +7,8 @@ from mmcv.utils import print_log
 from torch import nn
 
 from freekd.checks import FeatureError
-from freekd.distill.apply import check_calls, check_shapes
+from freekd.distill.apply import check_calls, check_named, check_shapes
+from freekd.distill.components import key_of
 from freekd.distill.run.partial import PartialRun
 
 BLANK = (3, 128, 128)  # channels, height, width where nobody says what the data's images are
@@ -39,7 +40,7 @@ def dry_run(
             that does not take such an image.
     """
     of_teacher = distiller.teacher_run  # in its own precision, as in a training step
-    if not (of_student.possible and of_teacher.partial.possible):
+    if not (of_student.possible and (of_teacher is None or of_teacher.partial.possible)):
         print_log(
             "the tapped parts of student or teacher cannot be run alone: the whole teacher runs in "
             "each step, and shapes are checked in the first one",
@@ -54,10 +55,10 @@ def dry_run(
     student.eval()
     distiller.recording = True
     try:
-        for who, run, stages in (
-            ("student", of_student, of_student.stages),
-            ("teacher", of_teacher, of_teacher.partial.stages),
-        ):
+        runs: List[Any] = [("student", of_student, of_student.stages)]
+        if of_teacher is not None:
+            runs.append(("teacher", of_teacher, of_teacher.partial.stages))
+        for who, run, stages in runs:
             shape = (height, width, channels)
             metas = [dict(img_shape=shape, pad_shape=shape, ori_shape=shape, scale_factor=1.0)]
             try:
@@ -72,7 +73,9 @@ def dry_run(
                     "must have as many channels as backbone.in_channels says and, for a model of a "
                     "fixed size, that size: change the model, or data.train.pipeline"
                 ) from error
-        return _check(distiller)
+        found = _check(distiller)
+        _check_named(distiller)
+        return found
     finally:
         distiller.recording = False
         for module, mode in modes:
@@ -83,8 +86,7 @@ def dry_run(
 def _check(distiller: Any) -> Dict[str, List[str]]:
     found: Dict[str, List[str]] = {}
     for tap in distiller.taps:
-        students = distiller.student_outputs[tap.student_module]
-        teachers = distiller.teacher_outputs[tap.teacher_module]
+        students, teachers = distiller.outputs_of(tap)
         check_calls(students, teachers, tap, tap.where)
         for loss in tap.losses:
             module = distiller.losses[loss.name]
@@ -94,3 +96,21 @@ def _check(distiller: Any) -> Dict[str, List[str]]:
                 for line in check_shapes(module, s_out, t_out, tap, tap.where)
             )
     return found
+
+
+def _check_named(distiller: Any) -> None:
+    """What losses on named taps say of what their taps gave."""
+    for i, component in enumerate(distiller.components):
+        taps = [tap for tap in distiller.taps if tap.component == i]
+        if not taps[0].tap:
+            continue
+        outputs = {tap.tap: [each[0] for each in distiller.outputs_of(tap)] for tap in taps}
+        students = {name: student for name, (student, _) in outputs.items()}
+        teachers = {name: teacher for name, (_, teacher) in outputs.items()}
+        alone = taps[0].teacher_module is None
+        step = distiller.step({})._replace(
+            paths=(component.student_module, component.teacher_module)
+        )
+        for loss in component.losses:
+            module = distiller.losses[loss.name]
+            check_named(module, students, None if alone else teachers, step, key_of(component, i))

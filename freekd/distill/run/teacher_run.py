@@ -32,7 +32,8 @@ class TeacherRun:
         self.teacher = teacher
         self.components = components
         self.autocast = autocast
-        self.partial = PartialRun(teacher, [item.teacher_module for item in components])
+        taps = [item for item in components if item.teacher_module is not None]
+        self.partial = PartialRun(teacher, [item.teacher_module for item in taps])
         self._feats: Any = None
 
     def check_precision(self) -> None:
@@ -82,7 +83,7 @@ class TeacherRun:
         """
         done = set()
         for i, component in enumerate(self.components):
-            stage = roi_stage(component.teacher_module)
+            stage = roi_stage(component.teacher_module or "")
             if stage is None or stage in done:
                 continue
             done.add(stage)

@@ -1,0 +1,7 @@
+"""The bundled segmentation task for 12 epochs."""
+
+_base_ = [
+    "datasets/digits_seg.py",
+    "schedules/digits_seg.py",
+    "default_runtime.py",
+]

@@ -1,0 +1,4 @@
+"""USKD: RegNetX-1.6GF teaches itself, on ImageNet."""
+
+_base_ = ["../_base_/pairs/regnetx_1.6gf_imagenet.py"]
+pair = dict(losses=dict(uskd=dict(alpha=1.0, beta=0.1, mu=0.005)))

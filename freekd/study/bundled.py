@@ -1,0 +1,138 @@
+"""The three bundled tasks: the data, the teacher and the student of each, and how long they train.
+
+The methods' rows come from their cards (:mod:`freekd.study.rows`).
+"""
+
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+
+from freekd.datasets import make_digit_images, make_digit_maps, make_digits
+
+SPLITS = (("train", "train"), ("val", "val"), ("test", "val"))
+
+
+class Plan(NamedTuple):
+    """How long to train what."""
+
+    teacher_epochs: int
+    prompt_iters: int
+    student_epochs: int
+
+
+class BundledTask(NamedTuple):
+    """A task that comes with the project.
+
+    Args:
+        name: of :mod:`freekd.tasks`.
+        data: folder of the data, as the configs have it.
+        make: makes the data: ``make(folder, num_train=..., num_val=...)``.
+        images: how many of them by default.
+        paths: what a split of the data says of its files; ``{data}`` and ``{split}`` are filled in.
+        teacher, baseline: configs.
+        prompt: config of stage 1; None: the task has none.
+        metric: as ``tools/test.py --eval`` calls it.
+        scores: name in the summary -> score of the evaluation; the first is the table's.
+        heading: of the score in the table.
+        decimals: of the score.
+        full, fast: schedules.
+        seconds: of an epoch of the teacher, an iteration of the prompts and an epoch of the
+            student, on two idle cores: for the first guess of the remaining time.
+        methods: rows of a call without seeds; empty: all.
+        drawn: whether pictures are made of the finished students.
+    """
+
+    name: str
+    data: str
+    make: Callable[..., Any]
+    images: Tuple[int, int]
+    paths: Mapping[str, str]
+    teacher: str
+    baseline: str
+    prompt: Optional[str]
+    metric: str
+    scores: Mapping[str, str]
+    heading: str
+    decimals: int
+    full: Plan
+    fast: Plan
+    seconds: Tuple[float, float, float]
+    methods: Tuple[str, ...] = ()
+    drawn: bool = False
+
+    @property
+    def score(self) -> str:
+        """The table's score, as the summary calls it."""
+        return next(iter(self.scores))
+
+    def files(self, data: str, split: str) -> Dict[str, str]:
+        """Options of ``data.<split>`` for the files of ``split`` in the folder ``data``.
+
+        >>> TASKS["cls"].files("data/mine", "val")
+        {'data_prefix': 'data/mine/val'}
+        """
+        return {key: path.format(data=data, split=split) for key, path in self.paths.items()}
+
+    def entry_of(self, record: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+        """What the summary says of one run, from what the run left."""
+        assert record is not None  # it is done
+        found = record["metrics"]
+        main = {self.score: found[self.scores[self.score]]}
+        others = {name: found.get(score, 0.0) for name, score in self.scores.items()}
+        return {**others, **main, "seconds": record["seconds"]}
+
+
+_TASKS = (
+    BundledTask(
+        name="det",
+        data="data/digits",
+        make=make_digits,
+        images=(400, 100),
+        paths=dict(ann_file="{data}/annotations/{split}.json", img_prefix="{data}/{split}/"),
+        teacher="configs/teacher/retinanet_r34_digits.py",
+        baseline="configs/baseline/retinanet_r18_digits.py",
+        prompt="configs/prompt/retinanet_r34_digits.py",
+        metric="bbox",
+        scores=dict(mAP="bbox_mAP", mAP_50="bbox_mAP_50"),
+        heading="COCO mAP",
+        decimals=3,
+        full=Plan(teacher_epochs=14, prompt_iters=300, student_epochs=8),
+        fast=Plan(teacher_epochs=2, prompt_iters=40, student_epochs=2),
+        seconds=(24.0, 0.22, 12.0),
+        methods=("baseline", "freekd"),
+        drawn=True,
+    ),
+    BundledTask(
+        name="seg",
+        data="data/digits_seg",
+        make=make_digit_maps,
+        images=(800, 200),
+        paths=dict(data_root="{data}"),
+        teacher="configs/teacher/fpn_r34_digits_seg.py",
+        baseline="configs/baseline/fpn_r18_digits_seg.py",
+        prompt="configs/prompt/fpn_r34_digits_seg.py",
+        metric="mIoU",
+        scores=dict(mIoU="mIoU", aAcc="aAcc"),
+        heading="mIoU",
+        decimals=3,
+        full=Plan(teacher_epochs=15, prompt_iters=300, student_epochs=15),
+        fast=Plan(teacher_epochs=2, prompt_iters=40, student_epochs=2),
+        seconds=(8.0, 0.1, 5.0),
+    ),
+    BundledTask(
+        name="cls",
+        data="data/digits_cls",
+        make=make_digit_images,
+        images=(2876, 718),
+        paths=dict(data_prefix="{data}/{split}"),
+        teacher="configs/teacher/resnet34_digits_cls.py",
+        baseline="configs/baseline/resnet18_digits_cls.py",
+        prompt=None,
+        metric="accuracy",
+        scores=dict(accuracy="accuracy_top-1"),
+        heading="top-1 accuracy, %",
+        decimals=1,
+        full=Plan(teacher_epochs=10, prompt_iters=0, student_epochs=10),
+        fast=Plan(teacher_epochs=2, prompt_iters=0, student_epochs=2),
+        seconds=(5.0, 0.0, 2.5),
+    ),
+)
+TASKS: Dict[str, BundledTask] = {task.name: task for task in _TASKS}
