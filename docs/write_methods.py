@@ -3,9 +3,9 @@
 python docs/write_methods.py            # write
 python docs/write_methods.py --check    # fail where a file is not as it would be written
 
-The figures of the table of the bundled task are in docs/measured/, with the text above it:
-digits.json is the ``summary.json`` of a quickstart, cost.json what ``benchmarks/loss.py --methods
---json`` wrote.
+The figures of the tables of the bundled tasks are in docs/measured/, with the text above each:
+digits.json, digits_seg.json and digits_cls.json are the ``summary.json`` of a quickstart of that
+task, cost.json what ``benchmarks/loss.py --methods --json`` wrote.
 """
 
 import argparse
@@ -20,6 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 from freekd import compat, tasks  # noqa: E402
 from freekd.losses import Card, cards  # noqa: E402
+from freekd.study.bundled import TASKS as BUNDLED  # noqa: E402
+from freekd.study.bundled import BundledTask  # noqa: E402
 from freekd.study.result import paired  # noqa: E402
 
 with compat.quiet_imports():
@@ -78,55 +80,79 @@ def table(found: Dict[str, Card], links: str) -> List[str]:
 
 
 def measured(found: Dict[str, Card]) -> List[str]:
-    """What each method did on the bundled task: docs/measured/."""
+    """What each method did on the bundled tasks: docs/measured/."""
     folder = ROOT / "docs" / "measured"
     weights = (folder / "weights.md").read_text(encoding="utf-8").splitlines()
-    both = [folder / name for name in ("digits.json", "cost.json")]
-    table = bundled(found, folder) if all(path.is_file() for path in both) else []
-    return ["## What each did here", *table, *weights, ""]
+    lines = ["## What each did here"]
+    for task in BUNDLED.values():
+        name = Path(task.data).name
+        files = [folder / f"{name}.{kind}" for kind in ("md", "json")]
+        if all(path.is_file() for path in files):
+            lines += [] if task.drawn else [f"### {TASKS[task.name].capitalize()}"]
+            lines += bundled(found, task, *(path.read_text(encoding="utf-8") for path in files))
+        lines += [*weights, ""] if task.drawn else []
+    return lines
 
 
-def bundled(found: Dict[str, Card], folder: Path) -> List[str]:
-    """The methods side by side: what each gained, and what its loss costs."""
-    scores, costs = (
-        json.loads((folder / name).read_text(encoding="utf-8"))
-        for name in ("digits.json", "cost.json")
-    )
-    students, cost = scores["students"], costs["devices"][0]["methods"]
-    alone = students["baseline"]
+def bundled(found: Dict[str, Card], task: BundledTask, text: str, summary: str) -> List[str]:
+    """The methods side by side: what each gained, and, where it was measured, what it costs.
+
+    Args:
+        found: all cards.
+        task: whose rows.
+        text: what stands above the table.
+        summary: a ``summary.json``.
+    """
+    students, name = json.loads(summary)["students"], task.score
+    cost = ROOT / "docs" / "measured" / "cost.json"
+    prices: Dict[str, Any] = {}
+    if task.drawn and cost.is_file():
+        prices = json.loads(cost.read_text(encoding="utf-8"))["devices"][0]["methods"]
+    alone, more = students["baseline"], " time | memory |" if prices else ""
     lines = [
-        *(folder / "digits.md").read_text(encoding="utf-8").splitlines(),
+        *text.splitlines(),
         "",
-        "| method | source | entry | tap | mAP | by seed | gain | time | memory |",
-        "|---|---|---|---|---|---|---|---|---|",
-        f"| student alone | | | | {_score(alone)} | {_seeds(alone)} | | | |",
+        f"| method | source | entry | tap | {task.heading.split()[-1] if prices else task.heading} "
+        f"| by seed | gain |{more}",
+        f"|---|---|---|---|---|---|---|{'---|---|' if prices else ''}",
+        f"| student alone | | | | {_score(alone, task)} | {_seeds(alone, task)} | |"
+        + (" | |" if prices else ""),
     ]
     for card in found.values():
-        for name, row in card.bundled.get("det", {}).items():
-            if name not in students:
+        for row_name, row in card.bundled.get(task.name, {}).items():
+            if row_name not in students:
                 continue
-            entry, price = students[name], cost.get(card.name, {})
-            said, tap = _entry(row.config, card)
-            gain = paired(entry["mAP_by_seed"], alone["mAP_by_seed"])
+            entry, price = students[row_name], prices.get(card.name, {})
+            said, tap = _entry(row.config, card, task.name)
+            gain = paired(entry[f"{name}_by_seed"], alone[f"{name}_by_seed"])
             time, copies = price.get("over_squared_difference"), price.get("copies")
+            paid = " - | - |" if time is None else f" {time:.1f} | {copies:.1f} |"
             lines.append(
                 f"| [{row.label}](#{anchor(card)}) | {_source(card)} | `{said}` | `{tap}` | "
-                f"{_score(entry)} | {_seeds(entry)} | {_gain(gain)} | "
-                + ("- | - |" if time is None else f"{time:.1f} | {copies:.1f} |")
+                f"{_score(entry, task)} | {_seeds(entry, task)} | {_gain(gain, task)} |"
+                + (paid if prices else "")
             )
     return [*lines, ""]
 
 
-def _score(entry: Dict[str, Any]) -> str:
-    return f"{entry['mAP']:.3f} +- {entry['mAP_spread']:.3f}"
+def _score(entry: Dict[str, Any], task: BundledTask) -> str:
+    spread = entry[f"{task.score}_spread"]
+    text = f"{entry[task.score]:.{task.decimals}f}"
+    return text if spread is None else f"{text} +- {spread:.{task.decimals}f}"
 
 
-def _seeds(entry: Dict[str, Any]) -> str:
-    return " ".join(f"{value:.3f}".lstrip("0") for value in entry["mAP_by_seed"].values())
+def _seeds(entry: Dict[str, Any], task: BundledTask) -> str:
+    values = entry[f"{task.score}_by_seed"].values()
+    return " ".join(f"{value:.{task.decimals}f}".lstrip("0") for value in values)
 
 
-def _gain(gain: Any) -> str:
-    return f"{gain.mean:+.3f}, {gain.low:+.3f} to {gain.high:+.3f}"
+def _gain(gain: Any, task: BundledTask) -> str:
+    places = task.decimals
+    if gain is None:
+        return "-"
+    if gain.low is None:
+        return f"{gain.mean:+.{places}f}"
+    return f"{gain.mean:+.{places}f}, {gain.low:+.{places}f} to {gain.high:+.{places}f}"
 
 
 def _source(card: Card) -> str:
@@ -137,14 +163,14 @@ def _source(card: Card) -> str:
     return parts[-1]
 
 
-def _entry(config: str, card: Card) -> Tuple[str, str]:
+def _entry(config: str, card: Card, task: str) -> Tuple[str, str]:
     """The losses of a config with what it inherits, without paths of files, and their taps."""
     pair = Config.fromfile(str(ROOT / config)).pair
     said, taps = [], []
     for label, options in pair.losses.items():
         chosen = {k: v for k, v in (options or {}).items() if k not in ("prompts", "module")}
         said.append(f"{label}=dict({', '.join(f'{k}={v!r}' for k, v in chosen.items())})")
-        own = options.get("module") or pair.get("module") or cards()[label].taps.get("det")
+        own = options.get("module") or pair.get("module") or cards()[label].taps.get(task)
         taps.append(str(own))
     inherit = f"; inherit={list(pair.inherit)}" if pair.get("inherit") else ""
     return ", ".join(said) + inherit, ", ".join(dict.fromkeys(taps))

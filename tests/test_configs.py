@@ -1,6 +1,7 @@
 """Every shipped config is built and trained for one step, as it is but for data and weights.
 
-Detectors of COCO and segmentors of Cityscapes get random weights and small images, nothing else.
+Detectors of COCO, segmentors of Cityscapes and classifiers of ImageNet and CIFAR-100 get random
+weights and small images, nothing else.
 """
 
 import ast
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from freekd.datasets import make_digit_images, make_digits
+from freekd.datasets import make_digit_images, make_digit_maps, make_digits
 from freekd.fileio import load_checkpoint_file
 from freekd.losses import cards
 
@@ -30,10 +31,11 @@ CONFIGS = sorted(
 # --------------------------------------------------------------------------- data
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory):
-    """Digits of two tasks; four COCO images, boxes and masks of 80 classes; Cityscapes crops."""
+    """Digits of each task; four images with COCO's 80 classes; Cityscapes crops; class folders."""
     root = tmp_path_factory.mktemp("data")
     make_digits(root / "digits", num_train=8, num_val=2)
     make_digit_images(root / "digits_cls", num_train=32, num_val=10)
+    make_digit_maps(root / "digits_seg", num_train=8, num_val=2)
     rng = np.random.default_rng(0)
     from mmdet.datasets import CocoDataset
 
@@ -51,13 +53,18 @@ def data_root(tmp_path_factory):
         )  # fmt: skip
     text = json.dumps(dict(images=images, annotations=annotations, categories=categories))
     (root / "coco.json").write_text(text)
-    (root / "imagenet.txt").write_text("\n".join(f"{i}.png {i}" for i in range(4)) + "\n")
+    (root / "labels.txt").write_text("".join(f"{i}.png {i}\n" for i in range(4)))
     for folder, suffix in (("img", "_leftImg8bit.png"), ("ann", "_gtFine_labelTrainIds.png")):
         (root / folder).mkdir()
         for i in range(2):
             shape = (160, 160, 3) if folder == "img" else (160, 160)
             pixels = rng.integers(0, 19, shape, dtype=np.uint8)
             cv2.imwrite(str(root / folder / f"{i}{suffix}"), pixels)
+    for name in ("n01440764", "n01443537"):
+        (root / "classes" / name).mkdir(parents=True)
+        for i in range(2):
+            pixels = rng.integers(0, 255, (80, 80, 3), dtype=np.uint8)
+            cv2.imwrite(str(root / "classes" / name / f"{i}.png"), pixels)
     return root
 
 
@@ -67,22 +74,26 @@ def point_to(cfg, name, root):
         data = cfg.data[split]
         if "digits_cls" in name:
             data.data_prefix = f"{root}/digits_cls/{split}"
+        elif "digits_seg" in name:
+            data.data_root = f"{root}/digits_seg"
         elif "digits" in name:
             data.ann_file = f"{root}/digits/annotations/{split}.json"
             data.img_prefix = f"{root}/digits/{split}/"
-        elif "cifar100" in name:  # images from files, as the others: mmcls would download them
-            data.type, data.classes = "CustomDataset", [str(i) for i in range(100)]
-            data.ann_file, data.data_prefix = f"{root}/imagenet.txt", str(root)
-            data.pipeline.insert(0, dict(type="LoadImageFromFile"))
-        elif "imagenet" in name:
-            data.ann_file, data.data_prefix = f"{root}/imagenet.txt", str(root)
         elif "cityscapes" in name:
             data.data_root, data.img_dir, data.ann_dir = str(root), "img", "ann"
+        elif "imagenet" in name or "cifar100" in name:
+            data.data_prefix, data.ann_file = f"{root}/classes", None
         else:
             data.ann_file, data.img_prefix = f"{root}/coco.json", str(root)
     if "digits" not in name:
-        side = 64 if "cityscapes" in name or "imagenet" in name else 96
-        resize(cfg.data.train.pipeline, 224 if needs_its_size(cfg, name) else side)
+        if "cifar100" in name:  # which is packed, and fetched
+            data = cfg.data.train
+            data.type, data.classes = "CustomDataset", [str(i) for i in range(100)]
+            data.data_prefix, data.ann_file = str(root), f"{root}/labels.txt"
+            data.pipeline = [dict(type="LoadImageFromFile"), *data.pipeline]
+        small = any(word in name for word in ("cityscapes", "imagenet", "cifar100"))
+        if not needs_its_size(cfg, name):
+            resize(cfg.data.train.pipeline, 64 if small else 96)
         cfg.data.samples_per_gpu, cfg.data.workers_per_gpu = 2, 0
 
 
@@ -95,12 +106,10 @@ def needs_its_size(cfg, name):
 
 
 def resize(node, side):
-    """Every larger size in a pipeline that says how large images become."""
+    """Every size in a pipeline that says how large images become."""
     if isinstance(node, dict):
         for key, value in node.items():
-            if isinstance(value, int) and value <= side:  # CIFAR's crops of 32 pixels
-                continue
-            if key in ("img_scale", "crop_size", "size") and value is not None:
+            if key in ("img_scale", "crop_size", "size") and value not in (None, 32):
                 many = isinstance(value, list)
                 node[key] = [(side, side)] * len(value) if many else (side, side)
             else:
@@ -227,7 +236,9 @@ def test_every_prompt_file_has_its_first_stage(read_once):
 
 
 # methods of one pair share the settings of its evaluation
-SEGMENTORS = {Path(name).stem: name for name in CONFIGS if "cityscapes" in name}.values()
+SEGMENTORS = {
+    Path(name).stem: name for name in CONFIGS if "cityscapes" in name or "_seg" in name
+}.values()
 
 
 @pytest.mark.parametrize("config", SEGMENTORS)

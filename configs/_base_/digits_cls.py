@@ -1,4 +1,4 @@
-"""The bundled classification task for 20 epochs."""
+"""The bundled classification task for 10 epochs."""
 
 _base_ = [
     "datasets/digits_cls.py",

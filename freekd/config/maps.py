@@ -111,9 +111,16 @@ class _Seen(BaseException):
 
 
 def _from_image(
-    model: Mapping[str, Any], modules: Mapping[str, str], keys: Mapping[str, str], reference: Any
+    model: Mapping[str, Any],
+    modules: Mapping[str, str],
+    keys: Mapping[str, str],
+    reference: Any,
+    size: Optional[Size] = None,
 ) -> Dict[str, Tuple[Any, Any]]:
-    """What each of the modules gives first, (output, spatial sizes or None), for a blank image."""
+    """What each of the modules gives first, (output, spatial sizes or None), for a blank image.
+
+    Of ``size``; None: of any size that the model takes.
+    """
     compat.apply()
     from mmrazor.models.builder import MODELS
 
@@ -135,7 +142,8 @@ def _from_image(
         for name, module in modules.items():
             with building(keys[name]):
                 hook_output(find_module(built, module, keys[name]), partial(record, name))
-        reason = _send_images(built, model, [*modules.values()], reference)
+        sizes = [*_image_sizes(model, reference)] if size is None else [size]
+        reason = _send_images(built, model, [*modules.values()], sizes)
     if reason is not None:
         missed = next((name for name in modules if name not in seen), first)
         raise _cannot_tell(model, modules[missed], keys[missed], reason)
@@ -168,14 +176,14 @@ def _maps_of(levels: List[Tensor]) -> Maps:
 
 
 def _send_images(
-    built: nn.Module, model: Mapping[str, Any], modules: Sequence[str], reference: Any
+    built: nn.Module, model: Mapping[str, Any], modules: Sequence[str], sizes: Sequence[Size]
 ) -> Optional[str]:
     """Send blank images until one reaches the modules: None, or why none does."""
     from freekd.config.explain import explained
 
     first = reason = None
     for channels in _image_channels(built, model):
-        for size in _image_sizes(model, reference):
+        for size in sizes:
             try:
                 _run(built, modules, torch.zeros((1, channels, *size)))
                 reason = "the module takes no part"
@@ -268,6 +276,58 @@ def _as_sizes(value: Any) -> List[Size]:
             return [(int(value[0]), int(value[1]))]
         return [size for part in value for size in _as_sizes(part) if not _positive(part)]
     return []
+
+
+def train_size(cfg: Mapping[str, Any]) -> Optional[Size]:
+    """(height, width) of the images that a config trains on, the last that its pipeline names.
+
+    None where it names none, or images come in several sizes.
+    """
+    data = cfg.get("data")
+    train = data.get("train") if isinstance(data, Mapping) else None
+    while isinstance(train, Mapping) and "dataset" in train and "pipeline" not in train:
+        train = train["dataset"]
+    pipeline = train.get("pipeline") if isinstance(train, Mapping) else None
+    for step in reversed(pipeline if isinstance(pipeline, (list, tuple)) else []):
+        found = _sizes_in(step)
+        if found:
+            return found[0] if len(set(found)) == 1 else None
+    return None
+
+
+class Look:
+    """What the tapped modules of one model give for a blank image of the data's size, if asked.
+
+    Args:
+        reference: the model, as ``pair`` names it.
+        who: ``student`` or ``teacher``.
+        modules: the tapped module, or a dict from names to such.
+        key: the config key of the entry, for errors.
+        size: of the images; None: not known, an image of any size.
+    """
+
+    def __init__(
+        self, reference: Any, who: str, modules: Any, key: str, size: Optional[Size]
+    ) -> None:
+        self.reference, self.who, self.modules, self.size = reference, who, modules, size
+        self.key = f"{key}.module ({who})"
+
+    @property
+    def model(self) -> Any:
+        """The model's config."""
+        return read_model_at(self.reference, f"pair.{self.who}")
+
+    def outputs(self) -> Any:
+        """What the tapped module gives; a dict where there are names. The model is built for it.
+
+        Raises:
+            ConfigError: see :func:`tell_maps`.
+        """
+        named = self.modules if isinstance(self.modules, Mapping) else {"": self.modules}
+        keys = {name: f"{self.key}, tap {name!r}" if name else self.key for name in named}
+        seen = _from_image(self.model, named, keys, self.reference, self.size)
+        found = {name: output for name, (output, _) in seen.items()}
+        return found if isinstance(self.modules, Mapping) else found[""]
 
 
 @contextlib.contextmanager

@@ -10,10 +10,11 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 from mmcv import ConfigDict
 
 from freekd import tasks
+from freekd.checks import FeatureError
 from freekd.config import fields
 from freekd.config.errors import ConfigError
 from freekd.config.losses import Entry, read_entry
-from freekd.config.maps import Given, maps_of, named_maps, read_model_at
+from freekd.config.maps import Given, Look, Size, maps_of, named_maps, read_model_at
 from freekd.losses import cards
 from freekd.state_dict import MIN_SHARE
 
@@ -71,8 +72,12 @@ PAIR_CHECKS: Dict[str, fields.Check] = dict(
 )
 
 
-def distill(pair: Pair) -> ConfigDict:
+def distill(pair: Pair, image: Optional[Size] = None) -> ConfigDict:
     """The algorithm that ``pair`` stands for.
+
+    Args:
+        pair: the keys of ``pair``.
+        image: (height, width) of the images of the training; None: not known.
 
     Raises:
         ConfigError: a wrong entry of ``losses``, no entry at all, no such model or module, or
@@ -108,7 +113,7 @@ def distill(pair: Pair) -> ConfigDict:
             type="FreeKDDistiller",
             teacher=pair.teacher,
             teacher_checkpoint=pair.teacher_checkpoint,
-            components=[_component(pair, entry, seen) for entry in entries],
+            components=[_component(pair, entry, seen, image) for entry in entries],
             min_share=pair.min_share,
             teacher_autocast=pair.teacher_autocast,
             class_map=pair.class_map,
@@ -175,7 +180,9 @@ def _check_used(pair: Pair, entries: Sequence[Entry]) -> None:
             )
 
 
-def _component(pair: Pair, entry: Entry, seen: Dict[str, Dict[str, Any]]) -> Dict[str, Any]:
+def _component(
+    pair: Pair, entry: Entry, seen: Dict[str, Dict[str, Any]], image: Optional[Size]
+) -> Dict[str, Any]:
     """One entry of ``losses`` in the distiller's form; ``seen`` is what entries before it asked."""
     student, teacher = _taps(pair, entry)
     if entry.takes_teacher:
@@ -185,7 +192,9 @@ def _component(pair: Pair, entry: Entry, seen: Dict[str, Dict[str, Any]]) -> Dic
     named = isinstance(student, Mapping)
     _check_taps(entry, student)
     told: Dict[str, Any] = {}
-    if entry.takes_maps:
+    if hasattr(entry.taken, "tell"):
+        told = _asked(pair, entry, (student, teacher), image)
+    elif entry.takes_maps:
         given = (entry.module, entry.channels, entry.student_channels, entry.num_levels)
         asked = repr((student, teacher, given))
         if asked not in seen:
@@ -263,6 +272,25 @@ def _check_taps(entry: Entry, student: Any) -> None:
             f"{entry.key}.align_module: it is for losses that do not align their maps, and "
             f"{entry.kind} does, as its option align says. Remove the key."
         )
+
+
+def _asked(
+    pair: Pair, entry: Entry, taps: Tuple[Any, Any], image: Optional[Size]
+) -> Dict[str, Any]:
+    """What a class that has ``tell`` reads off the two models, of what its entry does not say.
+
+    Raises:
+        ConfigError: they do not give what it needs.
+    """
+    looks = [
+        Look(getattr(pair, who), who, tap, entry.key, image)
+        for who, tap in zip(("student", "teacher"), taps)
+    ]
+    try:
+        told: Dict[str, Any] = entry.taken.tell(entry.options, *looks, entry.key)
+    except FeatureError as error:
+        raise ConfigError(str(error)) from error
+    return told
 
 
 def _told(pair: Pair, entry: Entry, student: Any, teacher: Any) -> Dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Mapping
 from freekd.config import fields
 from freekd.config.errors import ConfigError
 from freekd.config.losses import card_of_entry, check_names
+from freekd.config.maps import train_size
 from freekd.config.old_keys import refuse_old_keys
 from freekd.config.pair import PAIR_CHECKS, Pair, check_teacher, distill
 from freekd.config.prompt import COMPONENTS, PROMPT_CHECKS, Prompt, finetune
@@ -58,7 +59,10 @@ def expand(cfg: Any) -> None:
     check(cfg)
     for key in ("pair", "prompt"):
         if cfg.get(key) is not None:
-            cfg.algorithm = distill(_pair(cfg)) if key == "pair" else finetune(_prompt(cfg))
+            if key == "pair":
+                cfg.algorithm = distill(_pair(cfg), train_size(cfg))
+            else:
+                cfg.algorithm = finetune(_prompt(cfg))
             cfg.pop(key)
             cfg.spelled_out = key
             return

@@ -32,11 +32,11 @@ GENERATOR_VERSION = 1
 
 def make_digit_maps(
     out_dir: Union[str, Path],
-    num_train: int = 400,
-    num_val: int = 100,
-    size: int = 96,
+    num_train: int = 800,
+    num_val: int = 200,
+    size: int = 64,
     seed: int = 0,
-    digit_sizes: Tuple[int, int] = (36, 60),
+    digit_sizes: Tuple[int, int] = (28, 44),
     max_digits: int = 2,
     force: bool = False,
     progress: Optional[Callable[[int, int], None]] = None,

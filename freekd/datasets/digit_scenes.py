@@ -149,16 +149,66 @@ def draw_scene(
                 break
         else:
             continue
-        patch = picture[top : top + height, left : left + width]
-        ink = ink_colour(rng)
-        opacity = alpha[..., None] * rng.uniform(0.9, 1.0)
-        patch[...] = patch * (1.0 - opacity) + ink * opacity
+        _paste(rng, picture, alpha, top, left)
         mask = np.zeros((size, size), dtype=bool)
         mask[top : top + height, left : left + width] = alpha >= 0.5
         digits = [old._replace(mask=old.mask & ~mask) for old in digits]
         digits.append(PastedDigit(int(labels[index]), index, mask))
         boxes.append(box)
     return np.rint(picture).astype(np.uint8), digits
+
+
+def draw_among_pieces(
+    rng: np.random.RandomState,
+    cells: NDArray[Any],
+    index: int,
+    pool: NDArray[Any],
+    photos: Sequence[NDArray[Any]],
+    size: int,
+    digit_sizes: Tuple[int, int],
+    max_angle: float,
+    max_pieces: int,
+) -> NDArray[Any]:
+    """Draw one whole digit over halves of others.
+
+    Args:
+        rng: source of every choice.
+        cells: (N, 8, 8) all digits, ink counts 0 to 16.
+        index: the digit.
+        pool: (M,) indices of the digits of which there may be halves.
+        photos: (H, W, 3) uint8 RGB pictures to cut backgrounds from.
+        size: side of the picture in pixels.
+        digit_sizes: smallest and largest side of an enlarged digit in pixels, both included.
+        max_angle: degrees that the digit is turned at most, either way; halves lie any way.
+        max_pieces: 0 to this many halves.
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+    """
+    picture = background(rng, photos, size)
+    low, high = digit_sizes
+    for _ in range(rng.randint(max_pieces + 1)):
+        other = cells[int(pool[rng.randint(len(pool))])]
+        alpha = digit_alpha(other, rng.uniform(low, high), rng.uniform(-180.0, 180.0))
+        height, width = ((side + 1) // 2 for side in alpha.shape)
+        cuts = (alpha[:height], alpha[-height:], alpha[:, :width], alpha[:, -width:])
+        piece = cuts[rng.randint(len(cuts))]
+        places = [rng.randint(size - side + 1) for side in piece.shape]
+        _paste(rng, picture, piece, *places)
+    alpha = digit_alpha(cells[index], rng.uniform(low, high), rng.uniform(-max_angle, max_angle))
+    top, left = (rng.randint(size - side + 1) for side in alpha.shape)
+    _paste(rng, picture, alpha, top, left)
+    return np.rint(picture).astype(np.uint8)
+
+
+def _paste(
+    rng: np.random.RandomState, picture: NDArray[Any], alpha: NDArray[Any], top: int, left: int
+) -> None:
+    """Put ink of a random colour on a picture, in place, where ``alpha`` is not 0."""
+    patch = picture[top : top + alpha.shape[0], left : left + alpha.shape[1]]
+    ink = ink_colour(rng)
+    opacity = alpha[..., None] * rng.uniform(0.9, 1.0)
+    patch[...] = patch * (1.0 - opacity) + ink * opacity
 
 
 def tight_box(mask: NDArray[Any]) -> Tuple[int, int, int, int]:

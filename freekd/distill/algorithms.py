@@ -125,7 +125,8 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
 
     In the log, beside each term: ``ratio.<term>``, its size relative to the student's task loss;
     and ``weight.<term>``, its weight in the iteration, where ``start``, ``stop`` or ``warmup`` of
-    the loss change it.
+    the loss change it; ``part.<term>.<part>``, what it is the sum of, where the loss tells (of the
+    first process alone, and without that change).
     """
 
     def __init__(
@@ -226,6 +227,8 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
         if isinstance(self.distiller, FreeKDDistiller):
             for name, weight in self.distiller.weights_in_force().items():
                 log[f"weight.{_short(name)}"] = weight
+            for name, part, value in self.distiller.parts_in_force():
+                log[f"part.{_short(name)}.{part}"] = value
         return outputs
 
 

@@ -7,7 +7,19 @@ checkpoint, optimizer, average of weights or hook that walks modules meets it.
 """
 
 import logging
-from typing import Any, Collection, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from contextlib import contextmanager
+from typing import (
+    Any,
+    Collection,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import torch
 from mmcv.utils import print_log
@@ -130,6 +142,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         self.class_orders: Dict[int, Tensor] = {}  # tap -> the student's channels reordered
         self.handles: List[Any] = []
         self.recording = False
+        self.teacher_runs = False  # a loss that calls a part of the teacher is no run of it
         self.save_teacher = save_teacher
         if self.teacher is not None:
             self.hold("teacher")
@@ -285,7 +298,8 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         ):
             modules = {} if model is None else dict(model.named_modules())
             for name, calls in outputs.items():
-                self.handles.append(hook_output(modules[name], self._record(calls, name)))
+                record = self._record(calls, name, of_teacher=outputs is self.teacher_outputs)
+                self.handles.append(hook_output(modules[name], record))
         self._proposals = Proposals(self._partial(student.model))
         self.handles += self._proposals.handles
 
@@ -318,11 +332,12 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             return students, [(None, None)] * len(students)
         return students, self.teacher_outputs[tap.teacher_module]
 
-    def _record(self, outputs: List[Any], name: str) -> Any:
+    def _record(self, outputs: List[Any], name: str, of_teacher: bool) -> Any:
         root = name.split(".")[0]
 
         def record(output: Any, sizes: Any) -> None:
-            if not (self.training or self.recording):
+            runs = self.training and (self.teacher_runs or not of_teacher)
+            if not (runs or self.recording):
                 return
             if root == "roi_head":  # OHEM and its like run the head before: the last call counts
                 outputs.clear()
@@ -362,12 +377,25 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         self.forget()
         if not self.needs_teacher() or self.teacher_run is None:
             return None
-        if not self.partial_teacher.possible:  # run whole, with losses that nobody wants
-            lacking = [need for need in missing(self.teacher, data) if need.optional]
-            with left_out(self.teacher, [need.head for need in lacking]):
-                return super().exec_teacher_forward(data)
-        self.reset_ctx_teacher_mode(True)
-        return self.teacher_run.features(data["img"], data.get("img_metas", ()))
+        with self._teacher_recorded():
+            if not self.partial_teacher.possible:  # run whole, with losses that nobody wants
+                lacking = [need for need in missing(self.teacher, data) if need.optional]
+                with left_out(self.teacher, [need.head for need in lacking]):
+                    return super().exec_teacher_forward(data)
+            self.reset_ctx_teacher_mode(True)
+            return self.teacher_run.features(data["img"], data.get("img_metas", ()))
+
+    @contextmanager
+    def _teacher_recorded(self) -> Iterator[None]:
+        """Within it the teacher's taps record what runs, and nowhere else.
+
+        A loss may call parts of the teacher, which its backward pass may even compute again.
+        """
+        self.teacher_runs = True
+        try:
+            yield
+        finally:
+            self.teacher_runs = False
 
     def compute_distill_loss(self, data: Optional[Dict[str, Any]] = None) -> Dict[str, Tensor]:
         """Each term by name, after teacher and student have run.
@@ -376,7 +404,8 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             RuntimeError: a tapped module did not run, or not as often in student and teacher.
         """
         if self.needs_teacher() and self.teacher_run is not None:
-            self.teacher_run.roi_heads(self._proposals.rois)
+            with self._teacher_recorded():
+                self.teacher_run.roi_heads(self._proposals.rois)
         step = None if data is None else self.step(data)
         terms = distillation_terms(self, step)
         if self.teacher_run is not None:
@@ -409,6 +438,15 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             weight = weight_of(self.losses[name])
             found[name] = (1.0 if weight is None else weight) * self.schedules.factor(name)
         return found
+
+    def parts_in_force(self) -> Iterator[Tuple[str, str, float]]:
+        """Loss, part and value of the losses that tell what they are the sum of (``parts``)."""
+        for name, loss in self.losses.items():
+            parts = getattr(loss, "parts", None)
+            if isinstance(parts, dict) and parts and self.schedules.factor(name) > 0:
+                values = torch.stack([part.detach().float() for part in parts.values()]).tolist()
+                for part, value in zip(parts, values):
+                    yield name, part, value
 
     def exec_student_forward(self, student: nn.Module, data: Dict[str, Any]) -> Any:
         """The student's own losses, scaled by the ``task_scale`` of losses that have one."""

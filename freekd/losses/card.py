@@ -40,10 +40,13 @@ class Outcome(NamedTuple):
 
     ``outputs`` has at least ``loss``; ``parameters`` are those in which the gradients of the case's
     arrives, by their name in the file, where they are not the case's own tensors.
+    ``float32_gradients`` is how far the gradients of a run in float32 may be from the numbers, as a
+    share of the largest entry: more than this only where the reference itself is so far off.
     """
 
     outputs: Mapping[str, Any]
     parameters: Mapping[str, Tensor] = {}
+    float32_gradients: float = 1e-3
 
 
 class Card(NamedTuple):

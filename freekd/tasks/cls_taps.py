@@ -17,6 +17,7 @@ _MIDDLE: Dict[str, str] = {
 }
 _TRANSFORMERS = ("VisionTransformer", "DistilledVisionTransformer")
 _SWIN = ("SwinTransformer",)
+_STAGES = ("stage1", "stage2", "stage3", "stage4")
 _HEADS = {"VisionTransformerClsHead": "head.layers.head", "DeiTClsHead": "head.layers.head"}
 
 
@@ -26,6 +27,8 @@ def path_of(word: str, model: Mapping[str, Any], host: Callable[[str], Any]) -> 
     ``logits``: the classifier layer. ``middle``: the penultimate stage of the backbone; in a Swin
     transformer its last block, as the stage itself goes on to the next one's size; in a plain
     vision transformer block L / 2. ``last_tokens``: the last block's tokens after the final norm.
+    ``stage1`` to ``stage4``: the backbone's four stages, before any norm of what comes out; of a
+    transformer or mixer of one width, L blocks, those after L / 6, L / 3, 5 L / 6 and L blocks.
 
     Args:
         word: of a card, or a path.
@@ -51,6 +54,8 @@ def path_of(word: str, model: Mapping[str, Any], host: Callable[[str], Any]) -> 
             "of the backbone's penultimate stage. Give all taps, such as module=dict("
             "logits='head.fc', middle='backbone.layer3')."
         )
+    if word in _STAGES:
+        return _stage(_STAGES.index(word), backbone, host)
     if word == "last_tokens":
         if kind not in _TRANSFORMERS:
             raise TaskError(
@@ -63,6 +68,26 @@ def path_of(word: str, model: Mapping[str, Any], host: Callable[[str], Any]) -> 
             return "backbone.ln1"
         return f"backbone.layers.{_layers(backbone, host) - 1}"
     return word
+
+
+def _stage(number: int, backbone: Mapping[str, Any], host: Callable[[str], Any]) -> str:
+    kind = _kind(backbone)
+    if kind in _STAGES_OF_FOUR:
+        return f"backbone.layer{number + 1}"
+    if kind == "MobileNetV2":  # 24, 32, 96 and 1280 channels at strides 4, 8, 16 and 32
+        return f"backbone.{('layer2', 'layer3', 'layer5', 'conv2')[number]}"
+    if kind == "ConvNeXt":
+        return f"backbone.stages.{number}"
+    if kind in _SWIN:
+        return f"backbone.stages.{number}.blocks.{_depths(backbone, host)[number] - 1}"
+    if kind in (*_TRANSFORMERS, "MlpMixer"):
+        after = _layers(backbone, host) * (2, 4, 10, 12)[number] // 12
+        return f"backbone.layers.{max(1, after) - 1}"
+    raise TaskError(
+        f"module: there is no default for the four stages of a {kind or 'model'}. Give all taps, "
+        "such as module=dict(student=dict(logits='head.fc', stage1='backbone.layer1', ...), "
+        "teacher=dict(logits='head.fc', stage1='head.fc', ...))."
+    )
 
 
 def _kind(cfg: Mapping[str, Any]) -> str:

@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from freekd.datasets import DIGIT_CLASSES, digit_images, make_digit_images
+from freekd.datasets import DIGIT_CLASSES, digit_images, digits, make_digit_images
+from freekd.datasets import digit_scenes as scenes
 
 SMALL = {"num_train": 30, "num_val": 20, "seed": 3}
 
@@ -25,35 +26,58 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def test_every_picture_is_of_another_source_digit_and_in_its_class(folder):
+def test_every_picture_is_in_its_class_and_the_splits_share_no_digit(folder):
     from sklearn.datasets import load_digits
 
-    labels, seen = load_digits().target, []
+    labels, seen = load_digits().target, {}
     for split, count in (("train", 30), ("val", 20)):
         paths = sorted((folder / split).glob("*/*.png"))
         assert len(paths) == count
         for path in paths:
             assert path.parent.name in DIGIT_CLASSES
-            assert labels[int(path.stem)] == int(path.parent.name)
-            seen.append(int(path.stem))
-    assert len(set(seen)) == 50
+            assert labels[int(path.stem[:4])] == int(path.parent.name)
+            seen.setdefault(split, set()).add(int(path.stem[:4]))
+    assert not seen["train"] & seen["val"] and sum(map(len, seen.values())) == 50
     image = pytest.importorskip("PIL.Image")
     picture = np.asarray(image.open(str(paths[0])))
     assert picture.shape == (32, 32, 3) and picture.dtype == np.uint8
 
 
-def test_the_whole_set_has_every_digit_once(monkeypatch, tmp_path):
-    drawn = []
+def test_the_whole_set_has_every_digit_twice(monkeypatch, tmp_path):
+    """And halves of others are of the digit's own split."""
+    drawn, others = [], []
 
-    def draw(rng, cells, labels, one, *_):
-        drawn.extend(one.tolist())
-        return np.zeros((1, 1, 3), np.uint8), []
+    def draw(rng, cells, index, pool, *_):
+        drawn.append(index)
+        others.append((index in pool, len(pool)))
+        return np.zeros((1, 1, 3), np.uint8)
 
-    monkeypatch.setattr(digit_images, "draw_scene", draw)
+    monkeypatch.setattr(digit_images, "draw_among_pieces", draw)
     monkeypatch.setattr(digit_images, "save_png", lambda picture, path: path.touch())
     out = make_digit_images(tmp_path / "all")
-    assert sorted(drawn) == list(range(1797))
-    assert [len(list((out / s).glob("*/*"))) for s in ("train", "val")] == [1438, 359]
+    assert sorted(drawn) == sorted([*range(1797), *range(1797)])
+    assert set(others) == {(True, 1438), (True, 359)}
+    assert [len(list((out / s).glob("*/*"))) for s in ("train", "val")] == [2876, 718]
+
+
+def test_pieces_lie_under_the_digit_and_angles_are_kept():
+    """Oracle: with no pieces and no turn, the digit as the other tasks draw it."""
+    cells, labels, photos = digits.load_sources()
+    place = dict(photos=photos, size=32, digit_sizes=(20, 20), max_angle=0.0)
+    pool = np.arange(1797)
+    bare = scenes.draw_among_pieces(np.random.RandomState(5), cells, 7, pool, max_pieces=0, **place)
+    rng = np.random.RandomState(5)
+    picture = scenes.background(rng, photos, 32)
+    rng.randint(1), rng.uniform(20, 20), rng.uniform(0, 0)
+    alpha = scenes.digit_alpha(cells[7], 20, 0.0)
+    top, left = (rng.randint(32 - side + 1) for side in alpha.shape)
+    ink, strength = scenes.ink_colour(rng), rng.uniform(0.9, 1.0)
+    whole = np.zeros((32, 32, 1))
+    whole[top : top + alpha.shape[0], left : left + alpha.shape[1], 0] = alpha * strength
+    expected = np.rint(picture * (1 - whole) + ink * whole).astype(np.uint8)
+    assert np.array_equal(bare, expected)
+    many = scenes.draw_among_pieces(np.random.RandomState(6), cells, 7, pool, max_pieces=9, **place)
+    assert many.shape == bare.shape and many.dtype == np.uint8
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_others(folder, tmp_path):
@@ -79,8 +103,10 @@ def test_a_folder_is_left_alone_or_refused(folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (dict(num_train=0), "num_train must be from 1 to 1438, got 0"),
-        (dict(num_val=360), "num_val must be from 1 to 359, got 360"),
+        (dict(num_train=0), "num_train must be from 1 to 2876, got 0"),
+        (dict(num_val=719), "num_val must be from 1 to 718, got 719"),
+        (dict(views=0), "views must be at least 1, got 0"),
+        (dict(max_pieces=-1), "max_pieces must be at least 0, got -1"),
         (dict(size=20), "size 20 is too small .* at least 32"),
         (dict(digit_sizes=(4, 9)), "digit_sizes must be 8 <= low <= high, got 4, 9"),
         (dict(seed=-1), "seed must be 0 to"),

@@ -26,8 +26,8 @@ FILES = [
     for card in CARDS
     for path in sorted(FOLDER.glob(f"{card.name}_*.npz"))
 ]
-# dtype -> relative error of the loss, and of gradients, of the largest entry
-TOLERANCE = {torch.float64: (1e-8, 1e-6), torch.float32: (1e-5, 1e-3)}
+# dtype -> relative error of the loss, and of gradients, of the largest entry (None: the card says)
+TOLERANCE = {torch.float64: (1e-8, 1e-6), torch.float32: (1e-5, None)}
 RESULTS = ("out64", "alt64", "mid64")  # what an output of a card is compared with
 
 
@@ -117,6 +117,8 @@ def check(card, path, dtype):
     case = read(arrays, dtype)
     of_loss, of_gradient = TOLERANCE[dtype]
     outcome = card.golden(case)
+    of_gradient = of_gradient or outcome.float32_gradients
+    assert of_gradient <= 2e-3, "no reference is further off"
     outcome.outputs["loss"].backward()
 
     there = {numberless(name) for name in arrays}
@@ -152,10 +154,10 @@ def test_every_method_with_numbers_has_a_file():
 
 
 # --------------------------------------------------------------------------- of the test itself
-EXAMPLES = [  # one file for each method
+EXAMPLES = [  # for each method the file with the fewest arrays
     pytest.param(card, path, id=card.name)
     for card in CARDS
-    for path in sorted(OWN.glob(f"{card.name}_*.npz"))[:1]
+    for path in sorted(OWN.glob(f"{card.name}_*.npz"), key=lambda path: len(arrays_of(path)))[:1]
 ]
 
 

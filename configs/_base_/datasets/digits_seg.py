@@ -6,14 +6,12 @@ dataset_type = "CustomDataset"
 data_root = "data/digits_seg"
 classes = ("background", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 img_norm_cfg = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-crop_size = (96, 96)
+crop_size = (64, 64)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
-    dict(type="Resize", img_scale=crop_size, ratio_range=(0.8, 1.25)),
-    dict(type="RandomCrop", crop_size=crop_size),
+    dict(type="RandomFlip", prob=0.0),  # a mirrored digit is another shape
     dict(type="Normalize", **img_norm_cfg),
-    dict(type="Pad", size=crop_size, pad_val=0, seg_pad_val=255),
     dict(type="DefaultFormatBundle"),
     dict(type="Collect", keys=["img", "gt_semantic_seg"]),
 ]

@@ -1,4 +1,4 @@
-"""20 epochs of 45 iterations: SGD, warm-up, cosine. With 10, some seeds do not get far."""
+"""10 epochs of 90 iterations: SGD, warm-up, cosine."""
 
 optimizer = dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
 optimizer_config = dict(grad_clip=None)
@@ -6,9 +6,9 @@ lr_config = dict(
     policy="CosineAnnealing",
     by_epoch=False,
     warmup="linear",
-    warmup_iters=45,
+    warmup_iters=90,
     warmup_ratio=0.01,
     min_lr=0.0,
 )
-runner = dict(type="EpochBasedRunner", max_epochs=20)
+runner = dict(type="EpochBasedRunner", max_epochs=10)
 checkpoint_config = dict(interval=1, max_keep_ckpts=1)

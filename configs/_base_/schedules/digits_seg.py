@@ -1,4 +1,4 @@
-"""20 epochs of 50 iterations: AdamW, warm-up, cosine."""
+"""12 epochs of 100 iterations: AdamW, warm-up, cosine."""
 
 _base_ = ["digits_8e.py"]
-runner = dict(max_epochs=20)
+runner = dict(max_epochs=12)

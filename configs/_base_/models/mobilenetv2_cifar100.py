@@ -1,0 +1,6 @@
+"""MobileNetV2 for CIFAR-100 in 224 pixels."""
+
+model = dict(
+    config="mmcls::mobilenet_v2/mobilenet-v2_8xb32_in1k.py",
+    head=dict(num_classes=100, topk=(1, 5)),
+)

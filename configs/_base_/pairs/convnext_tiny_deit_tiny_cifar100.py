@@ -1,0 +1,8 @@
+"""ConvNeXt-T -> DeiT-T on CIFAR-100, 224 pixels."""
+
+_base_ = ["../cifar100_224_adamw_300e.py"]
+pair = dict(
+    teacher="configs/_base_/models/convnext_tiny_cifar100.py",
+    teacher_checkpoint="work_dirs/teacher/convnext_tiny_cifar100/latest.pth",
+    student="configs/_base_/models/deit_tiny_cifar100.py",
+)

@@ -1,0 +1,8 @@
+"""ResNet-50 -> ResNet-18 on CIFAR-100, 224 pixels."""
+
+_base_ = ["../cifar100_224_300e.py"]
+pair = dict(
+    teacher="configs/_base_/models/resnet50_cifar100.py",
+    teacher_checkpoint="work_dirs/teacher/resnet50_cifar100/latest.pth",
+    student="configs/_base_/models/resnet18_cifar100.py",
+)

@@ -1,0 +1,8 @@
+"""ResNet-50 -> Swin-T on ImageNet."""
+
+_base_ = ["../imagenet_vit_300e.py"]
+pair = dict(
+    teacher="mmcls::resnet/resnet50_8xb32_in1k.py",
+    teacher_checkpoint="https://download.openmmlab.com/mmclassification/v0/resnet/resnet50_8xb32_in1k_20210831-ea4938fc.pth",  # noqa: E501
+    student="mmcls::swin_transformer/swin-tiny_16xb64_in1k.py",
+)

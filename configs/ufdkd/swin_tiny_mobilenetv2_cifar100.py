@@ -1,0 +1,7 @@
+"""UFD-KD: with KD, Swin-T -> MobileNetV2 on CIFAR-100, the student's map enlarged by 2."""
+
+_base_ = ["../_base_/pairs/swin_tiny_mobilenetv2_cifar100.py"]
+pair = dict(losses=dict(kd=dict(tau=1.0, alpha=0.5), ufdkd=dict(
+    student_dims=1280, teacher_dims=768, query_hw=(7, 7), pos_hw=(14, 14), num_heads=12,
+    upsample=2,
+)))  # fmt: skip
