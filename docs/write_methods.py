@@ -172,6 +172,9 @@ def section(card: Card) -> List[str]:
     options = _options(card)
     if options:
         lines.append(f"* Options: {options}.")
+    for task, given in card.of_task.items():
+        shown = ", ".join(f"`{name}={value!r}`" for name, value in given.items())
+        lines.append(f"  In {TASKS[task]}: {shown}.")
     configs = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "configs" / card.name).glob("*.py"))
     if configs:
         lines.append("* Configs:")

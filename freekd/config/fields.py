@@ -185,15 +185,20 @@ def loss_name(value: Any, key: str) -> None:
         raise refuse(key, "a name with 'loss' in it and no '.', such as 'loss_freekd'", value)
 
 
-def argument(parameter: inspect.Parameter) -> Check:
-    """A check for an argument of a loss, by its default and by what all losses mean by its name."""
+def argument(parameter: inspect.Parameter, divisors: bool = True) -> Check:
+    """A check for an argument of a loss, by its default and by what all losses mean by its name.
+
+    Args:
+        parameter: the argument, as the class has it.
+        divisors: whether ``beta`` and ``tau`` are divisors, as the hosts' losses mean them.
+    """
     name, default = parameter.name, parameter.default
     check: Check = lambda value, key: None  # noqa: E731
     if isinstance(default, bool):
         check = flag
     elif isinstance(default, (int, float)):
         check = number(0 if name.endswith("weight") else None)
-        if name in ("beta", "tau"):  # divisors
+        if divisors and name in ("beta", "tau"):
             check = positive
     elif name == "reduction":
         check = reduction

@@ -138,11 +138,12 @@ def read_entry(label: str, options: Any, key: str, task: Optional[str]) -> Entry
     routing += [name for name in _of_maps(parameters) if name in options]
     own = {k: v for k, v in options.items() if k not in routing}
     _check_arguments(own, taken, kind, key)
+    defaults = {**card.defaults, **card.of_task.get(task or "", {})} if card else {}
     return Entry(
         key=key,
         label=label,
         kind=kind,
-        options={**(card.defaults if card else {}), **own},
+        options={**defaults, **own},
         taken=taken,
         compares_maps=card.maps if card else True,
         default_module=card.taps.get(task or "") if card else None,
@@ -199,9 +200,11 @@ def _check_arguments(own: Mapping[str, Any], taken: Any, kind: str, key: str) ->
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         known = [*dict.fromkeys([*parameters, *ROUTING, *_of_maps(parameters)])]
         check_names(own, known, key, f"{kind} has ")
+    checks_itself = hasattr(taken, "check_options")
     for option, value in own.items():
         if option in parameters:
-            fields.argument(parameters[option])(value, f"{key}.{option}")
+            check = fields.argument(parameters[option], divisors=not checks_itself)
+            check(value, f"{key}.{option}")
 
 
 def _registered(kind: str, key: str) -> Any:

@@ -105,6 +105,13 @@ def _calls(distiller: Any, number: int, tap: Any) -> List[Tuple[Any, Any]]:
     return list(zip(students, teachers))
 
 
+def _class_order(distiller: Any, number: int) -> Optional[Tensor]:
+    """In which order of classes a component's taps of the student come; None: as they are."""
+    taps = (n for n, tap in enumerate(distiller.taps) if tap.component == number)
+    orders = (distiller.class_orders.get(n) for n in taps)
+    return next((order for order in orders if order is not None), None)
+
+
 def _term(
     distiller: Any, loss: Any, number: int, taps: List[Any], outputs: Any, step: Optional[Step]
 ) -> Tensor:
@@ -113,7 +120,8 @@ def _term(
     module.current_data = None if step is None else step.data  # where MMRazor's losses look
     if step is not None:
         component = distiller.components[number]
-        step = step._replace(paths=(component.student_module, component.teacher_module))
+        paths = component.student_module, component.teacher_module
+        step = step._replace(paths=paths, class_order=_class_order(distiller, number))
     try:
         if taps[0].tap:
             students = {tap.tap: student for tap, (student, _) in zip(taps, outputs)}

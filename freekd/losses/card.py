@@ -69,6 +69,7 @@ class Card(NamedTuple):
             classifier layer of image classification, or ``dense_head``, a detector's head of every
             place (:meth:`freekd.tasks.base.Task.tap`).
         defaults: options that differ from the class's own defaults.
+        of_task: task -> further such options, of entries for students of that task.
         needs: what it needs beyond the taps, in words: ``prompts``, ``labels``, ``boxes``.
         maps: whether it compares feature maps, so that ``pair.module`` is its tap.
         weight: the option that scales the term; the doctor names it.
@@ -92,6 +93,7 @@ class Card(NamedTuple):
     tasks: Tuple[str, ...] = ()
     taps: Mapping[str, Any] = {}
     defaults: Mapping[str, Any] = {}
+    of_task: Mapping[str, Mapping[str, Any]] = {}
     needs: Tuple[str, ...] = ()
     maps: bool = True
     weight: str = "loss_weight"

@@ -5,15 +5,16 @@ p^tau(z) = softmax(z / tau) over the classes. It is the soft cross entropy, whic
 the teacher's entropy and has the same gradient.
 """
 
-from typing import Any, List, Sequence, Tuple
+from typing import Any, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from freekd.checks import FeatureError, check_share, check_temperature
+from freekd.checks import check_share, check_temperature
 from freekd.widen import widened
 
 from .card import Bundled, Card, Case, Outcome
+from .logits import LogitsLoss
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, tau: float, alpha: float) -> Tensor:
@@ -37,7 +38,7 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, tau: float, alpha: f
     return -alpha * tau**2 * (soft_labels * log_probabilities).sum(dim=1).mean()
 
 
-class KDLoss(nn.Module):
+class KDLoss(LogitsLoss):
     """Knowledge distillation by class logits, see :func:`kd_loss`.
 
     Args:
@@ -55,10 +56,20 @@ class KDLoss(nn.Module):
         0.1
     """
 
+    method = "kd"
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any], key: str) -> None:
+        """What a config says, by its config keys; raises ValueError."""
+        if "tau" in options:
+            check_temperature(f"{key}.tau", options["tau"])
+        if "alpha" in options:
+            why = "as the student's own loss is multiplied by 1 - alpha"
+            check_share(f"{key}.alpha", options["alpha"], why)
+
     def __init__(self, tau: float = 4.0, alpha: float = 0.5) -> None:
         super().__init__()
-        check_temperature("kd.tau", tau)
-        check_share("kd.alpha", alpha, "as the student's own loss is multiplied by 1 - alpha")
+        self.check_options(dict(tau=tau, alpha=alpha), self.method)
         self.tau = float(tau)
         self.alpha = float(alpha)
 
@@ -66,27 +77,6 @@ class KDLoss(nn.Module):
     def task_scale(self) -> float:
         """What the student's own losses are to be multiplied by: 1 - alpha."""
         return 1.0 - self.alpha
-
-    def check_feats(
-        self, student: Sequence[Any], teacher: Sequence[Any]
-    ) -> Tuple[List[Tensor], List[Tensor]]:
-        """What the taps gave as lists of one tensor, checked; see :meth:`forward`."""
-        for given, who in ((student, "student"), (teacher, "teacher")):
-            if len(given) != 1 or not torch.is_tensor(given[0]) or given[0].dim() != 2:
-                came = [
-                    tuple(x.shape) if torch.is_tensor(x) else type(x).__name__ for x in given[:3]
-                ]
-                raise FeatureError(
-                    f"kd: expected class logits (N, K) from the {who}'s tap, got "
-                    f"{', '.join(map(str, came))}; tap its classifier layer, such as 'head.fc'"
-                )
-        if student[0].shape != teacher[0].shape:
-            raise FeatureError(
-                f"kd: expected logits of the same classes, got {tuple(student[0].shape)} from the "
-                f"student and {tuple(teacher[0].shape)} from the teacher; take a teacher of the "
-                "student's classes (num_classes of both heads)"
-            )
-        return list(student), list(teacher)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """A scalar, ``alpha`` included; in float32 at least, also under autocast.

@@ -49,6 +49,10 @@ class Step(NamedTuple):
             dense head was assigned (:meth:`freekd.tasks.base.Task.dense_targets`), for instance.
         paths: of the tapped module in student and teacher; dicts where the taps are named; None in
             the teacher's place for a loss that takes none.
+        class_order: where the models name the classes in another order and a tap is indexed by
+            class, its channels come to the loss in the teacher's order: channel k of the student's
+            is that of its class ``class_order[k]``. The batch's labels keep the student's order.
+            None: the orders are one.
     """
 
     data: Mapping[str, Any]
@@ -56,6 +60,7 @@ class Step(NamedTuple):
     teacher: Optional[nn.Module] = None
     task: Any = None
     paths: Tuple[Any, Any] = ("", "")
+    class_order: Optional[Tensor] = None
 
     @property
     def labels(self) -> Any:

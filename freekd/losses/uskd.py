@@ -23,6 +23,7 @@ from freekd.checks import FeatureError, check_channels, check_choice, check_weig
 from freekd.widen import widened
 
 from .card import Bundled, Card, Case, Outcome, Published
+from .logits import labels_in
 from .patches import image_vector
 from .step import Step
 
@@ -233,7 +234,7 @@ class USKDLoss(nn.Module):
         logits, vector = self._inputs(student, step, "uskd")
         with torch.autocast(device_type=logits.device.type, enabled=False):
             vector = vector.to(self.weak_head.weight.dtype)
-            return self.terms(logits, vector, step.labels)["loss"]
+            return self.terms(logits, vector, labels_in(step, "uskd"))["loss"]
 
     def extra_repr(self) -> str:
         return (

@@ -248,6 +248,22 @@ class Task:
         """
         raise NotImplementedError
 
+    # ----------------------------------------------------------------- classifiers
+    def mean_classifier(self, model: nn.Module, key: str) -> str:
+        """The path of the linear layer that makes logits of the spatial mean of the last map.
+
+        Args:
+            model: a bare model in evaluation mode.
+            key: the config key of the entry that asks, for errors.
+
+        Raises:
+            ValueError: it has none, or the task has no such models; says what there is.
+        """
+        raise TaskError(
+            f"{key}: expected a classifier with a linear layer on the mean of its last map, got a "
+            f"task ({self.noun}) that has none. Remove the entry."
+        )
+
     # ----------------------------------------------------------------- teacher and student
     def batch_augmentation(self, model: nn.Module) -> Optional[BatchAugmentation]:
         """What a model does to a whole batch by itself; None: nothing.

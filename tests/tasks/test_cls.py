@@ -247,16 +247,17 @@ def test_a_step_by_hand(root):
     assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
 
 
-def test_a_teacher_of_other_order_is_compared_by_name(root, tmp_path):
-    """A permuted teacher with permuted names is the same teacher."""
+@pytest.mark.parametrize("method", ["kd", "nkd"])
+def test_a_teacher_of_other_order_is_compared_by_name(root, tmp_path, method):
+    """A permuted teacher with permuted names is the same teacher; labels mean the same as well."""
     content = torch.load(str(root / "teacher.pth"), weights_only=True)
     order = [2, 0, 1]
     for name in ("head.fc.weight", "head.fc.bias"):
         content["state_dict"][name] = content["state_dict"][name][order]
     content["meta"]["CLASSES"] = [CLASSES[i] for i in order]
     torch.save(content, str(tmp_path / "permuted.pth"))
-    losses = []
-    for options in ({}, {"pair.teacher_checkpoint": str(tmp_path / "permuted.pth")}):
+    losses, alone = [], {"pair.losses": {"_delete_": True, method: {}}}
+    for options in (alone, {**alone, "pair.teacher_checkpoint": str(tmp_path / "permuted.pth")}):
         cfg = load.load_config(str(root / "pair.py"), {**options, "pair.class_map": "by_name"})
         torch.manual_seed(0)
         algorithm = build.build_model(cfg, "cls")
@@ -353,7 +354,7 @@ def refused(root, tmp_path, capsys, kind, extra, config=None):
         ("pair", "pair['student']['train_cfg'] = dict(augments=[dict(type='BatchCutMix', "
          "alpha=1.0, num_classes=4, prob=0.5)])\n",
          ["pair.student", "BatchCutMix", "4 classes", "the head has 3", "num_classes"]),
-        ("pair", "pair['losses']['kd']['tau'] = 0\n", ["pair.losses.kd.tau: expected", "got 0"]),
+        ("pair", "pair['losses']['kd']['tau'] = 0\n", ["pair.losses.kd.tau must be", "got 0"]),
         ("pair", "pair['losses']['kd']['alpha'] = 1.5\n", ["kd.alpha", "got 1.5"]),
         ("pair", "pair['losses']['kd']['temperature'] = 1\n", ["pair.losses.kd", "temperature"]),
         ("pair", "pair['losses']['kd']['module'] = 'head.fcc'\n", ["'head.fcc'", "head.fc"]),
