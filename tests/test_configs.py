@@ -249,14 +249,15 @@ def base_of(config):
 
 
 def is_variant(config):
-    """Whether a config of COCO changes one thing of another, as the paper's ablations do.
+    """Whether a config of COCO or ImageNet changes one thing of another, as ablations do.
 
-    It lies beside the other, or has another method on the very pair of a config of FreeKD.
+    It lies beside the other, or has another method on the very pair of a config of FreeKD (COCO).
     """
     base = base_of(config)
     others = [name for name in CONFIGS if name.startswith("configs/freekd/")]
     again = "pairs/" in base and config not in others and base in map(base_of, others)
-    return "coco" in config and (again or not base.startswith("../"))
+    beside = not base.startswith("../")
+    return ("coco" in config and (again or beside)) or ("imagenet" in config and beside)
 
 
 # tests/test_ablations.py looks at each variant's own part at every run
