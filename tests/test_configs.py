@@ -70,6 +70,10 @@ def point_to(cfg, name, root):
         elif "digits" in name:
             data.ann_file = f"{root}/digits/annotations/{split}.json"
             data.img_prefix = f"{root}/digits/{split}/"
+        elif "cifar100" in name:  # images from files, as the others: mmcls would download them
+            data.type, data.classes = "CustomDataset", [str(i) for i in range(100)]
+            data.ann_file, data.data_prefix = f"{root}/imagenet.txt", str(root)
+            data.pipeline.insert(0, dict(type="LoadImageFromFile"))
         elif "imagenet" in name:
             data.ann_file, data.data_prefix = f"{root}/imagenet.txt", str(root)
         elif "cityscapes" in name:
@@ -78,14 +82,24 @@ def point_to(cfg, name, root):
             data.ann_file, data.img_prefix = f"{root}/coco.json", str(root)
     if "digits" not in name:
         side = 64 if "cityscapes" in name or "imagenet" in name else 96
-        resize(cfg.data.train.pipeline, 224 if "swin" in name else side)  # 7 windows of 32 pixels
+        resize(cfg.data.train.pipeline, 224 if needs_its_size(cfg, name) else side)
         cfg.data.samples_per_gpu, cfg.data.workers_per_gpu = 2, 0
 
 
+def needs_its_size(cfg, name):
+    """Whether 224 pixels are needed: for windows of 7x7, or as a loss has said the grids."""
+    distiller = (cfg.get("algorithm") or {}).get("distiller") or {}
+    losses = [loss for component in distiller.get("components", ()) for loss in component.losses]
+    grids = any(loss.get("query_hw") or loss.get("stage_shapes") for loss in losses)
+    return grids or "swin" in name or "mixer" in name
+
+
 def resize(node, side):
-    """Every size in a pipeline that says how large images become."""
+    """Every larger size in a pipeline that says how large images become."""
     if isinstance(node, dict):
         for key, value in node.items():
+            if isinstance(value, int) and value <= side:  # CIFAR's crops of 32 pixels
+                continue
             if key in ("img_scale", "crop_size", "size") and value is not None:
                 many = isinstance(value, list)
                 node[key] = [(side, side)] * len(value) if many else (side, side)
@@ -244,6 +258,7 @@ def test_a_method_and_a_pair_are_two_things(config):
     assert said <= {"losses", "inherit"}
 
 
+@lru_cache(None)
 def base_of(config):
     return ast.literal_eval(ast.parse((ROOT / config).read_text()).body[1].value)[0]
 
@@ -251,9 +266,12 @@ def base_of(config):
 def is_variant(config):
     """Whether a config of COCO or ImageNet changes one thing of another, as ablations do.
 
-    It lies beside the other, or has another method on the very pair of a config of FreeKD (COCO).
+    It lies beside the other, or has another method on the very pair of a config of FreeKD. Of
+    several methods on one pair of ImageNet, the first is none.
     """
     base = base_of(config)
+    if "imagenet" in config and "pairs/" in base:
+        return base in map(base_of, CONFIGS[: CONFIGS.index(config)])
     others = [name for name in CONFIGS if name.startswith("configs/freekd/")]
     again = "pairs/" in base and config not in others and base in map(base_of, others)
     beside = not base.startswith("../")
