@@ -100,7 +100,7 @@ def needs_its_size(cfg, name):
 
 
 def resize(node, side):
-    """Every size in a pipeline that says how large images become."""
+    """Every larger size in a pipeline that says how large images become."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key in ("img_scale", "crop_size", "size") and value not in (None, 32):
@@ -263,19 +263,24 @@ def test_a_method_and_a_pair_are_two_things(config):
     assert said <= {"losses", "inherit"}
 
 
+@lru_cache(None)
 def base_of(config):
     return ast.literal_eval(ast.parse((ROOT / config).read_text()).body[1].value)[0]
 
 
 def is_variant(config):
-    """Whether a config of COCO changes one thing of another, as the paper's ablations do.
+    """Whether a config of COCO or ImageNet changes one thing of another, as ablations do.
 
-    It lies beside the other, or has another method on the very pair of a config of FreeKD.
+    It lies beside the other, or has another method on the very pair of a config of FreeKD. Of
+    several methods on one pair of ImageNet, the first is none.
     """
     base = base_of(config)
+    if "imagenet" in config and "pairs/" in base:
+        return base in map(base_of, CONFIGS[: CONFIGS.index(config)])
     others = [name for name in CONFIGS if name.startswith("configs/freekd/")]
     again = "pairs/" in base and config not in others and base in map(base_of, others)
-    return "coco" in config and (again or not base.startswith("../"))
+    beside = not base.startswith("../")
+    return ("coco" in config and (again or beside)) or ("imagenet" in config and beside)
 
 
 # tests/test_ablations.py looks at each variant's own part at every run
