@@ -100,7 +100,7 @@ def needs_its_size(cfg, name):
 
 
 def resize(node, side):
-    """Every larger size in a pipeline that says how large images become."""
+    """Every size in a pipeline that says how large images become."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key in ("img_scale", "crop_size", "size") and value not in (None, 32):
