@@ -113,7 +113,7 @@ _TASKS = (
         scores=dict(mIoU="mIoU", aAcc="aAcc"),
         heading="mIoU",
         decimals=3,
-        full=Plan(teacher_epochs=15, prompt_iters=300, student_epochs=15),
+        full=Plan(teacher_epochs=12, prompt_iters=300, student_epochs=12),
         fast=Plan(teacher_epochs=2, prompt_iters=40, student_epochs=2),
         seconds=(8.0, 0.1, 5.0),
     ),
