@@ -35,7 +35,7 @@ def data_root(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     make_digits(root / "digits", num_train=8, num_val=2)
     make_digit_images(root / "digits_cls", num_train=32, num_val=10)
-    make_digit_maps(root / "digits_seg", num_train=8, num_val=2)
+    make_digit_maps(root / "digits_seg", num_train=16, num_val=2)
     rng = np.random.default_rng(0)
     from mmdet.datasets import CocoDataset
 
