@@ -3,8 +3,8 @@
 Made like the detection task of ``digits.py``, from the same files inside scikit-learn: each of the
 1797 source digits is drawn twice, turned, over half of another digit of its split or none, each in
 a random ink, on a random crop. 80 of 100 digits of each class are for training, the others for
-validation. A folder for each class is a form that mmcls's
-``CustomDataset`` reads, and torchvision's ``ImageFolder`` too.
+validation. A folder for each class is a form that mmcls's ``CustomDataset`` reads, and
+torchvision's ``ImageFolder`` too.
 """
 
 import hashlib

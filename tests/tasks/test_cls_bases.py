@@ -65,14 +65,16 @@ def test_the_schedule_is_that_of_the_recipe(name):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Two classes of two pictures, in folders."""
+    """A folder for each of 1000 classes, four of them with a picture, and a list of these."""
     folder = tmp_path_factory.mktemp("imagenet")
-    random = np.random.RandomState(0)
-    for name in ("n01440764", "n01443537"):
-        (folder / name).mkdir()
-        for i in range(2):
+    random, lines = np.random.RandomState(0), []
+    for label in range(1000):
+        (folder / f"n{label:08d}").mkdir()
+        if label % 250 == 1:
             pixels = random.randint(0, 255, (60, 80, 3), dtype=np.uint8)
-            cv2.imwrite(str(folder / name / f"{i}.png"), pixels)
+            cv2.imwrite(str(folder / f"n{label:08d}" / "a.JPEG"), pixels)
+            lines.append(f"n{label:08d}/a.JPEG {label}\n")
+    (folder / "list.txt").write_text("".join(lines))
     return folder
 
 
@@ -80,13 +82,14 @@ def pictures(tmp_path_factory):
 def test_imagenet_is_read(name, pictures):
     cfg = load.load_config(str(BASES / f"{name}.py"))
     assert "ln -s" in cfg.data_help
-    for split, test_mode in (("train", False), ("val", True)):
-        cfg.data[split].update(data_prefix=str(pictures), ann_file=None)
-        dataset = datasets.build_dataset(cfg.data[split], "cls", test_mode=test_mode)
+    assert cfg.data.val.ann_file == "data/imagenet/meta/val.txt"
+    for split, listed in (("train", None), ("val", str(pictures / "list.txt"))):
+        cfg.data[split].update(data_prefix=str(pictures), ann_file=listed)
+        dataset = datasets.build_dataset(cfg.data[split], "cls", test_mode=split == "val")
         assert len(dataset) == 4 and len(dataset.CLASSES) == 1000
-        assert dataset.get_gt_labels().tolist() == [0, 0, 1, 1]
+        assert dataset.get_gt_labels().tolist() == [1, 251, 501, 751]
         assert dataset[3]["img"].shape == (3, 224, 224)
-    assert datasets.build_dataset(cfg.data.train, "cls")[3]["gt_label"] == 1
+    assert datasets.build_dataset(cfg.data.train, "cls")[3]["gt_label"] == 751
 
 
 @pytest.mark.parametrize(("name", "side"), [("cifar100_200e", 32), ("cifar100_224_300e", 224)])
