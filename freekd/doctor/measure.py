@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from freekd.distill.components import taps_of, weight_of
+from freekd.distill.run.taps import as_levels
 from freekd.engine import hooks
 from freekd.losses.step import Step as LossStep
 from freekd.prompts.file import load_prompts
@@ -137,18 +138,17 @@ def distill_step(algorithm: Any, data: Dict[str, Any]) -> Step:
 def _places(distiller: Any, data: Dict[str, Any]) -> Dict[str, Places]:
     """Of the losses that weight places, from what the taps recorded."""
     found = {}
-    for component in distiller.components:
-        for name in (loss_cfg["name"] for loss_cfg in component["losses"]):
+    step = LossStep(data, *distiller._models, distiller._task)
+    for tap in taps_of(distiller.components):
+        for name in (one["name"] for one in distiller.components[tap.component]["losses"]):
             loss = distiller.losses[name]
             if not hasattr(loss, "place_weights"):
                 continue
-            student = _tensors(distiller.student_outputs[component["student_module"]])
-            teacher = _tensors(distiller.teacher_outputs[component["teacher_module"]])
+            (student,), (teacher,) = distiller.outputs_of(tap)
+            maps = [as_levels(*side, key=tap.where) for side in (student, teacher)]
             with torch.no_grad():
-                pairs = loss.aligned(*loss.check_feats(student, teacher))
-                weights = loss.place_weights(
-                    *zip(*pairs), LossStep(data, *distiller._models, distiller._task)
-                )
+                pairs = list(loss.aligned(*loss.check_feats(*maps)))
+                weights = loss.place_weights(*zip(*pairs), step)
             if all(level is not None for level in weights):
                 sizes = [tuple(feat.shape[-2:]) for _, feat in pairs]
                 found[name] = Places(weights, sizes, loss.transform, loss.granularity, True)
