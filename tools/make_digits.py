@@ -1,4 +1,4 @@
-"""Make a bundled data set: ``python tools/make_digits.py [--task seg] [--out data/digits]``."""
+"""Make a bundled data set: ``python tools/make_digits.py [--task seg | --scenes] [--out OUT]``."""
 
 import argparse
 import sys
@@ -6,10 +6,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from freekd.datasets import make_digit_images, make_digit_maps, make_digits  # noqa: E402
+from freekd.datasets import (  # noqa: E402
+    make_digit_images,
+    make_digit_maps,
+    make_digits,
+    make_scenes,
+)
+from freekd.datasets.scenes import INKS  # noqa: E402
 
-MAKE = dict(det=make_digits, seg=make_digit_maps, cls=make_digit_images)
-FOLDERS = dict(det="data/digits", seg="data/digits_seg", cls="data/digits_cls")
+MAKE = dict(det=make_digits, seg=make_digit_maps, cls=make_digit_images, scenes=make_scenes)
+FOLDERS = dict(det="digits", seg="digits_seg", cls="digits_cls", scenes="scenes")
 
 
 def _show(done: int, total: int) -> None:
@@ -25,11 +31,18 @@ def main() -> None:
         "inside scikit-learn. No network is used.",
     )
     parser.add_argument(
-        "--task", choices=list(MAKE), default="det",
+        "--task", choices=("det", "seg", "cls"), default="det",
         help="det: boxes and masks in COCO's format; seg: maps of labels; cls: a folder of "
         "pictures for each class (default: det)",
     )  # fmt: skip
-    parser.add_argument("--out", help="folder to make (default: data/digits[_TASK])")
+    parser.add_argument(
+        "--scenes", action="store_true",
+        help="for detection: small digits among letters, with a third split to choose weights by",
+    )  # fmt: skip
+    parser.add_argument(
+        "--letter-ink", choices=INKS, help="of the scenes' letters (default: pale, as digits have)"
+    )
+    parser.add_argument("--out", help="folder to make (default: data/digits[_TASK], data/scenes)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--num-train", type=int, help="training pictures (default: 400; cls: all)")
     parser.add_argument("--num-val", type=int, help="validation pictures (default: 100; cls: all)")
@@ -38,10 +51,18 @@ def main() -> None:
         "--force", action="store_true", help="replace a digits folder made with other parameters"
     )
     args = parser.parse_args()
+    if args.scenes and args.task != "det":
+        parser.error(f"--scenes are for detection, got --task {args.task}: leave one of them out")
+    if args.letter_ink and not args.scenes:
+        parser.error("--letter-ink is of the letters of --scenes: give that too, or leave it out")
+    kind = "scenes" if args.scenes else args.task
     try:
-        given = dict(num_train=args.num_train, num_val=args.num_val, size=args.size)
-        out = MAKE[args.task](
-            args.out or FOLDERS[args.task],
+        given = dict(
+            num_train=args.num_train, num_val=args.num_val, size=args.size,
+            letter_ink=args.letter_ink,
+        )  # fmt: skip
+        out = MAKE[kind](
+            args.out or f"data/{FOLDERS[kind]}",
             seed=args.seed,
             force=args.force,
             progress=_show,
