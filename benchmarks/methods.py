@@ -114,6 +114,8 @@ def build(card: Card, setting: Setting, folder: str) -> nn.Module:
         raise LeftOut(f"the class {card.type} is another package's")
     if not card.maps and not getattr(card.module, "takes_output", False):
         raise LeftOut("it compares neither feature maps nor dense heads")
+    if "det" not in card.tasks:
+        raise LeftOut("it is not made for the pyramid of a detector")
     told: Dict[str, Any] = dict(
         student_channels=setting.channels,
         teacher_channels=setting.channels,

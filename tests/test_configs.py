@@ -31,7 +31,7 @@ CONFIGS = sorted(
 # --------------------------------------------------------------------------- data
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory):
-    """Digits of each task; four images with COCO's 80 classes; Cityscapes crops; class folders."""
+    """Digits of each task; four images, with COCO boxes and with labels; Cityscapes crops."""
     root = tmp_path_factory.mktemp("data")
     make_digits(root / "digits", num_train=8, num_val=2)
     make_digit_images(root / "digits_cls", num_train=32, num_val=10)
@@ -60,11 +60,6 @@ def data_root(tmp_path_factory):
             shape = (160, 160, 3) if folder == "img" else (160, 160)
             pixels = rng.integers(0, 19, shape, dtype=np.uint8)
             cv2.imwrite(str(root / folder / f"{i}{suffix}"), pixels)
-    for name in ("n01440764", "n01443537"):
-        (root / "classes" / name).mkdir(parents=True)
-        for i in range(2):
-            pixels = rng.integers(0, 255, (80, 80, 3), dtype=np.uint8)
-            cv2.imwrite(str(root / "classes" / name / f"{i}.png"), pixels)
     return root
 
 
@@ -82,14 +77,13 @@ def point_to(cfg, name, root):
         elif "cityscapes" in name:
             data.data_root, data.img_dir, data.ann_dir = str(root), "img", "ann"
         elif "imagenet" in name or "cifar100" in name:
-            data.data_prefix, data.ann_file = f"{root}/classes", None
+            data.data_prefix, data.ann_file = str(root), f"{root}/labels.txt"
         else:
             data.ann_file, data.img_prefix = f"{root}/coco.json", str(root)
     if "digits" not in name:
         if "cifar100" in name:  # which is packed, and fetched
             data = cfg.data.train
             data.type, data.classes = "CustomDataset", [str(i) for i in range(100)]
-            data.data_prefix, data.ann_file = str(root), f"{root}/labels.txt"
             data.pipeline = [dict(type="LoadImageFromFile"), *data.pipeline]
         small = any(word in name for word in ("cityscapes", "imagenet", "cifar100"))
         if not needs_its_size(cfg, name):

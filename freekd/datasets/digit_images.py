@@ -1,10 +1,10 @@
 """The bundled classification task: one handwritten digit on a photograph a picture, as folders.
 
 Made like the detection task of ``digits.py``, from the same files inside scikit-learn: each of the
-1797 source digits is drawn twice, turned, over halves of other digits of its split, each in a
-random ink, on a random crop. 80 of 100 digits of each class are for training, the others for
-validation. A folder for each class is a form that mmcls's
-``CustomDataset`` reads, and torchvision's ``ImageFolder`` too.
+1797 source digits is drawn twice, turned, over half of another digit of its split or none, each in
+a random ink, on a random crop. 80 of 100 digits of each class are for training, the others for
+validation. A folder for each class is a form that mmcls's ``CustomDataset`` reads, and
+torchvision's ``ImageFolder`` too.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ def make_digit_images(
     size: int = 32,
     seed: int = 0,
     digit_sizes: Tuple[int, int] = (14, 21),
-    max_angle: float = 30.0,
-    max_pieces: int = 3,
+    max_angle: float = 20.0,
+    max_pieces: int = 1,
     views: int = 2,
     force: bool = False,
     progress: Optional[Callable[[int, int], None]] = None,

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Sequence
 
 import torch
 
-from freekd import compat
+from freekd import compat, tasks
 from freekd.doctor import checks, measure
 from freekd.doctor.report import Report
 from freekd.engine import check_data, hooks
@@ -172,6 +172,9 @@ def teacher_loss(subject: Any, report: Report, batch: Dict[str, Any]) -> None:
 
     def build() -> Any:
         model = MODELS.build(without_pretrained(read_model(subject.teacher_cfg, "teacher")))
+        mixing = tasks.of_built(model).batch_augmentation(model)
+        if mixing is not None:  # the loaded teacher sees the batch as it is
+            mixing.remove()
         torch.manual_seed(cfg.seed)
         model.init_weights()
         if cfg.device == "cpu":
@@ -187,7 +190,9 @@ def teacher_loss(subject: Any, report: Report, batch: Dict[str, Any]) -> None:
         else:
             loss = checks.own_loss(teacher, batch, cfg.seed)
         random = checks.random_losses(teacher, build, batch, cfg.seed)
-    except (TypeError, KeyError, ValueError, RuntimeError, AttributeError) as error:
+    except (
+        TypeError, KeyError, ValueError, RuntimeError, AttributeError, AssertionError,
+    ) as error:  # fmt: skip
         text = str(error).strip().splitlines()[-1:] or [""]
         report.notes.append(
             "The teacher's own loss could not be computed on this data, so whether it is loaded "

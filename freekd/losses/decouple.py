@@ -16,7 +16,9 @@ length 1, and sums the squares:
     dc = n sum || unit(mean s) - unit(mean t) ||^2,
     ac =   sum || unit(s - mean s) - unit(t - mean t) ||^2,    unit(x) = x / max(||x||, 1e-12),
 
-with n the length of the first axis: the constant part is there n times. autograd would keep the
+with n the length of the first axis: the constant part is there n times. What is left of a constant
+map is exactly 0 here: a rest within rounding of its mean counts as 0, where a transform would bring
+its own rounding to length 1. autograd would keep the
 centred, the divided and the subtracted map. Here the gradient is computed beside the value, from
 
     d ||unit(a) - b||^2 / da = 2 / ||a|| (e - <unit(a), e> unit(a)),    e = unit(a) - b,
@@ -24,7 +26,7 @@ centred, the divided and the subtracted map. Here the gradient is computed besid
 and it alone is kept: one map.
 """
 
-from typing import Any, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -32,7 +34,8 @@ from torch.autograd.function import once_differentiable
 
 from .parts import PART_BYTES, parts
 
-EPS = 1e-12  # the least length that a vector is divided by
+EPS = 1e-12  # the least length of a vector that has a direction
+ROUNDING = 8  # so many roundings of the mean are no direction either
 
 
 class Decoupled(NamedTuple):
@@ -55,8 +58,9 @@ def decoupled_distance(
         dc_weight, ac_weight: of the two parts.
 
     Returns:
-        Scalars, weights included. ``total`` can be differentiated once. Where a vector of the
-        student is 0 it has no direction, and no gradient flows into it.
+        Scalars, weights included. ``total`` can be differentiated once. Where a vector is 0 (of
+        length 1e-12 at most, or within rounding of the mean that was taken from it) it has no
+        direction: its unit vector is 0, and no gradient flows into it.
 
     >>> map_ = torch.tensor([[[1.0, 3.0]]])
     >>> [float(part) for part in decoupled_distance(map_, -map_, axis=2)]
@@ -75,14 +79,17 @@ class _Distance(torch.autograd.Function):
     ) -> Tuple[Tensor, Tensor, Tensor]:
         other, wanted = 3 - axis, ctx.needs_input_grad[0]
         means = [feat.mean(axis, keepdim=True) for feat in (student, teacher)]
-        dc, slope = _apart(means[0].clone(), means[1].clone(), other, wanted)
+        lengths = [torch.linalg.vector_norm(mean, dim=other, keepdim=True) for mean in means]
+        floors = [(ROUNDING * torch.finfo(x.dtype).eps * x).clamp_min_(EPS) for x in lengths]
+        least = torch.full_like(floors[0], EPS)
+        dc, slope = _apart([mean.clone() for mean in means], [least, least], other, wanted)
         dc = dc * (dc_weight * student.shape[axis])
         gradient = torch.empty_like(student) if wanted else None
         sums = []
         for images, part in _pieces(student, axis):
             index = (images, part, slice(None)) if axis == 1 else (images, slice(None), part)
             centred = student[index] - means[0][images], teacher[index] - means[1][images]
-            value, piece = _apart(*centred, other, wanted)
+            value, piece = _apart(centred, [floor[images] for floor in floors], other, wanted)
             sums.append(value)
             if gradient is not None and piece is not None:
                 gradient[index] = piece
@@ -103,18 +110,29 @@ class _Distance(torch.autograd.Function):
         return gradient * of_total, None, None, None, None
 
 
-def _apart(a: Tensor, b: Tensor, axis: int, wanted: bool) -> Tuple[Tensor, Optional[Tensor]]:
-    """sum || unit(a) - unit(b) ||^2 along ``axis``, and its gradient in a; both are overwritten."""
-    lengths = torch.linalg.vector_norm(a, dim=axis, keepdim=True)
-    unit = a.div_(lengths.clamp_min(EPS))
-    b.div_(torch.linalg.vector_norm(b, dim=axis, keepdim=True).clamp_min_(EPS))
+def _apart(
+    sides: Sequence[Tensor], floors: Sequence[Tensor], axis: int, wanted: bool
+) -> Tuple[Tensor, Optional[Tensor]]:
+    """sum || unit(a) - unit(b) ||^2 along ``axis``, and its gradient in a; both are overwritten.
+
+    Args:
+        sides: a and b.
+        floors: vectors of each that are no longer than this are 0.
+        axis: the vectors lie along it.
+        wanted: whether the gradient is.
+    """
+    shares = []  # 1 / ||x||, or 0
+    for x, floor in zip(sides, floors):
+        lengths = torch.linalg.vector_norm(x, dim=axis, keepdim=True)
+        shares.append(torch.where(lengths > floor, 1 / lengths, torch.zeros_like(lengths)))
+        x.mul_(shares[-1])
+    unit, b = sides
     e = torch.sub(unit, b, out=b)
     value = torch.linalg.vector_norm(e, dim=axis).square_().sum()
     if not wanted:
         return value, None
     along = (unit * e).sum(axis, keepdim=True)
-    factor = torch.where(lengths > EPS, 2 / lengths, torch.zeros_like(lengths))
-    return value, e.sub_(unit.mul_(along)).mul_(factor)
+    return value, e.sub_(unit.mul_(along)).mul_(2 * shares[0])
 
 
 def _pieces(feat: Tensor, axis: int) -> Iterator[Tuple[slice, slice]]:

@@ -287,9 +287,10 @@ def _at(model: Any, *names: str) -> Any:
 
 
 def _are_stages(value: Any) -> bool:
-    if not isinstance(value, (list, tuple)) or len(set(value)) != len(value):
+    if not isinstance(value, (list, tuple)):
         return False
-    return all(isinstance(one, int) and one in STAGES for one in value)
+    known = all(type(one) is int and one in STAGES for one in value)
+    return known and len(set(value)) == len(value)
 
 
 def _shape(shapes: Any, stage: int, key: str) -> Tuple[int, ...]:
@@ -297,7 +298,7 @@ def _shape(shapes: Any, stage: int, key: str) -> Tuple[int, ...]:
     name = f"stage{stage}"
     given = shapes.get(name) if isinstance(shapes, Mapping) else None
     shape: List[Any] = list(given) if isinstance(given, (list, tuple)) else [given]
-    if not 1 <= len(shape) <= 3 or not all(isinstance(n, int) and n > 0 for n in shape):
+    if not 1 <= len(shape) <= 3 or not all(type(n) is int and n > 0 for n in shape):
         raise ValueError(
             f"{key}.stage_shapes must be a dict that gives the channels of maps, or (tokens, "
             f"channels), of {name}, such as {name}=64; got {given!r}"

@@ -435,8 +435,8 @@ CARD = Card(
     title="UFD-KD",
     summary="A map's mean and the rest of it apart, over places and over channels.",
     module=UFDKDLoss,
-    paper="Unified Frequency Decoupling, the authors' repository, "
-    "https://github.com/lusilili/UFD-KD (it has no results)",
+    paper="UFD-KD (which publishes no results), the authors' repository, "
+    "https://github.com/lusilili/UFD-KD",
     tasks=("cls", "seg"),
     taps=dict(cls="backbone", seg="backbone"),
     of_task=dict(seg=dict(projector="plain")),

@@ -103,15 +103,28 @@ def test_by_hand():
     assert float(found.total) == pytest.approx(float(found.dc) + float(found.ac))
 
 
+@pytest.mark.parametrize("value", [3.0, 0.1, 1e-3])
 @pytest.mark.parametrize("axis", [1, 2])
-def test_a_constant_student_has_no_direction(axis):
-    """Its rest is exactly 0: the distance is that of the teacher's unit vectors, and finite."""
-    student = torch.full((2, 6, 4), 3.0, requires_grad=True)
-    teacher = torch.randn(2, 6, 4)
-    found = decoupled_distance(student, teacher, axis)
-    assert float(found.ac) == pytest.approx(2 * (6 if axis == 1 else 4), rel=1e-5)
+def test_a_constant_student_has_no_direction(axis, value):
+    """Its rest is exactly 0, whatever its mean is rounded to: the distance is that of the teacher's
+    unit vectors, and the gradient that of the mean alone.
+    """
+    student = torch.full((2, 49, 40), value, requires_grad=True)
+    teacher = torch.randn(2, 49, 40)
+    found = decoupled_distance(student, teacher, axis, 0.0, 1.0)
+    assert float(found.ac) == pytest.approx(2 * (49 if axis == 1 else 40), rel=1e-5)
     found.total.backward()
-    assert bool(torch.isfinite(student.grad).all()) and float(student.grad.abs().max()) < 10
+    assert not student.grad.any()
+
+
+def test_a_small_rest_beside_a_large_mean_has_one():
+    """A thousandth of the mean is no rounding."""
+    torch.manual_seed(0)
+    rest, teacher = torch.randn(2, 2, 6, 4, dtype=torch.float64)
+    rest = rest - rest.mean(1, keepdim=True)
+    expected = decoupled_distance(rest, teacher, 1).ac
+    found = decoupled_distance((1000 + rest).float(), teacher.float(), 1).ac
+    assert float(found) == pytest.approx(float(expected), rel=1e-3)
 
 
 def test_parts_have_no_gradient_and_no_grad_is_quiet():

@@ -215,12 +215,33 @@ def test_a_resumed_run_that_mixes_is_the_same_bit_for_bit(options, tmp_path):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+def test_bfloat16_begins_as_float32_does(options, tmp_path):
+    """Of one seed: the first losses of mixed batches differ by rounding alone."""
+    found = []
+    for name, more in (("float32", []), ("bfloat16", ["fp16.dtype=bfloat16"])):
+        more = [*more, "log_config.interval=1", "runner.max_epochs=1"]
+        work = tmp_path / name
+        assert train([CONFIG, "--no-validate", *options, *more, "--work-dir", str(work)]) == 0
+        lines = next(work.glob("*.log.json")).read_text().splitlines()
+        records = [json.loads(line) for line in lines]
+        found.append([record for record in records if record.get("mode") == "train"])
+    assert len(found[0]) == len(found[1]) == 3  # 24 pictures
+    for name in ("loss", "student.loss", "distiller.loss_kd.0"):
+        first = [records[0][name] for records in found]
+        assert first[1] == pytest.approx(first[0], rel=2e-2)
+    assert found[0][2]["loss"] != found[1][2]["loss"]  # it was another precision
+
+
 def test_the_doctor_mixes_too(options, tmp_path, capsys):
+    """The teacher was trained with mixed labels alone, so its own loss cannot take hard ones."""
     file = tmp_path / "report.json"
-    doctor([CONFIG, *options, "--json", str(file)])
+    teacher = [f"pair.teacher.{x.split('student.')[1]}" for x in options if "student" in x]
+    teacher.append("pair.teacher.head.loss.use_sigmoid=True")
+    doctor([CONFIG, *options, *teacher, "--json", str(file)])
     text, report = capsys.readouterr().out, json.loads(file.read_text())
     assert "loss_kd" in text and report["terms"]["loss_kd"]["loss"] > 0
     assert not [problem for problem in report["problems"] if "does not run" in str(problem)]
+    assert "own loss could not be computed on this data" in text
 
 
 def test_an_option_spells_the_mixing_of_a_stock_student():
