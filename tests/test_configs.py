@@ -283,18 +283,49 @@ def is_variant(config):
     return ("coco" in config and (again or beside)) or ("imagenet" in config and beside)
 
 
+# A step of these takes 5 to 9 GB: in the fast suite they are built and checked, as before training
+LARGE = [name for name in CONFIGS if "swin_large" in name or "swin_base" in name]
+
 # tests/test_ablations.py looks at each variant's own part at every run
-STEPS = [pytest.param(c, marks=pytest.mark.slow) if is_variant(c) else c for c in CONFIGS]
+STEPS = [
+    pytest.param(c, marks=pytest.mark.slow) if is_variant(c) or c in LARGE else c for c in CONFIGS
+]
 
 
 def test_which_configs_are_variants():
-    """Every pair is trained for a step in the fast suite, FourierKD's with their own rates too."""
+    """Every pair is trained for a step in the fast suite, FourierKD's with their own rates too.
+
+    But the large ones.
+    """
     slow = {name for name in CONFIGS if is_variant(name)}
     assert {"configs/cwd/reppoints_x101_r50_coco.py", "configs/pkd/reppoints_x101_r50_coco.py",
             "configs/freekd/reppoints_x101_r50_coco_dct.py"} <= slow  # fmt: skip
     assert not any(name.startswith("configs/fourierkd/") for name in slow)
     pairs = {base_of(name) for name in CONFIGS if "pairs/" in base_of(name)}
     assert pairs == {base_of(name) for name in set(CONFIGS) - slow if "pairs/" in base_of(name)}
+    assert not slow & set(LARGE)
+
+
+@pytest.mark.parametrize("config", LARGE)
+def test_a_large_pair_fits(config, monkeypatch, no_downloads):
+    """With fewer blocks in the teacher, whose widths and stages are what counts for the taps."""
+    from freekd.config.load import load_config
+    from freekd.engine import build
+    from freekd.zoo.stock import read_model
+
+    monkeypatch.chdir(ROOT)
+    cfg = load_config(config)
+    distiller = cfg.algorithm.distiller
+    distiller.teacher = read_model(distiller.teacher, "teacher")
+    heads = dict(base=4, large=6)[distiller.teacher.backbone.arch]
+    distiller.teacher.backbone.arch = dict(
+        embed_dims=32 * heads, depths=[2, 2, 2, 2], num_heads=[heads * 2**i for i in range(4)]
+    )
+    distiller.teacher_checkpoint = None
+    algorithm = build.build_model(cfg, "cls")
+    found = algorithm.distiller.check_shapes(algorithm.architecture.model, (3, 224, 224))
+    assert set(found) == {loss.name for c in distiller.components for loss in c.losses}
+    assert all(p.requires_grad for p in algorithm.distiller.losses.parameters())
 
 
 @pytest.mark.parametrize("config", STEPS)

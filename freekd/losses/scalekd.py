@@ -413,6 +413,14 @@ def _load(loss: ScaleKDLoss, case: Case, stages: Mapping[str, str]) -> None:
                     value.copy_(tensor.detach())
 
 
+def _hint(loss: ScaleKDLoss) -> str:
+    """The weights of the paper."""
+    return (
+        "the paper: alpha=(0.08, 0.06) in both stages, and beside it soft labels (tau=1, alpha=0.5)"
+        "; a sum over the teacher's places, 49 of 224 pixels"
+    )
+
+
 _TOP1 = "ImageNet-1K top-1"
 _PAPER = "paper and repository of the authors"
 CARD = Card(
@@ -431,6 +439,8 @@ CARD = Card(
             teacher=dict(s3="backbone.stages.2", s4="backbone"),
         )
     ),
+    needs=("the teacher's last stage",),
+    hint=_hint,
     published=(
         Published("Swin-L -> ResNet-50, advanced, 300 epochs", _TOP1, 78.64, 82.03, _PAPER),
         Published("Swin-L -> ResNet-50, advanced, 600 epochs", _TOP1, 78.64, 82.55, _PAPER),
