@@ -2,8 +2,8 @@
 
 ``python benchmarks/loss.py --methods`` calls it. Every card that compares maps of detectors, or the
 outputs of dense heads, is a row, with the card's defaults; methods are found by their cards, and
-none is named. ``plain/<method>.py``, where there is one, has ``loss(ours, student, teacher)``: the same
-value and gradient from the equations as they are written, which ours is compared with.
+none is named. ``plain/<method>.py``, where there is one, has ``loss(ours, student, teacher)``: the
+same value and gradient from the equations as they are written, which ours is compared with.
 """
 
 import importlib
