@@ -28,6 +28,8 @@ def prepared(cfg: Any, folder: str, checkpoint: Optional[str], prompts: Optional
     if not (algorithm or {}).get("distiller"):
         raise SystemExit("expected a pair config, such as those in configs/freekd/")
     distiller = algorithm.distiller
+    if distiller.teacher is None:
+        raise SystemExit("expected a pair with a teacher: without one there is nothing to compare")
     for holder, key in ((algorithm.architecture, "model"), (distiller, "teacher")):
         holder[key] = without_pretrained(read_model(holder[key], key))
     distiller.teacher_checkpoint = checkpoint
@@ -37,7 +39,8 @@ def prepared(cfg: Any, folder: str, checkpoint: Optional[str], prompts: Optional
             if loss.get("prompts"):
                 loss.prompts = prompts or _prompt_file(loss, folder)
     names = {loss.name for component in distiller.components for loss in component.losses}
-    maps = next((c for c in distiller.components if "student_channels" in c.losses[0]), None)
+    one_tap = [c for c in distiller.components if isinstance(c.student_module, str)]
+    maps = next((c for c in one_tap if "student_channels" in c.losses[0]), None)
     if maps is not None and CWD not in names:
         ours = maps.losses[0]
         peer = dict(maps, losses=[dict(type="ChannelWiseDivergence", name=CWD)])

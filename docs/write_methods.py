@@ -72,7 +72,7 @@ def table(found: Dict[str, Card], links: str) -> List[str]:
     ]
     for card in found.values():
         marks = " | ".join("yes" if task in card.tasks else "" for task in TASKS)
-        needs = ", ".join(card.needs)
+        needs = ", ".join([*card.needs, *([] if card.takes_teacher else ["no teacher"])])
         lines.append(
             f"| [{card.title}]({links}#{anchor(card)}) | `{card.name}` | {marks} | {needs} |"
         )
@@ -192,6 +192,8 @@ def section(card: Card) -> List[str]:
     lines.append(
         f"* Entry: `{card.name}=dict(...)`; class `{card.type}`; scaled by `{card.weight}`."
     )
+    if not card.takes_teacher:
+        lines.append("* Without a teacher: `pair.teacher=None`, or beside methods that have one.")
     lines.append(f"* Tap unless `module` says otherwise: {taps or 'none, `module` must be given'}.")
     options = _options(card)
     if options:

@@ -35,7 +35,7 @@ def data_root(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     make_digits(root / "digits", num_train=8, num_val=2)
     make_digit_images(root / "digits_cls", num_train=32, num_val=10)
-    make_digit_maps(root / "digits_seg", num_train=8, num_val=2)
+    make_digit_maps(root / "digits_seg", num_train=16, num_val=2)
     rng = np.random.default_rng(0)
     from mmdet.datasets import CocoDataset
 
@@ -263,19 +263,24 @@ def test_a_method_and_a_pair_are_two_things(config):
     assert said <= {"losses", "inherit"}
 
 
+@lru_cache(None)
 def base_of(config):
     return ast.literal_eval(ast.parse((ROOT / config).read_text()).body[1].value)[0]
 
 
 def is_variant(config):
-    """Whether a config of COCO changes one thing of another, as the paper's ablations do.
+    """Whether a config of COCO or ImageNet changes one thing of another, as ablations do.
 
-    It lies beside the other, or has another method on the very pair of a config of FreeKD.
+    It lies beside the other, or has another method on the very pair of a config of FreeKD. Of
+    several methods on one pair of ImageNet, the first is none.
     """
     base = base_of(config)
+    if "imagenet" in config and "pairs/" in base:
+        return base in map(base_of, CONFIGS[: CONFIGS.index(config)])
     others = [name for name in CONFIGS if name.startswith("configs/freekd/")]
     again = "pairs/" in base and config not in others and base in map(base_of, others)
-    return "coco" in config and (again or not base.startswith("../"))
+    beside = not base.startswith("../")
+    return ("coco" in config and (again or beside)) or ("imagenet" in config and beside)
 
 
 # tests/test_ablations.py looks at each variant's own part at every run
@@ -375,3 +380,45 @@ def test_published_settings(name):
         loss = cfg.algorithm.distiller.components[0].losses[0]
         assert (loss.student_channels, loss.teacher_channels, loss.num_levels) == (512, 2048, 1)
         assert cfg.data.train.pipeline[3].crop_size == (512, 512)
+
+
+CLASSIFIERS = {  # of the classification methods: the options of each pair
+    "resnet34_resnet18_imagenet": dict(
+        kd=dict(tau=1, alpha=0.5), dkd=dict(tau=1, alpha=1, beta=0.5), wsld=dict(tau=2, alpha=2.5),
+        nkd=dict(tau=1, gamma=1.5), srrl=dict(alpha=1, beta=1),
+        mgd=dict(mask="channel", mask_share=0.15, loss_weight=7e-5),
+    ),
+    "resnet50_mobilenetv2_imagenet": dict(
+        nkd=dict(tau=1, gamma=1.5), mgd=dict(mask="channel", mask_share=0.15, loss_weight=7e-5)
+    ),
+    "deit_small_deit_tiny_imagenet": dict(nkd=dict(tau=1, gamma=1)),
+    "swin_large_deit_base_imagenet": dict(nkd=dict(tau=1, gamma=1)),
+    "resnet34_resnet18_cifar100": dict(nkd=dict(tau=3, gamma=3.5)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pair", "method"), [(pair, method) for pair in CLASSIFIERS for method in CLASSIFIERS[pair]]
+)
+def test_published_settings_of_classifiers(pair, method):
+    from freekd.config.load import load_config
+    from freekd.zoo.stock import read_model
+
+    cfg = load_config(str(ROOT / "configs" / method / f"{pair}.py"))
+    (component,) = cfg.algorithm.distiller.components
+    (loss,) = component.losses
+    expected = CLASSIFIERS[pair][method]
+    assert {name: loss[name] for name in expected} == expected
+    clip = (cfg.optimizer_config.get("grad_clip") or {}).get("max_norm")
+    epochs, steps = cfg.runner.max_epochs, cfg.lr_config.get("step")
+    if "deit" in pair:
+        assert (cfg.optimizer.type, epochs) == ("AdamW", 300)
+        student = read_model(cfg.algorithm.architecture.model, "student")
+        mixed = {one["type"] for one in student["train_cfg"]["augments"]}
+        assert mixed == {"BatchMixup", "BatchCutMix"}
+    elif "imagenet" in pair:
+        assert (cfg.optimizer.type, cfg.optimizer.lr, epochs) == ("SGD", 0.1, 100)
+        assert steps == [30, 60, 90] and cfg.data.samples_per_gpu == 32
+        assert clip == (5.0 if "mobilenet" in pair else None)
+    else:
+        assert (cfg.optimizer.type, cfg.optimizer.lr, epochs) == ("SGD", 0.1, 200)

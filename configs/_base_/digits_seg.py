@@ -1,4 +1,4 @@
-"""The bundled segmentation task for 12 epochs."""
+"""The bundled segmentation task for 20 epochs."""
 
 _base_ = [
     "datasets/digits_seg.py",

@@ -134,11 +134,6 @@ def taps_of(components: Sequence[Any]) -> List[ConfigDict]:
     return found
 
 
-def takes_teacher(loss: Any) -> bool:
-    """Whether a loss, or its class, compares student and teacher; few need no teacher."""
-    return bool(getattr(loss, "takes_teacher", True))
-
-
 def check_roi_head(teacher: nn.Module, run: PartialRun, component: Any, where: str) -> None:
     """Parts of RoI heads can be compared on the same boxes only, which are the student's.
 
@@ -180,42 +175,6 @@ def check_same_images(student: nn.Module, teacher: Optional[nn.Module]) -> None:
                 "teacher and student would see images of different sizes; set random_size_range to "
                 "one size, (20, 20), in both models"
             )
-
-
-def check_sides(module: nn.Module, loss: Any, component: Any, index: int, teacher: bool) -> None:
-    """A component has a tap in the teacher where its loss takes one (``takes_teacher``).
-
-    Args:
-        module: the built loss.
-        loss: its config.
-        component, index: whose it is.
-        teacher: whether the distiller has one.
-
-    Raises:
-        ValueError: it has none, or one too many.
-    """
-    where, kind = key_of(component, index), f"{type(module).__name__} ({loss.name})"
-    if not takes_teacher(module):
-        if component.teacher_module is not None:
-            raise ValueError(
-                f"{where}: teacher_module={component.teacher_module!r}, but {kind} needs no "
-                "teacher. Remove the key, and give losses that need one a component of their own"
-            )
-        useless = [key for key in ("align_module", "resize") if component.get(key)]
-        if useless:
-            raise ValueError(
-                f"{where}: {useless} are for maps of a teacher, but {kind} needs none. Remove them"
-            )
-        return
-    if not teacher:
-        raise ValueError(
-            f"{where}: {kind} needs a teacher, but distiller.teacher is None. Give one, or remove "
-            "the component"
-        )
-    if component.teacher_module is None:
-        raise ValueError(
-            f"{where}: {kind} compares student and teacher, but there is no teacher_module. Add it"
-        )
 
 
 def check_named(module: nn.Module, loss: Any, component: Any, index: int) -> None:

@@ -38,14 +38,13 @@ from freekd.distill.components import (
     check_named,
     check_roi_head,
     check_same_images,
-    check_sides,
     read_loss,
     side_key,
-    takes_teacher,
     taps_of,
     task_scale_of,
     weight_of,
 )
+from freekd.distill.no_teacher import check_sides, check_without_teacher, takes_teacher
 from freekd.distill.run.dry_run import dry_run
 from freekd.distill.run.partial import PartialRun, Proposals
 from freekd.distill.run.taps import hook_output
@@ -114,16 +113,13 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             raise ValueError("distiller.teacher_trainable=True: the teacher of FreeKD is frozen")
         check_autocast(teacher_autocast)
         check_choice("distiller.class_map", class_map, CLASS_MAPS)
-        of_teacher = dict(
-            teacher_checkpoint=teacher_checkpoint, save_teacher=save_teacher,
-            teacher_autocast=teacher_autocast, class_map=class_map,
-        )  # fmt: skip
-        useless = [key for key, value in of_teacher.items() if value]
-        if teacher is None and useless:
-            raise ValueError(
-                f"distiller.{useless[0]}={of_teacher[useless[0]]!r}: distiller.teacher is None, so "
-                "there is nothing that it could be for. Remove it, or give a teacher"
-            )
+        check_without_teacher(
+            teacher,
+            teacher_checkpoint=teacher_checkpoint,
+            save_teacher=save_teacher,
+            teacher_autocast=teacher_autocast,
+            class_map=class_map,
+        )
         if teacher is not None:
             teacher = resolve_model(teacher, "distiller.teacher")
         if teacher_checkpoint is not None:

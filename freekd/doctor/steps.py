@@ -57,7 +57,8 @@ def _shapes(report: Report, step: measure.Step, batch: Dict[str, Any]) -> None:
     if not step.shapes:
         return
     size = batch["img"].shape[-2]
-    lines = report.section("Tapped modules (student, teacher)")
+    taught = any(theirs is not None for _, theirs, _ in step.shapes)
+    lines = report.section(f"Tapped modules ({'student, teacher' if taught else 'student'})")
     for ours, theirs, pairs in step.shapes:
         lines.append(f"{ours}, {theirs}" if theirs not in (None, ours) else ours)
         for shapes in pairs:

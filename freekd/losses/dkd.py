@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from freekd.checks import check_temperature, check_weight
 from freekd.widen import widened
 
-from .card import Card, Case, Outcome
+from .card import Bundled, Card, Case, Outcome
 from .logits import (
     LabelledLogitsLoss,
     at_label,
@@ -134,5 +134,8 @@ CARD = Card(
     needs=("labels",),
     maps=False,
     hint=_hint,
+    bundled=dict(
+        cls=dict(dkd=Bundled("configs/dkd/resnet34_resnet18_digits_cls.py", "DKD", "DKD"))
+    ),
     golden=golden,
 )

@@ -92,7 +92,7 @@ def hard_labels(labels: Tensor, shape: Sequence[int], key: str) -> Tensor:
     Raises:
         FeatureError: labels of another kind, or for other images or classes.
 
-    >>> hard_labels(torch.tensor([[0.1, 0.9], [0.6, 0.4]]), (2, 2), "dkd").tolist()
+    >>> hard_labels(torch.tensor([[0.1, 0.9], [0.6, 0.4]]), (2, 2), "mine").tolist()
     [1, 0]
     """
     if tuple(labels.shape) == tuple(shape):

@@ -186,7 +186,10 @@ CARD = Card(
     taps=dict(det="neck", seg="backbone.layer4", cls="backbone"),
     of_task=dict(cls=dict(mask="channel", mask_share=0.15, loss_weight=7e-5)),
     hint=_hint,
-    bundled=dict(det=dict(mgd=Bundled("configs/mgd/retinanet_r34_r18_digits.py", "MGD", "MGD"))),
+    bundled=dict(
+        det=dict(mgd=Bundled("configs/mgd/retinanet_r34_r18_digits.py", "MGD", "MGD")),
+        cls=dict(mgd=Bundled("configs/mgd/resnet34_resnet18_digits_cls.py", "MGD", "MGD")),
+    ),
     published=(
         Published("ResNet-34 -> ResNet-18", "ImageNet top-1", 69.90, 71.69, _SOURCE),
         Published("ResNet-50 -> MobileNetV1", "ImageNet top-1", 69.21, 72.49, _SOURCE),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from freekd.checks import check_temperature, check_weight
 from freekd.widen import widened
 
-from .card import Card, Case, Outcome, Published
+from .card import Bundled, Card, Case, Outcome, Published
 from .logits import LabelledLogitsLoss, at_label, log_softmax_of_rest, softmax_of_rest
 from .step import Step
 
@@ -116,6 +116,9 @@ CARD = Card(
     needs=("labels",),
     maps=False,
     hint=_hint,
+    bundled=dict(
+        cls=dict(nkd=Bundled("configs/nkd/resnet34_resnet18_digits_cls.py", "NKD", "NKD"))
+    ),
     published=(
         Published("ResNet-34 -> ResNet-18", "ImageNet top-1", 69.90, 71.96, _SOURCE),
         Published("ResNet-50 -> MobileNetV1", "ImageNet top-1", 69.21, 72.58, _SOURCE),

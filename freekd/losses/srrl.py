@@ -21,7 +21,7 @@ from freekd.prompts.spec import expand_channels
 from freekd.widen import widened
 
 from .align import Feats, check_levels
-from .card import Card, Case, Outcome
+from .card import Bundled, Card, Case, Outcome
 from .levels import Channels
 from .step import Step
 
@@ -229,5 +229,8 @@ CARD = Card(
     taps=dict(cls="backbone"),
     needs=("the teacher's classifier",),
     hint=_hint,
+    bundled=dict(
+        cls=dict(srrl=Bundled("configs/srrl/resnet34_resnet18_digits_cls.py", "SRRL", "SRRL"))
+    ),
     golden=golden,
 )

@@ -47,7 +47,8 @@ class Step(NamedTuple):
         teacher: the bare teacher, frozen and in evaluation mode; None where there is none.
         task: of :mod:`freekd.tasks`, what only the host of the models knows: the targets that a
             dense head was assigned (:meth:`freekd.tasks.base.Task.dense_targets`), for instance.
-        paths: of the tapped module in student and teacher; dicts where the taps are named.
+        paths: of the tapped module in student and teacher; dicts where the taps are named; None in
+            the teacher's place for a loss that takes none.
         class_order: where the models name the classes in another order and a tap is indexed by
             class, its channels come to the loss in the teacher's order: channel k of the student's
             is that of its class ``class_order[k]``. The batch's labels keep the student's order.

@@ -273,6 +273,14 @@ def golden(case: Case) -> Outcome:
     return Outcome(dict(loss=loss.of_tokens(*sides)), parameters)
 
 
+def _hint(loss: ViTKDLoss) -> str:
+    """The weights of the paper."""
+    return (
+        "the paper: alpha=3e-5, beta=3e-6, mask_share=0.5 for 196 patches and teachers of width "
+        "384 to 1024; sums over patches and channels, so both count"
+    )
+
+
 def _published(pair: str, alone: float, distilled: float, with_logits: float) -> Tuple[Any, ...]:
     """Alone, and with the same authors' loss of logits beside it."""
     data, source = "ImageNet top-1", "authors' repository"
@@ -294,6 +302,7 @@ CARD = Card(
     tasks=("cls",),
     taps=dict(cls=dict(first="backbone.layers.0", second="backbone.layers.1", last="last_tokens")),
     maps=False,
+    hint=_hint,
     published=(
         *_published("DeiT-III-S -> DeiT-T", 74.42, 76.06, 77.78),
         *_published("DeiT-III-B -> DeiT-S", 80.55, 81.95, 83.59),

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from freekd.checks import check_temperature, check_weight
 from freekd.widen import widened
 
-from .card import Card, Case, Outcome
+from .card import Bundled, Card, Case, Outcome
 from .logits import LabelledLogitsLoss, at_label
 from .step import Step
 
@@ -128,5 +128,8 @@ CARD = Card(
     maps=False,
     weight="alpha",
     hint=_hint,
+    bundled=dict(
+        cls=dict(wsld=Bundled("configs/wsld/resnet34_resnet18_digits_cls.py", "WSLD", "WSLD"))
+    ),
     golden=golden,
 )

@@ -113,9 +113,9 @@ _TASKS = (
         scores=dict(mIoU="mIoU", aAcc="aAcc"),
         heading="mIoU",
         decimals=3,
-        full=Plan(teacher_epochs=15, prompt_iters=300, student_epochs=15),
+        full=Plan(teacher_epochs=20, prompt_iters=300, student_epochs=20),
         fast=Plan(teacher_epochs=2, prompt_iters=40, student_epochs=2),
-        seconds=(8.0, 0.1, 5.0),
+        seconds=(6.0, 0.1, 3.0),
     ),
     BundledTask(
         name="cls",

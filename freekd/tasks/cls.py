@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from freekd.tasks.base import Agreement, BatchAugmentation, RunHead, Task, TaskError
 from freekd.tasks.classes import ClassAxis, channels_of, head_of, heads_with_classes
+from freekd.tasks.cls_mean import mean_classifier
 from freekd.tasks.cls_taps import path_of
 
 PROBABILITY_TOLERANCE = 1e-4
@@ -104,37 +105,7 @@ class Classification(Task):
         model.simple_test(img)
 
     def mean_classifier(self, model: nn.Module, key: str) -> str:
-        """Tried on a map of small numbers: neck and head must give what the layer gives."""
-        modules = dict(model.named_modules())
-        paths = [path for path in modules if self.class_axis(model, path) is not None]
-        paths = [path for path in paths if isinstance(modules[path], nn.Linear)]
-        if len(paths) == 1 and self._is_linear_in_mean(model, modules[paths[0]]):
-            return paths[0]
-        parts = " and ".join(
-            type(getattr(model, name)).__name__
-            for name in ("neck", "head")
-            if getattr(model, name, None) is not None
-        )
-        raise TaskError(
-            f"{key}: expected a teacher whose logits are one linear layer on the spatial mean of "
-            f"its last map (GlobalAveragePooling and LinearClsHead), got {parts} with the "
-            f"classifier layers {paths or 'none'}. Take such a teacher, or remove the entry."
-        )
-
-    def _is_linear_in_mean(self, model: Any, layer: Any) -> bool:
-        run = self.run_head(model, "head")
-        weight = layer.weight
-        feat = torch.linspace(-1, 1, 18 * layer.in_features, dtype=weight.dtype).sin()
-        feat = feat.to(weight.device).view(2, layer.in_features, 3, 3)
-        try:
-            with torch.no_grad():
-                feats = model.neck((feat,)) if getattr(model, "neck", None) else (feat,)
-                given = None if run is None else run(feats, [])
-                made = layer(feat.mean(dim=(2, 3)))
-        except Exception:  # whatever a head says that takes tokens, or several maps
-            return False
-        same_kind = torch.is_tensor(given) and given.shape == made.shape
-        return same_kind and bool(torch.allclose(given, made, rtol=1e-3, atol=1e-4))
+        return mean_classifier(self, model, key)
 
     # ----------------------------------------------------------------- teacher and student
     def batch_augmentation(self, model: nn.Module) -> Optional[BatchAugmentation]:

@@ -567,7 +567,8 @@ def test_parts_of_the_short_form_may_have_integer_keys(tmp_path, capsys):
     "keys, words",
     [
         (dict(pair=dict(PAIR, techer=TEACHER)), ["'techer'", "techer -> teacher"]),
-        (dict(pair=dict(PAIR, teacher=None)), ["pair", "['teacher']", "missing"]),
+        (dict(pair=dict(PAIR, teacher=None)), ["pair.teacher: expected a model", "losses.freekd"]),
+        (dict(pair=dict(PAIR, student=None)), ["pair", "['student']", "missing"]),
         (dict(pair=dict(PAIR, module=dict(student="neck"))), ["pair.module"]),
         (
             dict(pair=dict(PAIR, module="roi_head.bbox_head.fc_reg")),

@@ -50,9 +50,9 @@ def test_pictures_and_maps_are_those_of_the_scenes(folder):
         assert names[0] == names[1] == [f"{i:06d}.png" for i in range(count)]
         for index in range(count):
             rng = np.random.RandomState([3, number, index])
-            picture, digits = draw_scene(rng, cells, labels, pool, photos, 64, (28, 44), 2)
+            picture, digits = draw_scene(rng, cells, labels, pool, photos, 48, (22, 32), 2)
             found = pixels(folder / "ann" / split / f"{index:06d}.png")
-            assert found.shape == (64, 64) and found.dtype == np.uint8
+            assert found.shape == (48, 48) and found.dtype == np.uint8
             assert np.array_equal(pixels(folder / "img" / split / f"{index:06d}.png"), picture)
             for digit in digits:
                 assert (found[digit.mask] == digit.label + 1).all()
@@ -91,7 +91,7 @@ def test_a_folder_is_left_alone_or_refused(folder):
     marker = json.loads((folder / "dataset.json").read_text())
     assert marker["parameters"]["task"] == "segmentation"
     assert make_digit_maps(folder, **SMALL) == folder and contents(folder) == before
-    with pytest.raises(FileExistsError, match="size is 64 there, 80 is asked for.*--force"):
+    with pytest.raises(FileExistsError, match="size is 48 there, 80 is asked for.*--force"):
         make_digit_maps(folder, **SMALL, size=80)
 
 
@@ -100,7 +100,7 @@ def test_a_folder_is_left_alone_or_refused(folder):
     [
         (dict(num_train=0), "num_train must be at least 1, got 0"),
         (dict(max_digits=0), "max_digits must be at least 1, got 0"),
-        (dict(size=40), "size 40 is too small .* at least 62"),
+        (dict(size=40), "size 40 is too small .* at least 46"),
         (dict(seed=-1), "seed must be 0 to"),
     ],
 )

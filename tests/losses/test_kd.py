@@ -134,6 +134,13 @@ def test_wrong_options(options, words):
         KDLoss(**options)
 
 
+def test_a_config_s_own_key_is_named():
+    """Whatever the entry is called."""
+    with pytest.raises(ValueError, match="pair.losses.mine.tau must be"):
+        KDLoss.check_options(dict(tau=0), "pair.losses.mine")
+    KDLoss.check_options(dict(alpha=1), "pair.losses.mine")
+
+
 @pytest.mark.parametrize(
     ("student", "teacher", "words"),
     [

@@ -1,9 +1,12 @@
 """MGD. Oracles: the reference's numbers (test_golden.py), loops, the share of what is masked."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from freekd.config.load import load_config
 from freekd.losses import cards
 from freekd.losses.mgd import MGDLoss, generated
 
@@ -110,3 +113,46 @@ def test_options():
 def test_card():
     card = cards()["mgd"]
     assert card.type == "MGDLoss" and card.taps["seg"] == "backbone.layer4" and card.golden
+
+
+# --------------------------------------------------------------------------- classification
+CONFIG = str(Path(__file__).resolve().parents[2] / "configs/mgd/resnet34_resnet18_digits_cls.py")
+
+
+def test_what_a_classifier_gets_by_default():
+    """Whole channels of the last map, a share of 0.15; detectors keep theirs."""
+    loss = load_config(CONFIG, {"pair.losses.mgd": {"_delete_": True}}).algorithm.distiller
+    component = loss.components[0]
+    assert component.student_module == component.teacher_module == "backbone"
+    told = dict(student_channels=32, teacher_channels=128, num_levels=1)
+    options = dict(mask="channel", mask_share=0.15, loss_weight=7e-5)
+    assert dict(component.losses[0]) == dict(type="MGDLoss", name="loss_mgd", **told, **options)
+    options = {"pair.losses.mgd": dict(mask="spatial", mask_share=0.5, loss_weight=1.0)}
+    given = load_config(CONFIG, options).algorithm.distiller.components[0].losses[0]
+    assert (given.mask, given.mask_share, given.loss_weight) == ("spatial", 0.5, 1.0)
+    detector = CONFIG.replace("resnet34_resnet18_digits_cls", "retinanet_r34_r18_digits")
+    assert "mask" not in load_config(detector).algorithm.distiller.components[0].losses[0]
+
+
+def test_channels_are_masked_at_all_places():
+    """By hand: the masked channels of the aligned map take no part, nor does a place."""
+    torch.manual_seed(0)
+    loss = MGDLoss(3, 4, 1, mask="channel", mask_share=0.5, loss_weight=2.0)
+    kept = torch.tensor([[1.0, 0.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+    shapes = []
+    loss.draw_mask = lambda shape, device: shapes.append(shape) or kept.view(shape)
+    student, teacher = torch.randn(2, 3, 5, 5), torch.randn(2, 4, 5, 5)
+    with torch.no_grad():
+        made = loss.generate[0](loss.align[0](student) * kept[:, :, None, None])
+        expected = 2 * (made - teacher).square().sum() / 2
+        assert float(loss(student, teacher)) == pytest.approx(float(expected), rel=1e-5)
+    assert shapes == [(2, 4, 1, 1)]
+
+
+@pytest.mark.parametrize("mask", ["spatial", "channel"])
+def test_without_a_mask_no_draw_matters(mask):
+    torch.manual_seed(0)
+    loss = MGDLoss(2, 2, 1, mask=mask, mask_share=0.0, loss_weight=1.0)
+    student, teacher = torch.randn(2, 2, 5, 5), torch.randn(2, 2, 5, 5)
+    values = {float(loss(student, teacher)) for _ in range(3)}
+    assert len(values) == 1

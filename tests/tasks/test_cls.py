@@ -359,6 +359,13 @@ def refused(root, tmp_path, capsys, kind, extra, config=None):
         ("pair", "pair['losses']['kd']['temperature'] = 1\n", ["pair.losses.kd", "temperature"]),
         ("pair", "pair['losses']['kd']['module'] = 'head.fcc'\n", ["'head.fcc'", "head.fc"]),
         ("pair", "pair['losses']['kd']['module'] = 'backbone'\n", ["tap its classifier layer"]),
+        ("pair", "pair['losses'] = dict(dkd=dict(module='backbone'))\n",
+         ["dkd: expected class logits", "got (1, 32, 2, 2)", "tap its classifier layer"]),
+        ("pair", "pair['losses'] = dict(nkd=dict(gamma=-1))\n",
+         ["pair.losses.nkd.gamma must be", "got -1"]),
+        ("pair", "pair['losses'] = dict(srrl=dict(module='head.fc'))\n",
+         ["pair.losses.srrl.module", "expected maps (1, C, H, W)"]),
+        ("pair", "pair['losses'] = dict(mgd=dict(mask='rows'))\n", ["pair.losses.mgd.mask='rows'"]),
         ("plain", "train_pipeline[-1]['keys'] = ['img']\n"
          "data['train']['pipeline'] = train_pipeline\n",
          ["needs gt_label", "ToTensor(keys=['gt_label'])"]),

@@ -6,7 +6,7 @@ dataset_type = "CustomDataset"
 data_root = "data/digits_seg"
 classes = ("background", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 img_norm_cfg = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-crop_size = (64, 64)
+crop_size = (48, 48)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
@@ -37,7 +37,7 @@ common = dict(
     seg_map_suffix=".png",
 )
 data = dict(
-    samples_per_gpu=8,
+    samples_per_gpu=16,
     workers_per_gpu=0,
     train=dict(img_dir="img/train", ann_dir="ann/train", pipeline=train_pipeline, **common),
     val=dict(img_dir="img/val", ann_dir="ann/val", pipeline=test_pipeline, **common),

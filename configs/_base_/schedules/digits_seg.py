@@ -1,4 +1,5 @@
-"""12 epochs of 100 iterations: AdamW, warm-up, cosine."""
+"""20 epochs of 50 iterations: AdamW, warm-up, cosine."""
 
 _base_ = ["digits_8e.py"]
-runner = dict(max_epochs=12)
+optimizer = dict(lr=3e-3)
+runner = dict(max_epochs=20)

@@ -1,0 +1,3 @@
+"""ResNet-18 for CIFAR-100 in 32 pixels."""
+
+model = dict(config="mmcls::resnet/resnet18_8xb16_cifar10.py", head=dict(num_classes=100))

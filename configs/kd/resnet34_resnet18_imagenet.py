@@ -1,0 +1,4 @@
+"""KD: ResNet-34 -> ResNet-18 on ImageNet."""
+
+_base_ = ["../_base_/pairs/resnet34_resnet18_imagenet.py"]
+pair = dict(losses=dict(kd=dict(tau=1.0, alpha=0.5)))
