@@ -45,16 +45,7 @@ def tell_maps(model: Mapping[str, Any], module: str, key: str, reference: Any = 
         ConfigError: the model cannot be built, has no such module (the nearest are named), or does
             not give maps there when a blank image is sent through.
     """
-    found = _from_text(model, module)
-    if found is not None:
-        return found
-    output = _from_image(model, {"": module}, {"": key}, reference)[""]
-    try:
-        from freekd.distill.run.taps import as_levels
-
-        return _maps_of(as_levels(*output, key=f"{key}={module!r}"))
-    except FeatureError as error:
-        raise _cannot_tell(model, module, key, str(error)) from None
+    return _from_text(model, module) or _from_image(model, module, key, reference)
 
 
 def tell_named(
@@ -78,7 +69,7 @@ def tell_named(
     left = {name: modules[name] for name, maps in found.items() if maps is None}
     if left:
         keys = {name: f"{key}, tap {name!r}" for name in left}
-        for name, output in _from_image(model, left, keys, reference).items():
+        for name, output in _outputs(model, left, keys, reference).items():
             try:
                 found[name] = _maps_of_named(*output, key=f"{keys[name]}={left[name]!r}")
             except FeatureError as error:
@@ -110,7 +101,17 @@ class _Seen(BaseException):
     """The tapped module has given its first output. No part of a model catches it."""
 
 
-def _from_image(
+def _from_image(model: Mapping[str, Any], module: str, key: str, reference: Any) -> Maps:
+    output = _outputs(model, {"": module}, {"": key}, reference)[""]
+    from freekd.distill.run.taps import as_levels
+
+    try:
+        return _maps_of(as_levels(*output, key=f"{key}={module!r}"))
+    except FeatureError as error:
+        raise _cannot_tell(model, module, key, str(error)) from None
+
+
+def _outputs(
     model: Mapping[str, Any],
     modules: Mapping[str, str],
     keys: Mapping[str, str],
@@ -325,7 +326,7 @@ class Look:
         """
         named = self.modules if isinstance(self.modules, Mapping) else {"": self.modules}
         keys = {name: f"{self.key}, tap {name!r}" if name else self.key for name in named}
-        seen = _from_image(self.model, named, keys, self.reference, self.size)
+        seen = _outputs(self.model, named, keys, self.reference, self.size)
         found = {name: output for name, (output, _) in seen.items()}
         return found if isinstance(self.modules, Mapping) else found[""]
 
