@@ -1,4 +1,4 @@
-"""The teacher: a ResNet-34 four times as wide as the student's backbone, and a wider pyramid."""
+"""The teacher: a ResNet-34 twice as wide as the student's backbone, and a wider pyramid."""
 
 _base_ = ["fpn_r18_digits_seg.py"]
 model = dict(
