@@ -1,9 +1,9 @@
 """What each method's loss costs, forward and backward, on maps of one pyramid, in one run.
 
-``python benchmarks/loss.py --methods`` calls it. Every card that compares maps, or the outputs of
-dense heads, is a row, with the card's defaults; methods are found by their cards, and none is
-named. ``plain/<method>.py``, where there is one, has ``loss(ours, student, teacher)``: the same
-value and gradient from the equations as they are written, which ours is compared with.
+``python benchmarks/loss.py --methods`` calls it. Every card that compares maps of detectors, or the
+outputs of dense heads, is a row, with the card's defaults; methods are found by their cards, and
+none is named. ``plain/<method>.py``, where there is one, has ``loss(ours, student, teacher)``: the
+same value and gradient from the equations as they are written, which ours is compared with.
 """
 
 import importlib

@@ -326,7 +326,7 @@ class Look:
         """
         named = self.modules if isinstance(self.modules, Mapping) else {"": self.modules}
         keys = {name: f"{self.key}, tap {name!r}" if name else self.key for name in named}
-        seen = _from_image(self.model, named, keys, self.reference, self.size)
+        seen = _outputs(self.model, named, keys, self.reference, self.size)
         found = {name: output for name, (output, _) in seen.items()}
         return found if isinstance(self.modules, Mapping) else found[""]
 
