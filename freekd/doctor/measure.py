@@ -96,7 +96,9 @@ def distill_step(algorithm: Any, data: Dict[str, Any]) -> Step:
 
     A term with ``start``, ``stop`` or ``warmup`` has its whole weight.
     """
-    distiller, data = algorithm.distiller, algorithm.augmented(data)
+    distiller = algorithm.distiller
+    if hasattr(algorithm, "augmented"):  # MMRazor's own mixes nothing by itself
+        data = algorithm.augmented(data)
     distiller.exec_teacher_forward(data)
     student = distiller.exec_student_forward(algorithm.architecture, data)
     terms = distiller.compute_distill_loss(data)
