@@ -18,6 +18,8 @@ from torch import Tensor
 
 from freekd.checks import check_choice
 from freekd.frequency import Transform
+from freekd.frequency.haar_magnitudes import haar_magnitudes
+from freekd.widen import widened
 
 from .masks import mask_weight
 
@@ -46,13 +48,17 @@ def energy_weights(feat: Tensor, transform: Transform, granularity: str = "band"
     Returns:
         (N, h, w) of each group.
     """
+    transform.sizes(feat.shape)
+    if feat.device.type == "cpu" and transform.haar_levels(feat.shape):
+        ones = feat.new_ones(len(transform.names), 1, feat.shape[1])
+        bands = [total[:, 0] for total in haar_magnitudes(feat, ones)]
+    else:
+        bands = []
+        for piece in feat.split(_CHANNELS if feat.device.type == "cpu" else feat.shape[1], 1):
+            sizes = [widened(band).abs().sum(dim=1) for band in transform.analyse(piece).flat()]
+            bands = [a + b for a, b in zip(bands, sizes)] if bands else sizes
     groups = transform.groups(granularity)
-    totals: List[Tensor] = []
-    for piece in feat.split(_CHANNELS, 1):
-        flat = [band.abs().sum(dim=1) for band in transform.analyse(piece).flat()]
-        sums = [torch.stack([flat[i] for i in group.members]).sum(0) for group in groups]
-        totals = [a + b for a, b in zip(totals, sums)] if totals else sums
-    return [mean_one(total) for total in totals]
+    return [mean_one(torch.stack([bands[i] for i in g.members]).sum(0)) for g in groups]
 
 
 @torch.no_grad()
