@@ -6,13 +6,15 @@ that of a place outside all boxes; .5 is chance. Their spread, the standard devi
 says how much the choice of places can change the loss at all.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
+from freekd.doctor.measure import Places, places_of_file
 from freekd.doctor.report import Report
 from freekd.frequency import Transform
 from freekd.losses.places import box_map
@@ -81,29 +83,80 @@ def localisation(
     )
 
 
-def tell(
-    report: Report, name: str, found: Localisation, learned: bool, of: str = "weights"
+def mean_of(found: Sequence[Localisation]) -> Localisation:
+    """The mean over batches, of those that have an AUC."""
+
+    def mean(values: Sequence[Optional[float]]) -> Optional[float]:
+        some = [value for value in values if value is not None]
+        return float(np.mean(some)) if some else None
+
+    names = dict.fromkeys(name for one in found for name in one.of_groups)
+    of_groups = {name: mean([one.of_groups.get(name) for one in found]) for name in names}
+    spread = float(np.mean([one.spread for one in found]))
+    told = {name: value for name, value in of_groups.items() if value is not None}
+    return Localisation(mean([one.auc for one in found]), spread, told)
+
+
+def look(
+    subject: Any,
+    report: Report,
+    places: Sequence[Mapping[str, Places]],
+    batches: Sequence[Dict[str, Any]],
 ) -> None:
-    """A section of the doctor's report, and a note where the weights cannot matter.
+    """A section of the report for all that weights places; without boxes, the spread alone.
+
+    In stage 1 also for the ``prompts.pth`` that an earlier run has left in the work folder.
 
     Args:
-        report: the doctor's.
-        name: of the loss, or ``prompts``.
-        found: what was measured.
-        learned: whether prompts made them that have learned already.
-        of: what was measured.
+        subject, report: the doctor's.
+        places: of each batch, by name.
+        batches: as the model got them.
     """
-    lines = report.section(f"Where {name} looks")
+    found: Dict[str, List[Localisation]] = {}
+    learned: Dict[str, bool] = {}
+    for of_batch, batch in zip(places, batches):
+        if subject.kind == "stage 1":
+            of_batch = {**of_batch, **_earlier_prompts(subject, report, batch)}
+        count, image = len(batch["img"]), batch["img"].shape[-2:]
+        boxes = [one.tolist() for one in batch.get("gt_bboxes") or ()] or [[]] * count
+        for name, of_name in of_batch.items():
+            learned[name] = of_name.learned
+            found.setdefault(name, []).append(
+                localisation(
+                    of_name.weights, boxes, image, of_name.sizes, of_name.transform,
+                    of_name.granularity,
+                )
+            )  # fmt: skip
+    for name, of_batches in found.items():
+        _tell(report, name, mean_of(of_batches), learned[name])
+
+
+def _earlier_prompts(subject: Any, report: Report, batch: Dict[str, Any]) -> Dict[str, Places]:
+    path = Path(str(subject.cfg.get("work_dir") or "")) / "prompts.pth"
+    if not path.is_file():
+        return {}
+    try:
+        return {str(path): places_of_file(subject.model, batch, str(path))}
+    except (ValueError, RuntimeError, OSError) as error:
+        note = f"{path} was not looked at: {str(error).splitlines()[0]}"
+        if note not in report.notes:
+            report.notes.append(note)
+        return {}
+
+
+def _tell(report: Report, name: str, found: Localisation, learned: bool) -> None:
+    """A section, which says where the weights are too equal to matter."""
+    lines = report.section(f"Where {name} look{'' if ' ' in name else 's'}")
     if found.auc is not None:
         lines.append(
-            f"AUC of its {of} against the batch's boxes {found.auc:.2f} (.5 is chance, 1 is boxes "
+            f"AUC of the weights against the boxes {found.auc:.2f} (.5 is chance, 1 is boxes "
             "before all else): "
-            + ", ".join(f"{group} {value:.2f}" for group, value in found.of_groups.items())
+            + ", ".join(f"{g} {value:.2f}" for g, value in found.of_groups.items())
         )
-    lines.append(f"spread of its {of}: {found.spread:.3f} of their mean")
+    lines.append(f"spread of the weights: {found.spread:.3f} of their mean")
     if found.spread < NO_SPREAD and learned:
         lines.append(
-            "So nearly equal weights cannot matter: the loss is as good as one without prompts "
+            "Weights so nearly equal cannot matter: the loss is as good as one without prompts "
             "(docs/evidence.md)."
         )
     report.record.setdefault("localisation", {})[name] = found._asdict()

@@ -180,7 +180,7 @@ def prompt_step(algorithm: Any, data: Dict[str, Any]) -> Step:
                 float(getattr(algorithm, key)),
             )
         )
-    places = {"the prompts of this run": _of_masks(algorithm.architecture, learned=False)}
+    places = {"the prompts at the start": _of_masks(algorithm.architecture, learned=False)}
     named = {name.replace("teacher.", "", 1): v for name, v in _losses(log).items()}
     named.update((f"loss_{ratio.name}", ratio.loss) for ratio in ratios)
     return Step(task, named, ratios, [], places)
@@ -224,9 +224,7 @@ def average(steps: Sequence[Step]) -> Step:
         for one in zip(*(step.ratios for step in steps))
     ]
     losses = {name: mean([step.losses[name] for step in steps]) for name in steps[0].losses}
-    return Step(
-        mean([step.task for step in steps]), losses, ratios, steps[0].shapes, steps[0].places
-    )
+    return Step(mean([step.task for step in steps]), losses, ratios, steps[0].shapes)
 
 
 def _losses(log: Dict[str, float]) -> Dict[str, float]:

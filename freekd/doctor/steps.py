@@ -1,7 +1,6 @@
 """The doctor's report on the first batches: losses, ratios, the teacher's own loss, cost."""
 
 import math
-from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 import torch
@@ -52,36 +51,7 @@ def losses(subject: Any, report: Report, batches: Sequence[Dict[str, Any]], targ
         _unprompted(subject, report, lines, batches[0])
     if step.ratios:
         _ratios(subject, report, step, target)
-    places = dict(step.places)
-    if subject.kind == "stage 1":
-        places.update(_earlier_prompts(subject, report, batches[0]))
-    _localisation(report, places, batches[0])
-
-
-def _earlier_prompts(subject: Any, report: Report, batch: Dict[str, Any]) -> Dict[str, Any]:
-    """Of ``prompts.pth`` in the work folder, where an earlier run has written it."""
-    path = Path(str(subject.cfg.get("work_dir") or "")) / "prompts.pth"
-    if not path.is_file():
-        return {}
-    try:
-        return {str(path): measure.places_of_file(subject.model, batch, str(path))}
-    except (ValueError, RuntimeError, OSError) as error:
-        report.notes.append(f"{path} was not looked at: {str(error).splitlines()[0]}")
-        return {}
-
-
-def _localisation(
-    report: Report, found_places: Dict[str, measure.Places], batch: Dict[str, Any]
-) -> None:
-    """Of what weights places, in the first batch; where that has no boxes, the spread alone."""
-    boxes = [one.tolist() for one in batch.get("gt_bboxes") or ()]
-    image = batch["img"].shape[-2:]
-    for name, places in found_places.items():
-        boxes = boxes or [[] for _ in range(len(batch["img"]))]
-        found = localisation.localisation(
-            places.weights, boxes, image, places.sizes, places.transform, places.granularity
-        )
-        localisation.tell(report, name, found, places.learned)
+    localisation.look(subject, report, [one.places for one in steps], batches)
 
 
 def _shapes(report: Report, step: measure.Step, batch: Dict[str, Any]) -> None:
