@@ -115,7 +115,8 @@ class Teacher:
             precision = self.distiller.teacher_run.context(device)
         else:
             precision = torch.autocast(device.type, getattr(torch, autocast))
-        with mode(), precision, mode():  # the context's own no_grad lies between
+        # the context's own no_grad lies between
+        with mode(), precision, mode(), self.distiller.teacher_recorded():
             run.features(self.data["img"], self.data["img_metas"])
         if clone:
             for calls in self.distiller.teacher_outputs.values():

@@ -373,7 +373,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         self.forget()
         if not self.needs_teacher() or self.teacher_run is None:
             return None
-        with self._teacher_recorded():
+        with self.teacher_recorded():
             if not self.partial_teacher.possible:  # run whole, with losses that nobody wants
                 lacking = [need for need in missing(self.teacher, data) if need.optional]
                 with left_out(self.teacher, [need.head for need in lacking]):
@@ -382,7 +382,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             return self.teacher_run.features(data["img"], data.get("img_metas", ()))
 
     @contextmanager
-    def _teacher_recorded(self) -> Iterator[None]:
+    def teacher_recorded(self) -> Iterator[None]:
         """Within it the teacher's taps record what runs, and nowhere else.
 
         A loss may call parts of the teacher, which its backward pass may even compute again.
@@ -400,7 +400,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             RuntimeError: a tapped module did not run, or not as often in student and teacher.
         """
         if self.needs_teacher() and self.teacher_run is not None:
-            with self._teacher_recorded():
+            with self.teacher_recorded():
                 self.teacher_run.roi_heads(self._proposals.rois)
         step = None if data is None else self.step(data)
         terms = distillation_terms(self, step)

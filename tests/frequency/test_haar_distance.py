@@ -11,7 +11,7 @@ from freekd.frequency import WaveletTransform, butterfly, dwt2, idwt2
 from freekd.frequency.distance import magnitude
 from freekd.gates import position as gate
 from freekd.gates.position import PositionGate, channel_relation
-from freekd.losses import freekd as functional
+from freekd.losses import band_distance as functional
 from freekd.losses.align import standardize
 from freekd.losses.freekd import freekd_loss
 from freekd.prompts.masks import haar_masks, prompt_masks

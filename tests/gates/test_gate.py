@@ -6,7 +6,7 @@ import torch
 from freekd.frequency import HAAR, WaveletTransform
 from freekd.frequency.distance import weighted_sum
 from freekd.gates import GATES, Gate
-from freekd.losses import freekd as module
+from freekd.losses import band_distance as module
 from freekd.losses.freekd import FreeKDLoss, freekd_loss
 from freekd.prompts.file import load_prompts, save_prompts
 from freekd.prompts.masks import haar_masks

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from freekd.study.products import METHODS, Products
+from freekd.study.products import Products
 from freekd.study.progress import Steps, clock
 from freekd.study.report import table
-from freekd.study.rows import prompted
+from freekd.study.rows import prompted, rows
 
 ROOT = Path(__file__).resolve().parents[2]
+METHODS = rows("det")
 
 
 def quickstart(folder, *args):

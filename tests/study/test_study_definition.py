@@ -257,10 +257,12 @@ def test_shipped_studies(path, monkeypatch):
     study = load_study(str(path))
     runs = plan.make_runs(study)
     rows = settings.check_study(runs, study.metric)
-    assert study.name == path.stem and len(study.seeds) == 3
+    assert study.name == path.stem
     assert {row: found.scores[0] for row, found in rows.items()} == dict.fromkeys(rows, "bbox_mAP")
+    if "teacher" not in study.rows:  # a file beside the study
+        return
     students = [run for run in runs.values() if run.row not in ("teacher", study.baseline)]
-    assert all("teacher" in run.needs for run in students)
+    assert len(study.seeds) == 3 and all("teacher" in run.needs for run in students)
     assert not any(runs[f"{study.baseline}, seed {seed}"].needs for seed in study.seeds)
 
 
