@@ -14,9 +14,11 @@ _freekd, _key = _pair.format("freekd"), "pair.losses.freekd."
 
 
 def _row(label, prompts=None, **options):
-    """A row of FreeKD's loss: all at one weight, so that nothing but the places differs."""
-    file = None if prompts is None else f"{{{prompts}}}/prompts.pth"
-    said = {"loss_weight": 1.0, "prompts": file, **options}
+    """A row of FreeKD's loss: weights of mean 1 and no gate, so that the places alone differ."""
+    said = {"loss_weight": 1.0, "prompts": None}
+    if prompts is not None:
+        said.update(prompts=f"{{{prompts}}}/prompts.pth", gate=None, mask_norm="mean")
+    said.update(options)
     return dict(config=_freekd, label=label, options={_key + k: v for k, v in said.items()})
 
 

@@ -262,7 +262,8 @@ def _sizes_in(node: Any) -> List[Size]:
     found: List[Size] = []
     if isinstance(node, Mapping):
         for name, value in node.items():
-            found += _as_sizes(value) if name in _SIZE_KEYS else _sizes_in(value)
+            sizes = _as_sizes(value) if name in _SIZE_KEYS else _sizes_in(value)
+            found += [(h, w) for w, h in sizes] if name == "img_scale" else sizes  # width first
     elif isinstance(node, (list, tuple)):
         for item in node:
             found += _sizes_in(item)

@@ -59,7 +59,7 @@ def with_classes(content: Any, model: Any, keep: Sequence[str], source: str) -> 
     weights, wrong = copied(state), []
     for name, own in model.state_dict().items():
         value = weights.get(name)
-        if value is None or value.shape == own.shape:
+        if value is None or (value.shape == own.shape and order == list(range(len(names)))):
             continue
         axis = task.class_axis(model, name.rpartition(".")[0])
         wide = None if axis is None else axis._replace(classes=len(names))

@@ -39,6 +39,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         with friendly.friendly_errors() as outcome:
             try:
                 cfg = load.load_config(args.config, cli.cfg_options(args))
+                cfg.work_dir = cfg.get("work_dir") or load.default_work_dir(args.config)
                 cfg.device = launch.choose_device(args.device or cfg.get("device"))
                 cfg.seed = args.seed if args.seed is not None else cfg.get("seed")
                 cfg.seed = 0 if cfg.seed is None else cfg.seed

@@ -18,6 +18,7 @@ from freekd.doctor.measure import Places, places_of_file
 from freekd.doctor.report import Report
 from freekd.frequency import Transform
 from freekd.losses.places import box_map
+from freekd.prompts.where import has_places
 
 NO_SPREAD = 0.05  # of the mean: a loss that is weighted so differs by less than its noise
 
@@ -69,11 +70,11 @@ def localisation(
     spreads: List[float] = []
     for level, size in zip(weights, sizes):
         inside = torch.stack([box_map(one, image, size) for one in boxes]).unsqueeze(1)
-        parts = transform.averaged(inside)
+        parts, places = transform.averaged(inside), has_places(transform)
         for group, weight in zip(transform.groups(granularity), level):
-            spreads.append(float(weight.std() / weight.mean().abs().clamp_min(1e-12)))
+            spreads.append(float(weight.std(unbiased=False) / weight.mean().abs().clamp_min(1e-12)))
             part = parts[group.members[0]][:, 0].expand(weight.shape)
-            found = auc(weight, part >= 0.5)
+            found = auc(weight, part >= 0.5) if places else None
             if found is not None:
                 aucs.setdefault(group.name, []).append(found)
     every = [value for values in aucs.values() for value in values]
@@ -137,7 +138,7 @@ def _earlier_prompts(subject: Any, report: Report, batch: Dict[str, Any]) -> Dic
         return {}
     try:
         return {str(path): places_of_file(subject.model, batch, str(path))}
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
         note = f"{path} was not looked at: {str(error).splitlines()[0]}"
         if note not in report.notes:
             report.notes.append(note)

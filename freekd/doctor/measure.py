@@ -139,20 +139,24 @@ def distill_step(algorithm: Any, data: Dict[str, Any]) -> Step:
 
 def _places(distiller: Any, data: Dict[str, Any]) -> Dict[str, Places]:
     """Of the losses that weight places, from what the taps recorded."""
-    found = {}
-    step = LossStep(data, *distiller._models, distiller._task)
+    found: Dict[str, Places] = {}
+    if not hasattr(distiller, "outputs_of"):  # MMRazor's own
+        return found
     for tap in taps_of(distiller.components):
         for name in (one["name"] for one in distiller.components[tap.component]["losses"]):
             loss = distiller.losses[name]
             if not hasattr(loss, "place_weights"):
                 continue
-            (student,), (teacher,) = distiller.outputs_of(tap)
-            maps = [as_levels(*side, key=tap.where) for side in (student, teacher)]
-            with torch.no_grad():
-                pairs = list(loss.aligned(*loss.check_feats(*maps)))
-                weights = loss.place_weights(*zip(*pairs), step)
-            if all(level is not None for level in weights):
-                sizes = [tuple(feat.shape[-2:]) for _, feat in pairs]
+            step = LossStep(data, *distiller._models, distiller._task)
+            weights: List[Any] = []
+            sizes: List[Sequence[int]] = []
+            for sides in zip(*distiller.outputs_of(tap)):  # each call: a head's, for each level
+                maps = [as_levels(*side, key=tap.where) for side in sides]
+                with torch.no_grad():
+                    pairs = list(loss.aligned(*loss.check_feats(*maps)))
+                    weights += loss.place_weights(*zip(*pairs), step)
+                sizes += [tuple(feat.shape[-2:]) for _, feat in pairs]
+            if weights and all(level is not None for level in weights):
                 found[name] = Places(weights, sizes, loss.transform, loss.granularity, True)
     return found
 

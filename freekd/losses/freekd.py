@@ -20,7 +20,13 @@ from freekd.prompts.file import load_prompts
 from freekd.prompts.masks import DISTANCES, mask_weight
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.spec import MOST_PROMPTS, GateLike
-from freekd.prompts.where import MASK_NORMS, box_weights, energy_weights, masked_weights
+from freekd.prompts.where import (
+    MASK_NORMS,
+    box_weights,
+    energy_weights,
+    has_places,
+    masked_weights,
+)
 
 from .align import NORMALIZATIONS, Feats, as_teacher_scaled
 from .band_distance import weighted_distance
@@ -30,6 +36,7 @@ from .places import batch_boxes, box_map, check_images
 from .step import Step
 
 WHERE = ("auto", "prompts", "energy", "boxes", None)
+BOX_SHARE = 0.5
 _BOX_SHARE = "the share of a band's weight that coefficients in boxes get"
 Weights = Optional[Sequence[Tensor]]  # of each group of a level's bands; None: all count alike
 
@@ -108,6 +115,11 @@ def _check_where(options: Mapping[str, Any], key: str) -> None:
             f"{key}where='prompts' needs {key}prompts, the file that stage 1 wrote. Give it, or "
             f"take {key}where='energy', which needs none"
         )
+    if where != "boxes" and options.get("box_share", BOX_SHARE) != BOX_SHARE:
+        raise ValueError(
+            f"{key}box_share={options['box_share']!r} is of boxes, and here {key}where={where!r}. "
+            f"Set {key}where='boxes', or remove box_share"
+        )
     for name in ("mask_norm", "student_masks_from"):
         if options.get(name) is not None and (prompts is None or where not in ("auto", "prompts")):
             raise ValueError(
@@ -147,8 +159,9 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
             :mod:`freekd.prompts.where`.
         box_share: with ``where='boxes'``, q there: what coefficients in boxes get of a band's
             weight.
-        mask_norm: None (the paper), or ``sum``: each mask is divided by its own mean, so that a
-            small region counts as much as a large one.
+        mask_norm: None (the paper); ``mean``: the masks' weight is divided by its mean over each
+            band, so that the loss has the size of one without masks; ``sum``: each mask is, so that
+            a small region counts as much as a large one.
         student_masks_from: None (the paper), or a number of training steps after which the
             teacher's masks are multiplied by those that the same prompts make of the student's
             aligned maps; without gradient.
@@ -207,7 +220,7 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         normalize: Optional[str] = None,
         distance: str = "l1",
         where: Optional[str] = "auto",
-        box_share: float = 0.5,
+        box_share: float = BOX_SHARE,
         mask_norm: Optional[str] = None,
         student_masks_from: Optional[int] = None,
         loss_weight: float = 1.0,
@@ -220,7 +233,7 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         check_choice("where", where, WHERE)
         check_choice("mask_norm", mask_norm, MASK_NORMS)
         check_share("box_share", box_share, _BOX_SHARE)
-        given = dict(prompts=prompts, where=where, mask_norm=mask_norm)
+        given = dict(prompts=prompts, where=where, mask_norm=mask_norm, box_share=box_share)
         _check_where({**given, "student_masks_from": student_masks_from}, "")
         self.where = where
         if where == "auto":
@@ -246,6 +259,19 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
             self.granularity = self.prompts.spec.granularity
             self.hold("prompts")  # frozen, and of a file: not in checkpoints, nor seen by hooks
         selected_groups(self.transform.groups(self.granularity), bands)
+        if where == "boxes" and not has_places(self.transform):
+            raise ValueError(
+                f"where='boxes' needs coefficients that have a place in the map, and those of "
+                f"{self.transform} have none. Take a wavelet, or a DCT of blocks (block=8)"
+            )
+
+    def check_models(self, step: Step, key: str) -> None:
+        """``where='boxes'`` is for detection; raises ValueError, with the key."""
+        if self.where == "boxes" and getattr(step.task, "name", "det") != "det":
+            raise ValueError(
+                f"{key}.where='boxes' is for detection, and this is a {step.task.noun} pair. Take "
+                f"{key}.where='energy', or prompts"
+            )
 
     def note(self) -> str:
         """What a reader of the log should know before the first step; empty: nothing."""
@@ -261,9 +287,10 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
     ) -> List[Optional[Tensor]]:
         """omega^r = omega^t omega^s per level (Eq. 12), without gradient; None: no gate.
 
-        As the gate gives them: (N, C, 1, 1), (N, 1, H, W) or (N, C, H, W).
+        As the gate gives them: (N, C, 1, 1), (N, 1, H, W) or (N, C, H, W). None too where other
+        things than prompts say which places count.
         """
-        if self.prompts is None or self.prompts.gate is None:
+        if self.prompts is None or self.prompts.gate is None or self.where != "prompts":
             return [None] * len(teacher)
         gate = self.prompts.gate
         return [t * s for t, s in zip(gate(teacher), gate(student))]

@@ -1,13 +1,15 @@
 """Where to look: weights of coefficients beside, and made of, the published masks.
 
-All weights here have the mean 1 over a band's places in each image (but for those of masks that
-are not normalised), so that the size of the loss does not depend on the choice:
+All but the published weights have the mean 1 over a band's places in each image, so that the size
+of the loss does not depend on the choice:
 
     energy    w = e / mean(e),  e = mean_c |R|                    R: the teacher's band; unlearned
     boxes     w = q m / mean(m) + (1 - q) (1 - m) / mean(1 - m)   m: the part of a coefficient's
                                                                   place that lies in boxes
     masks     w = (1/T) sum_i m_i^p                               Eq. 13, p = 1 for l1, 2 for l2
-    the same, each by its own sum
+    the same, to the mean 1
+              w / mean(w)
+    the same, each mask by its own sum
               w = (1/T) sum_i m_i^p / mean(m_i^p)                 a small region counts as much
 """
 
@@ -23,8 +25,18 @@ from freekd.widen import widened
 
 from .masks import mask_weight
 
-MASK_NORMS = (None, "sum")
+MASK_NORMS = (None, "mean", "sum")
 _CHANNELS = 16  # at a time
+
+
+def has_places(transform: Transform) -> bool:
+    """Whether a coefficient has a place in the map, as a wavelet's has, and a whole DCT's has not.
+
+    >>> from freekd.frequency import build_transform
+    >>> has_places(build_transform("haar")), has_places(build_transform("dct"))
+    (True, False)
+    """
+    return transform.averaged(torch.zeros(1, 1, 64, 64))[1].shape[2:] != (1, 1)
 
 
 def mean_one(weight: Tensor) -> Tensor:
@@ -100,7 +112,8 @@ def masked_weights(
     Args:
         masks: of each group.
         distance: ``l1`` or ``l2``.
-        norm: None, or ``sum``: each mask divided by its own mean over the band.
+        norm: None; ``mean``: the weight is divided by its mean over the band; ``sum``: each mask
+            is, so that a small one counts as much as a large one.
 
     >>> small, large = torch.zeros(2, 2, 2), torch.ones(2, 2)
     >>> small[0, 0, 0] = 1.0  # one place of four in one mask, none in the other
@@ -108,7 +121,8 @@ def masked_weights(
     [[2.5, 0.5], [0.5, 0.5]]
     """
     check_choice("mask_norm", norm, MASK_NORMS)
-    if norm is None:
-        return [mask_weight(mask, distance) for mask in masks]
+    if norm != "sum":
+        weights = [mask_weight(mask, distance) for mask in masks]
+        return weights if norm is None else [mean_one(weight) for weight in weights]
     powers = masks if distance == "l1" else [mask.square() for mask in masks]
     return [mean_one(power).mean(dim=1) for power in powers]

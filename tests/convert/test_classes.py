@@ -76,6 +76,19 @@ def test_the_scores_of_those_that_stay(wide, tmp_path):
         torch.testing.assert_close(ours.view(9, 2, 4, 4), theirs.view(9, 4, 4, 4)[:, order])
 
 
+def test_another_order_of_all_classes(tmp_path):
+    """No shape changes, and still each class must find its own weights."""
+    model = built_model(config(tmp_path, "same", RETINA.format(4)))
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    content = dict(meta=dict(CLASSES=WIDE), state_dict=state)
+    made = with_classes(content, model, WIDE[::-1], "x.pth")
+    weight = "bbox_head.retina_cls.weight"
+    ours, theirs = (one[weight].view(9, 4, -1) for one in (made["state_dict"], state))
+    assert torch.equal(ours, theirs[:, [3, 2, 1, 0]])
+    same = with_classes(content, model, WIDE, "x.pth")["state_dict"]
+    assert all(torch.equal(same[name], value) for name, value in state.items())
+
+
 def test_what_is_refused(tmp_path):
     model = built_model(config(tmp_path, "narrow", RETINA.format(2)))
     state = built_model(config(tmp_path, "wide", RETINA.format(4))).state_dict()

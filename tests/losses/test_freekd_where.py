@@ -1,5 +1,7 @@
 """FreeKD's choice of places: each form against weights that are put in by hand."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -24,10 +26,26 @@ def maps():
     return [[torch.randn(2, 4, *size, generator=generator) for size in SIZES] for _ in range(2)]
 
 
+@pytest.fixture(params=[None, "nonlocal"])
+def gate(request):
+    return request.param
+
+
+@pytest.fixture
+def gated(tmp_path, gate):
+    return prompt_file(tmp_path, gate)
+
+
 @pytest.fixture
 def prompts(tmp_path):
+    return prompt_file(tmp_path, None)
+
+
+def prompt_file(tmp_path, gate):
     torch.manual_seed(0)
-    made = FrequencyPrompts(PromptSpec.build(4, 2, gate=None), init_std=1.0)
+    made = FrequencyPrompts(PromptSpec.build(4, 2, gate=gate), init_std=1.0)
+    for parameter in made.parameters():  # a fresh gate is 1
+        parameter.data.add_(torch.randn_like(parameter))
     path = str(tmp_path / "prompts.pth")
     save_prompts(made, path)
     return path
@@ -49,8 +67,9 @@ def test_energy(maps):
     torch.testing.assert_close(build(where="energy")(*maps), expected)
 
 
-def test_none_leaves_the_prompts_out(maps, prompts):
-    loss = build(prompts=prompts, where=None)
+def test_none_leaves_the_prompts_out(maps, gated):
+    """And their gate."""
+    loss = build(prompts=gated, where=None)
     torch.testing.assert_close(loss(*maps), build()(*maps))
 
 
@@ -68,6 +87,27 @@ def test_boxes_of_the_whole_image_count_alike(maps):
     loss = FreeKDLoss(4, 4, 1, distance="l2", where="boxes", box_share=1.0)
     finest = loss.place_weights([maps[0][0]], [maps[1][0]], half)[0][1]
     assert finest[:, :, : size[1] // 4].eq(2).all() and finest[:, :, size[1] // 4 :].eq(0).all()
+
+
+def test_masks_of_the_mean_one(maps, prompts):
+    """Whatever the size of the masks, the loss has that of one without."""
+    loss = build(prompts=prompts, mask_norm="mean")
+    masks = loss.prompts.masks(maps[1])
+    weights = [[mask_weight(mask, "l2") for mask in level] for level in masks]
+    weights = [[w / w.mean((1, 2), keepdim=True) for w in level] for level in weights]
+    torch.testing.assert_close(loss(*maps), by_hand(maps, weights))
+
+
+def test_boxes_need_places():
+    with pytest.raises(ValueError, match="where='boxes' needs coefficients that have a place"):
+        build(where="boxes", transform="dft")
+
+
+def test_boxes_are_for_detection():
+    step = Step({}, torch.nn.Identity(), task=SimpleNamespace(name="seg", noun="segmentation"))
+    with pytest.raises(ValueError, match="x.where='boxes' is for detection"):
+        build(where="boxes").check_models(step, "x")
+    build(where="energy").check_models(step, "x")
 
 
 def test_boxes_need_a_batch_with_boxes(maps):
@@ -122,6 +162,7 @@ def test_a_student_on_the_teachers_scale():
         (dict(student_masks_from=5), "x.student_masks_from=5 is of prompts' masks"),
         (dict(prompts="p.pth", student_masks_from=0), "x.student_masks_from must be an integer"),
         (dict(where="here"), "x.where"),
+        (dict(box_share=0.3), "x.box_share=0.3 is of boxes, and here x.where='auto'"),
         (dict(where="boxes", box_share=2), "x.box_share must be a number from 0 to 1"),
     ],
 )
