@@ -123,7 +123,7 @@ def test_a_model_that_takes_one_size_only(tmp_path):
 
     model = tiny.detector()
     model["backbone"]["type"] = "FixedSize"
-    train = dict(dataset=dict(pipeline=[dict(type="Resize", img_scale=[(64, 96), (999, 64)])]))
+    train = dict(dataset=dict(pipeline=[dict(type="Resize", img_scale=[(96, 64), (999, 64)])]))
     (tmp_path / "a.py").write_text(f"model = {model!r}\ndata = dict(train={train!r})\n")
     with pytest.raises(ConfigError, match=r"blank image: 128x128 .*not an image of mine"):
         tell_maps(model, "backbone", "x")

@@ -105,7 +105,7 @@ def test_the_page_reads_the_summary_of_a_task():
 @pytest.mark.parametrize(
     ("task", "methods", "images"),
     [
-        ("cls", ["baseline", "kd"], ["32", "8"]),
+        pytest.param("cls", ["baseline", "kd"], ["32", "8"], marks=pytest.mark.slow),
         pytest.param("seg", ["baseline", "freekd"], ["8", "2"], marks=pytest.mark.slow),
     ],
 )
