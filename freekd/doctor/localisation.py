@@ -14,10 +14,12 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from freekd.doctor.measure import Places, places_of_file
+from freekd.doctor.measure import Places, places_of_prompts
 from freekd.doctor.report import Report
 from freekd.frequency import Transform
 from freekd.losses.places import box_map
+from freekd.prompts.file import load_prompts
+from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.where import has_places
 
 NO_SPREAD = 0.05  # of the mean: a loss that is weighted so differs by less than its noise
@@ -115,9 +117,13 @@ def look(
     """
     found: Dict[str, List[Localisation]] = {}
     learned: Dict[str, bool] = {}
+    earlier = _earlier_prompts(subject, report) if subject.kind == "stage 1" else {}
     for of_batch, batch in zip(places, batches):
-        if subject.kind == "stage 1":
-            of_batch = {**of_batch, **_earlier_prompts(subject, report, batch)}
+        others = {
+            path: places_of_prompts(subject.model, batch, prompts)
+            for path, prompts in earlier.items()
+        }
+        of_batch = {**of_batch, **others}
         count, image = len(batch["img"]), batch["img"].shape[-2:]
         boxes = [one.tolist() for one in batch.get("gt_bboxes") or ()] or [[]] * count
         for name, of_name in of_batch.items():
@@ -132,16 +138,16 @@ def look(
         _tell(report, name, mean_of(of_batches), learned[name])
 
 
-def _earlier_prompts(subject: Any, report: Report, batch: Dict[str, Any]) -> Dict[str, Places]:
+def _earlier_prompts(subject: Any, report: Report) -> Dict[str, FrequencyPrompts]:
+    """By their path; a note says why a file that is there was not looked at."""
     path = Path(str(subject.cfg.get("work_dir") or "")) / "prompts.pth"
     if not path.is_file():
         return {}
     try:
-        return {str(path): places_of_file(subject.model, batch, str(path))}
+        spec = subject.model.architecture.prompts.spec
+        return {str(path): load_prompts(str(path), spec).prompts}
     except (ValueError, RuntimeError, OSError, ImportError) as error:
-        note = f"{path} was not looked at: {str(error).splitlines()[0]}"
-        if note not in report.notes:
-            report.notes.append(note)
+        report.notes.append(f"{path} was not looked at: {str(error).splitlines()[0]}")
         return {}
 
 

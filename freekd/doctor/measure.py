@@ -15,7 +15,7 @@ from freekd.distill.components import taps_of, weight_of
 from freekd.distill.run.taps import as_levels
 from freekd.engine import hooks
 from freekd.losses.step import Step as LossStep
-from freekd.prompts.file import load_prompts
+from freekd.prompts.prompts import FrequencyPrompts
 
 _ENOUGH_SECONDS = 10.0
 PROMPT_WEIGHTS = {"dissimilarity": "dissimilarity_weight", "sparsity": "sparsity"}  # of stage 1
@@ -198,16 +198,11 @@ def _of_masks(teacher: Any, learned: bool) -> Places:
     return Places(sums, teacher.sizes, spec.transform, spec.granularity, learned)
 
 
-def places_of_file(algorithm: Any, data: Dict[str, Any], path: str) -> Places:
-    """What the prompts that an earlier run wrote do with the batch.
-
-    Raises:
-        ValueError, RuntimeError: they are another config's, or no prompt file.
-    """
+def places_of_prompts(algorithm: Any, data: Dict[str, Any], prompts: FrequencyPrompts) -> Places:
+    """What other prompts than its own, of the same spec, do with the batch."""
     teacher = algorithm.architecture
     own, mode = teacher.prompts, teacher.training
-    loaded = load_prompts(path, own.spec).prompts.to(data["img"].device)
-    teacher.prompts = loaded.eval()
+    teacher.prompts = prompts.to(data["img"].device).eval()
     try:
         with torch.no_grad():
             teacher.forward_prompted(**data)

@@ -28,6 +28,7 @@ from .card import Bundled, Card, Case, Outcome
 from .decouple import decoupled_distance
 from .outputs import check_index, map_at
 from .projector import UPSAMPLES, AttentionProjector, check_grid, check_heads, scales_of
+from .tokens import as_tokens
 
 PROJECTORS = ("attention", "plain", "enhanced")
 ALPHA = dict(  # published, of each projector
@@ -66,11 +67,6 @@ def ufdkd_loss(spatial: Tensor, channel: Tensor, teacher: Tensor, alpha: Alpha) 
     in_channels = decoupled_distance(channel, teacher, 2, *weights[2:])
     total = in_space.total + in_channels.total
     return Terms(total, in_space.dc, in_space.ac, in_channels.dc, in_channels.ac)
-
-
-def tokens_of(feat: Tensor) -> Tensor:
-    """(N, C, H, W) as (N, HW, C), row by row: a view."""
-    return feat.flatten(2).transpose(1, 2)
 
 
 class ConvProjector(nn.Module):
@@ -317,7 +313,7 @@ class UFDKDLoss(nn.Module):
         """
         (student_map,), (teacher_map,) = self.check_feats(student, teacher)
         with torch.autocast(device_type=teacher_map.device.type, enabled=False):
-            terms = ufdkd_loss(*self.projected(student_map), tokens_of(teacher_map), self.alpha)
+            terms = ufdkd_loss(*self.projected(student_map), as_tokens(teacher_map), self.alpha)
             named = {name: getattr(terms, name) for name in Terms._fields[1:]}
             self.parts = {name: self.loss_weight * part for name, part in named.items()}
             return self.loss_weight * terms.total
@@ -331,9 +327,9 @@ class UFDKDLoss(nn.Module):
             student = self.align(student)
         spatial, channel = self.spatial(student), self.channel(student)
         if not self.legacy_reshape:
-            return tokens_of(spatial), tokens_of(channel)
+            return as_tokens(spatial), as_tokens(channel)
         count, channels, height, width = channel.shape
-        return tokens_of(spatial), channel.reshape(count, height * width, channels)
+        return as_tokens(spatial), channel.reshape(count, height * width, channels)
 
     def extra_repr(self) -> str:
         return f"{self.projector}, alpha={self.alpha}, loss_weight={self.loss_weight:g}"
@@ -358,7 +354,7 @@ def golden(case: Case) -> Outcome:
     """The terms alone, the attention projector, or the convolutions; by what the file has."""
     if "projected_spatial" in case.inputs:
         spatial, channel = (case.inputs[f"projected_{split}"] for split in ("spatial", "channel"))
-        teacher = tokens_of(case.inputs["teacher"])
+        teacher = as_tokens(case.inputs["teacher"])
         return Outcome(_named(ufdkd_loss(spatial, channel, teacher, case.options["alpha"])))
     return _of_convolutions(case) if "student_channels" in case.options else _of_attention(case)
 
@@ -394,7 +390,7 @@ def _of_attention(case: Case) -> Outcome:
     )  # fmt: skip
     learned = _fill(loss, case)
     tokens = loss.projected(case.inputs["student"])
-    terms = ufdkd_loss(*tokens, tokens_of(case.inputs["teacher"]), loss.alpha)
+    terms = ufdkd_loss(*tokens, as_tokens(case.inputs["teacher"]), loss.alpha)
     outputs = _named(terms)
     outputs.update(projected_spatial=tokens[0], projected_channel=tokens[1])
     return Outcome(outputs, learned)

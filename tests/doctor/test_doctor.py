@@ -30,6 +30,9 @@ from freekd.doctor import (
 from freekd.doctor.checks import Pixels
 from freekd.engine.train import train
 from freekd.losses.freekd import freekd_loss
+from freekd.prompts.file import save_prompts
+from freekd.prompts.prompts import FrequencyPrompts
+from freekd.prompts.spec import PromptSpec
 
 PAIR = """
 model = None
@@ -405,6 +408,24 @@ def test_stage_1(pair, tmp_path):
     assert losses["unprompted"] == pytest.approx(teacher["own"])  # T = 2: masks add up to 1
     assert losses["task"] == pytest.approx(teacher["own"], rel=0.05)
     assert report.record["weights"]["teacher"] == 1.0
+
+
+def test_stage_1_looks_at_the_prompts_of_its_work_folder(pair, tmp_path):
+    """Another spec's are told of; those of its own, loud and without a gate, are measured."""
+    part = load_config(pair.stage1).algorithm.architecture
+    path = name = str(tmp_path / "prompts.pth")
+    options = dict(work_dir=str(tmp_path), prompt__gate=None)
+    for count in (3, 2):
+        torch.manual_seed(0)
+        spec = PromptSpec.build(part.channels, part.num_levels, num_prompts=count, gate=None)
+        save_prompts(FrequencyPrompts(spec, init_std=1.0), path)
+        report = look(pair.stage1, batches=2, **options)
+        found = report.record["localisation"]
+        assert (name in found) == (count == 2)
+        assert any(f"{path} was not looked at" in note for note in report.notes) == (count == 3)
+    fresh = found["the prompts at the start"]
+    assert found[name]["spread"] > 5 * fresh["spread"] > 0
+    assert 0 < found[name]["auc"] < 1 and f"Where {name} looks" in report.text()
 
 
 def test_stage_1_with_a_price(pair):

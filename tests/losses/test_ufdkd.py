@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from freekd.checks import FeatureError
-from freekd.losses.ufdkd import ALPHA, Terms, UFDKDLoss, tokens_of, ufdkd_loss
+from freekd.losses.tokens import as_tokens
+from freekd.losses.ufdkd import ALPHA, Terms, UFDKDLoss, ufdkd_loss
 
 ONE = (1.0, 1.0, 1.0, 1.0)
 SMALL = dict(student_dims=6, teacher_dims=8, num_heads=2)
@@ -73,7 +74,7 @@ def test_it_is_the_sum_of_its_parts():
     """A 5 x 8 map works; the parts are of the last step, with all weights, and detached."""
     loss, (student, teacher) = attention(loss_weight=0.5), maps()
     value = loss((student,), (teacher,))
-    terms = ufdkd_loss(*loss.projected(student), tokens_of(teacher), ALPHA["attention"])
+    terms = ufdkd_loss(*loss.projected(student), as_tokens(teacher), ALPHA["attention"])
     torch.testing.assert_close(value, 0.5 * terms.total)
     assert [*loss.parts] == ["dc_spat", "ac_spat", "dc_channel", "ac_channel"]
     assert sum(map(float, loss.parts.values())) == pytest.approx(float(value.detach()))
