@@ -5,7 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from freekd.checks import FeatureError
+from freekd.losses import cards
 from freekd.losses.logits import (
+    LabelledLogitsLoss,
     at_label,
     check_logits,
     hard_labels,
@@ -116,3 +118,31 @@ def test_too_few_classes():
     assert check_logits(one, one, "x")[0] == one
     with pytest.raises(FeatureError, match=r"x: .* at least 2 classes, got \(2, 1\)"):
         check_logits(one, one, "x", 2)
+
+
+# --------------------------------------------------------------------------- all labelled losses
+MODULES = [card.module for card in cards().values() if isinstance(card.module, type)]
+LABELLED = [module for module in MODULES if issubclass(module, LabelledLogitsLoss)]
+FIVE = torch.tensor([2, 0, 6, 2, 4])
+
+
+def test_there_are_labelled_losses():
+    assert len(LABELLED) >= 3
+
+
+@pytest.mark.parametrize("kind", LABELLED)
+def test_it_computes_in_float32_under_autocast(kind):
+    torch.manual_seed(0)
+    student, teacher, step = torch.randn(5, 7), torch.randn(5, 7), step_of(gt_label=FIVE)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = kind()(student, teacher, step)
+    assert torch.equal(value, kind()(student, teacher, step))
+
+
+@pytest.mark.parametrize("kind", LABELLED)
+def test_of_a_soft_label_the_likeliest_class_counts(kind):
+    torch.manual_seed(0)
+    sides = [torch.randn(5, 7, dtype=torch.float64) for _ in range(2)]
+    soft = 0.6 * F.one_hot(FIVE, 7) + 0.4 * F.one_hot((FIVE + 1) % 7, 7)
+    loss = kind()
+    assert torch.equal(loss(*sides, step_of(gt_label=soft)), loss(*sides, step_of(gt_label=FIVE)))
