@@ -25,7 +25,8 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(plain(item) for item in value)
-    return value.item() if hasattr(value, "item") and not torch.is_tensor(value) else value
+    # numpy's scalars and arrays: a palette that mmseg made up is one
+    return value.tolist() if hasattr(value, "tolist") and not torch.is_tensor(value) else value
 
 
 def kept_meta(content: Any) -> Dict[str, Any]:

@@ -55,7 +55,8 @@ def distilled(tiny, tmp_path_factory):
     path = tmp_path_factory.mktemp("distilled") / "epoch_2.pth"
     optimizer = torch.optim.AdamW(model.architecture.parameters())
     meta = dict(
-        CLASSES=("dark", "light"), epoch=2, iter=8, seed=np.int64(3), config="raise SystemExit",
+        CLASSES=("dark", "light"), PALETTE=np.array([[1, 2, 3], [4, 5, 6]]),
+        epoch=2, iter=8, seed=np.int64(3), config="raise SystemExit",
         hook_msgs=dict(best_score=np.float64(0.5)),
     )  # fmt: skip
     save_checkpoint(model, str(path), optimizer=optimizer, meta=meta)
@@ -69,6 +70,7 @@ def test_student_gives_identical_outputs_in_stock_mmdet(tiny, distilled, tmp_pat
     content = torch.load(str(out), weights_only=True)
     assert set(content) == {"meta", "state_dict"}
     assert content["meta"]["CLASSES"] == ("dark", "light")
+    assert content["meta"]["PALETTE"] == [[1, 2, 3], [4, 5, 6]]
     assert type(content["meta"]["seed"]) is int and "config" not in content["meta"]
     assert all(type(value) is torch.Tensor for value in content["state_dict"].values())
     assert out.stat().st_size < 0.52 * path.stat().st_size  # the teacher is left behind
