@@ -10,6 +10,7 @@ work_dir = "work_dirs/studies/scenes_prompts"
 baseline = "uniform"
 seeds = [0, 1, 2, 3, 4]
 _pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
+_raw_weight = 0.1  # of scenes_weights.py
 _freekd, _key = _pair.format("freekd"), "pair.losses.freekd."
 
 
@@ -20,6 +21,12 @@ def _row(label, prompts=None, **options):
         said.update(prompts=f"{{{prompts}}}/prompts.pth", gate=None, mask_norm="mean")
     said.update(options)
     return dict(config=_freekd, label=label, options={_key + k: v for k, v in said.items()})
+
+
+def _raw(label, prompts=None, **options):
+    """The same on the maps as they are, with L1, the paper's form."""
+    raw = dict(normalize=None, distance="l1", loss_weight=_raw_weight)
+    return _row(label, prompts, **{**raw, **options})
 
 
 def _stage1(**options):
@@ -49,6 +56,13 @@ rows = dict(
     prompts_noise=_row("(c) noise for what is masked", "bottleneck"),
     prompts_norm=_row("(d) the same, each mask by its own sum", "bottleneck", mask_norm="sum"),
     refined=_row("(f) refined by the student's masks", "bottleneck", student_masks_from=126),
+)
+rows.update(
+    raw=_raw("L1 of raw maps: all places alike"),
+    raw_boxes=_raw("L1 of raw maps: boxes get half", where="boxes", box_share=0.5),
+    raw_energy=_raw("L1 of raw maps: the teacher's energy", where="energy"),
+    raw_prompts=_raw("L1 of raw maps: prompts as published", "published"),
+    raw_noise=_raw("L1 of raw maps: noise for what is masked", "bottleneck"),
 )
 for _method in ("cwd", "pkd", "mgd", "fgd"):
     rows[_method] = dict(config=_pair.format(_method), label=_method.upper())
