@@ -1,6 +1,7 @@
 """Check a config before hours of training: shapes, weights, data, losses, time, memory.
 
-python tools/doctor.py CONFIG [--batches N] [--target R] [--json FILE] [--cfg-options k=v ...]
+python tools/doctor.py CONFIG [--batches N] [--target R] [--json FILE] [--draw FILE.png]
+    [--cfg-options k=v ...]
 """
 
 import sys

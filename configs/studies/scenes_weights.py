@@ -13,8 +13,8 @@ data = dict(
 _grid = dict(
     freekd=(0.3, 1.0, 3.0),  # standardised channels, squared difference
     raw=(0.01, 0.03, 0.1, 0.3),  # FreeKD on the maps as they are, L1: the paper's form
-    cwd=(10.0, 30.0, 100.0),
-    pkd=(20.0, 60.0, 200.0),
+    cwd=(10.0, 30.0, 100.0, 300.0),
+    pkd=(20.0, 60.0, 200.0, 600.0),
     mgd=(1e-3, 2.6e-3, 8e-3),
     fgd=(7.0, 20.0, 60.0),
 )

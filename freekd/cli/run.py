@@ -64,9 +64,14 @@ def doctor(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help="suggest weights that make each term this many times the task loss (default: 1)",
     )
     parser.add_argument("--json", help="write the report to this .json file too")
+    parser.add_argument(
+        "--draw", metavar="FILE.png", help="draw where losses look, on images of the first batch"
+    )
     parser.add_argument("--seed", type=int, help="default: the config's, else 0")
     add_device(parser)
     args = parser.parse_args(argv)
+    if args.draw is not None and not args.draw.endswith(".png"):
+        parser.error(f"--draw: expected a name that ends in .png, got {args.draw}")
     if args.batches < 1:
         parser.error(f"--batches: expected 1 or more, got {args.batches}")
     if not args.target > 0:

@@ -1,7 +1,7 @@
 """The check before hours of training, behind ``tools/doctor.py``: a few batches, no training.
 
 It builds what ``tools/train.py`` would build, with the same seeds, and sends the run's first
-batches through teacher and student. Nothing is updated and nothing is written (but ``--json``).
+batches through teacher and student. Nothing is updated and nothing is written (but ``--json`` and ``--draw``).
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def main(argv: Optional[List[str]] = None) -> int:
                 cfg.device = launch.choose_device(args.device or cfg.get("device"))
                 cfg.seed = args.seed if args.seed is not None else cfg.get("seed")
                 cfg.seed = 0 if cfg.seed is None else cfg.seed
-                report = examine(cfg, args.batches, args.target)
+                report = examine(cfg, args.batches, args.target, args.draw)
                 print(report.text())
                 code = 1 if report.problems else 0
             except Exception as error:  # stops the build: the only problem there is
@@ -79,13 +79,14 @@ class Subject(NamedTuple):
     notes: List[str]  # what training would warn of
 
 
-def examine(cfg: Any, batches: int = 1, target: float = 1.0) -> Report:
+def examine(cfg: Any, batches: int = 1, target: float = 1.0, draw: Optional[str] = None) -> Report:
     """Look at the run that ``cfg`` describes.
 
     Args:
         cfg: An mmcv Config; ``device`` and ``seed`` are set.
         batches: How many to send through.
         target: The ratio to the task loss that suggested weights give.
+        draw: The PNG file of a picture of where losses look, or None.
 
     Raises:
         ConfigError, CheckpointError, ...: What stops training from starting, as training says it.
@@ -115,7 +116,7 @@ def examine(cfg: Any, batches: int = 1, target: float = 1.0) -> Report:
         if static.classes(subject, report, inputs[0]):
             if static.ready(subject, report, inputs[0]):
                 with building("The first training step does not run"):
-                    steps.losses(subject, report, inputs, target)
+                    steps.losses(subject, report, inputs, target, draw)
                     steps.costs(subject, report, loaded, loading, len(inputs[0]["img"]))
             if subject.teacher is not None:
                 steps.teacher_loss(subject, report, inputs[0])

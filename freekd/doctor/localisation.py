@@ -22,6 +22,7 @@ from freekd.prompts.file import load_prompts
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.where import has_places
 
+_IMAGES = 3  # in a picture
 NO_SPREAD = 0.05  # of the mean: a loss that is weighted so differs by less than its noise
 
 
@@ -105,6 +106,7 @@ def look(
     report: Report,
     places: Sequence[Mapping[str, Places]],
     batches: Sequence[Dict[str, Any]],
+    draw: Optional[str] = None,
 ) -> None:
     """A section of the report for all that weights places; without boxes, the spread alone.
 
@@ -114,6 +116,7 @@ def look(
         subject, report: the doctor's.
         places: of each batch, by name.
         batches: as the model got them.
+        draw: the PNG file of a picture of the first batch, or None.
     """
     found: Dict[str, List[Localisation]] = {}
     learned: Dict[str, bool] = {}
@@ -124,8 +127,10 @@ def look(
             for path, prompts in earlier.items()
         }
         of_batch = {**of_batch, **others}
-        count, image = len(batch["img"]), batch["img"].shape[-2:]
-        boxes = [one.tolist() for one in batch.get("gt_bboxes") or ()] or [[]] * count
+        if draw is not None and of_batch and not found:
+            draw_batch(of_batch, batch, draw)
+        image = batch["img"].shape[-2:]
+        boxes = _boxes(batch)
         for name, of_name in of_batch.items():
             learned[name] = of_name.learned
             found.setdefault(name, []).append(
@@ -134,8 +139,42 @@ def look(
                     of_name.granularity,
                 )
             )  # fmt: skip
+    if draw is not None and not found:
+        report.notes.append(f"{draw} was not written: no loss here weights places")
     for name, of_batches in found.items():
         _tell(report, name, mean_of(of_batches), learned[name])
+
+
+def draw_batch(places: Mapping[str, Places], batch: Mapping[str, Any], path: str) -> None:
+    """A picture of where each loss looks on the first images of a batch.
+
+    Args:
+        places: by name.
+        batch: as the model got it.
+        path: the PNG file to write.
+    """
+    from mmcv import tensor2imgs
+
+    from freekd.visualization import PlacesRow, draw_places
+
+    count = min(len(batch["img"]), _IMAGES)
+    norm = batch["img_metas"][0].get("img_norm_cfg") or {}
+    norm = {name: norm[name] for name in ("mean", "std", "to_rgb") if name in norm}
+    images = tensor2imgs(batch["img"][:count].float().cpu(), **norm)
+    rows = []
+    for i, (image, boxes) in enumerate(zip(images, _boxes(batch))):
+        weights = {
+            name: [group[i % len(group)] for level in one.weights for group in level]
+            for name, one in places.items()
+        }
+        rows.append(PlacesRow(np.ascontiguousarray(image[..., ::-1]), weights, boxes))
+    draw_places(rows, path)
+
+
+def _boxes(batch: Mapping[str, Any]) -> List[List[Any]]:
+    """(x1, y1, x2, y2) of each image's objects; none where the batch has no boxes."""
+    found = [one.tolist() for one in batch.get("gt_bboxes") or ()]
+    return found or [[] for _ in range(len(batch["img"]))]
 
 
 def _earlier_prompts(subject: Any, report: Report) -> Dict[str, FrequencyPrompts]:

@@ -1,7 +1,7 @@
 """The doctor's report on the first batches: losses, ratios, the teacher's own loss, cost."""
 
 import math
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 
@@ -23,8 +23,17 @@ _RATIOS = (
 
 
 # --------------------------------------------------------------------------- losses
-def losses(subject: Any, report: Report, batches: Sequence[Dict[str, Any]], target: float) -> None:
-    """One forward pass per batch: shapes of the taps, losses, ratios, suggested weights."""
+def losses(
+    subject: Any,
+    report: Report,
+    batches: Sequence[Dict[str, Any]],
+    target: float,
+    draw: Optional[str] = None,
+) -> None:
+    """One forward pass per batch: shapes of the taps, losses, ratios, suggested weights.
+
+    ``draw``: the file of a picture of where losses look, or None.
+    """
     run = {
         "stage 1": measure.prompt_step,
         "stage 2": measure.distill_step,
@@ -51,7 +60,7 @@ def losses(subject: Any, report: Report, batches: Sequence[Dict[str, Any]], targ
         _unprompted(subject, report, lines, batches[0])
     if step.ratios:
         _ratios(subject, report, step, target)
-    localisation.look(subject, report, [one.places for one in steps], batches)
+    localisation.look(subject, report, [one.places for one in steps], batches, draw)
 
 
 def _shapes(report: Report, step: measure.Step, batch: Dict[str, Any]) -> None:

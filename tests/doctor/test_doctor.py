@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tiny as models
 import torch
+from PIL import Image
 from torch import nn
 
 from freekd import compat
@@ -93,7 +94,8 @@ def only_problem(report):
 # --------------------------------------------------------------------------- a healthy pair
 def test_healthy_pair(pair, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main([pair.stage2, "--json", "report.json", "--device", "cpu", "--seed", "0"]) == 0
+    arguments = ["--json", "report.json", "--draw", "places.png", "--device", "cpu", "--seed", "0"]
+    assert main([pair.stage2, *arguments]) == 0
     text = capsys.readouterr().out
     assert "Nothing wrong was found." in text and "PROBLEM" not in text
     for line in (
@@ -112,7 +114,16 @@ def test_healthy_pair(pair, tmp_path, monkeypatch, capsys):
     assert record["ok"] and record["kind"] == "stage 2" and record["cost"]["seconds"] > 0
     assert record["weights"]["teacher"] == 1.0
     assert [tap["student"] for tap in record["taps"]] == ["neck", "bbox_head.retina_cls"]
-    assert [p.name for p in tmp_path.iterdir()] == ["report.json"]  # and nothing else
+    cells = json.loads(Image.open(tmp_path / "places.png").text["freekd-cells"])
+    assert [cell["name"] for cell in cells] == 2 * ["image and boxes", "loss_freekd"]  # two images
+    assert {p.name for p in tmp_path.iterdir()} == {"report.json", "places.png"}  # nothing else
+
+
+def test_a_config_without_places_says_that_nothing_is_drawn(pair, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main([pair.plain, "--draw", "places.png", "--device", "cpu"])
+    assert "places.png was not written: no loss here weights places" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_trained(pair):
