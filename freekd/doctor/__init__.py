@@ -1,7 +1,8 @@
 """The check before hours of training, behind ``tools/doctor.py``: a few batches, no training.
 
 It builds what ``tools/train.py`` would build, with the same seeds, and sends the run's first
-batches through teacher and student. Nothing is updated and nothing is written (but ``--json`` and ``--draw``).
+batches through teacher and student. Nothing is updated and nothing is written (but what ``--json``
+and ``--draw`` ask for).
 """
 
 import contextlib
