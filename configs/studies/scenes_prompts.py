@@ -10,7 +10,7 @@ work_dir = "work_dirs/studies/scenes_prompts"
 baseline = "uniform"
 seeds = [0, 1, 2, 3, 4]
 _pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
-_raw_weight = 0.1  # of scenes_weights.py
+_raw_weight, _map_weight = 0.1, 100.0  # of scenes_weights.py
 _freekd, _key = _pair.format("freekd"), "pair.losses.freekd."
 
 
@@ -27,6 +27,11 @@ def _raw(label, prompts=None, **options):
     """The same on the maps as they are, with L1, the paper's form."""
     raw = dict(normalize=None, distance="l1", loss_weight=_raw_weight)
     return _row(label, prompts, **{**raw, **options})
+
+
+def _map(label, prompts=None, **options):
+    """The same with each coefficient alike, and not each band."""
+    return _row(label, prompts, **{"average": "map", "loss_weight": _map_weight, **options})
 
 
 def _stage1(**options):
@@ -58,6 +63,12 @@ rows = dict(
     refined=_row("(f) refined by the student's masks", "bottleneck", student_masks_from=126),
 )
 rows.update(
+    map=_map("each coefficient alike: all places alike"),
+    map_boxes=_map("each coefficient alike: boxes get half", where="boxes", box_share=0.5),
+    map_energy=_map("each coefficient alike: the teacher's energy", where="energy"),
+    map_prompts=_map("each coefficient alike: prompts as published", "published"),
+    map_bias=_map("each coefficient alike: on energy with a bias", "bias_form"),
+    map_noise=_map("each coefficient alike: noise for what is masked", "bottleneck"),
     raw=_raw("L1 of raw maps: all places alike"),
     raw_boxes=_raw("L1 of raw maps: boxes get half", where="boxes", box_share=0.5),
     raw_energy=_raw("L1 of raw maps: the teacher's energy", where="energy"),

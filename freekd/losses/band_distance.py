@@ -22,6 +22,8 @@ from freekd.widen import wide_dtype
 from .align import NORMALIZATIONS, standardize
 from .parts import channels_at_a_time, parts, sum_over_parts
 
+AVERAGES = ("band", "map")
+
 
 def weighted_distance(
     student: Tensor,
@@ -33,8 +35,12 @@ def weighted_distance(
     bands: str = "all",
     distance: str = "l1",
     normalize: Optional[str] = None,
+    average: str = "band",
 ) -> Tensor:
     """sum over groups of mean( omega w |a - b|^p ), w (N or 1, h, w) of a group, p = 1 or 2.
+
+    ``average='map'`` takes, instead of each group's mean, its sum over N C H W, the number of the
+    map's values: each coefficient counts alike, and not each band.
 
     ``normalize='channel'`` compares the maps standardised, see
     :class:`~freekd.losses.freekd.FreeKDLoss`.
@@ -55,6 +61,7 @@ def weighted_distance(
         )
     check_choice("distance", distance, DISTANCES)
     check_choice("normalize", normalize, NORMALIZATIONS)
+    check_choice("average", average, AVERAGES)
     transform = build_transform(transform)
     teacher = teacher.detach()
     dtype = wide_dtype(student, teacher)
@@ -62,7 +69,7 @@ def weighted_distance(
     with torch.autocast(device_type=student.device.type, enabled=False):
         sizes = transform.sizes(student.shape[-2:])
         groups = selected_groups(transform.groups(granularity), bands)
-        band_weights = _band_weights(weights, sizes, student, dtype, groups)
+        band_weights = _band_weights(weights, sizes, student, dtype, groups, average)
         if gate_weight is not None:
             check_weight_shape(gate_weight, student.shape)
             gate_weight = gate_weight.to(dtype)
@@ -102,14 +109,20 @@ def _band_weights(
     student: Tensor,
     dtype: torch.dtype,
     groups: Sequence[Tuple[int, BandGroup]],
+    average: str,
 ) -> List[Tensor]:
-    """Per band (N or 1, h, w): the group's weight over the number of its coefficients, or 0."""
+    """Per band (N or 1, h, w): the group's weight over the number of its coefficients, or 0.
+
+    With ``average='map'`` over the number of the map's values.
+    """
     found: Dict[int, Tensor] = {}
     scaled: List[Tuple[Tensor, int, Tuple[int, ...]]] = []  # a group's weight, over what, its bands
     count, channels = student.shape[:2]
     for position, (name, members, _) in groups:
         height, width = sizes[members[0]]
         coefficients = max(1, count * channels * height * width * len(members))
+        if average == "map":
+            coefficients = student.numel()
         if weights is None:
             weight = student.new_full((1, height, width), 1 / coefficients, dtype=dtype)
             found.update((member, weight) for member in members)

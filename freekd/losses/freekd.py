@@ -29,7 +29,7 @@ from freekd.prompts.where import (
 )
 
 from .align import NORMALIZATIONS, Feats, as_teacher_scaled
-from .band_distance import weighted_distance
+from .band_distance import AVERAGES, weighted_distance
 from .card import Bundled, Card, Published
 from .levels import Channels, LevelsLoss
 from .places import batch_boxes, box_map, check_images
@@ -50,6 +50,7 @@ def freekd_loss(
     granularity: str = "band",
     bands: str = "all",
     distance: str = "l1",
+    average: str = "band",
 ) -> Tensor:
     """The distillation loss of one pyramid level, Eq. 13; without masks and weights, Eq. 3.
 
@@ -65,6 +66,7 @@ def freekd_loss(
         granularity: ``band`` or ``level``.
         bands: which bands count: ``all``, ``high`` (without LL), ``low`` (LL alone).
         distance: ``l1`` (the paper) or ``l2``, the squared difference.
+        average: ``band`` or ``map``, see :class:`FreeKDLoss`.
 
     Returns:
         A scalar, in float32 at least.
@@ -86,8 +88,9 @@ def freekd_loss(
         )
     weights = None if masks is None else [mask_weight(mask, distance) for mask in masks]
     return weighted_distance(
-        student, teacher, weights, gate_weight, transform, granularity, bands, distance
-    )
+        student, teacher, weights, gate_weight, transform, granularity, bands, distance,
+        average=average,
+    )  # fmt: skip
 
 
 CHOICES: Dict[str, Sequence[object]] = dict(
@@ -95,6 +98,7 @@ CHOICES: Dict[str, Sequence[object]] = dict(
     bands=BAND_CHOICES,
     normalize=NORMALIZATIONS,
     distance=DISTANCES,
+    average=AVERAGES,
     where=WHERE,
     mask_norm=MASK_NORMS,
 )
@@ -152,6 +156,11 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
             teacher over (N, H, W) first, so that the loss does not depend on their scale. The
             statistics are those of a process's own batch.
         distance: ``l1`` (the paper), or ``l2``: the squared difference.
+        average: ``band``, each band's mean, the bands added: the few coefficients of a coarse band
+            count as much as the many of a fine one. ``map``: all coefficients are added and divided
+            by the number of the map's values, so that each counts alike; with ``l2``, all bands and
+            nothing that weights places this is the mean squared difference of the maps, for an
+            orthonormal transform (Parseval).
         where: what says how much a coefficient's place counts: ``prompts`` (the paper); ``energy``,
             the teacher's own coefficients, nothing learned; ``boxes``, the annotations, an oracle
             to measure others by; None, all places alike, whatever ``prompts`` says. ``auto``:
@@ -219,6 +228,7 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         align: Optional[str] = "auto",
         normalize: Optional[str] = None,
         distance: str = "l1",
+        average: str = "band",
         where: Optional[str] = "auto",
         box_share: float = BOX_SHARE,
         mask_norm: Optional[str] = None,
@@ -230,6 +240,7 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         check_choice("bands", bands, BAND_CHOICES)
         check_choice("normalize", normalize, NORMALIZATIONS)
         check_choice("distance", distance, DISTANCES)
+        check_choice("average", average, AVERAGES)
         check_choice("where", where, WHERE)
         check_choice("mask_norm", mask_norm, MASK_NORMS)
         check_share("box_share", box_share, _BOX_SHARE)
@@ -247,6 +258,7 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         self.bands = bands
         self.normalize = normalize
         self.distance = distance
+        self.average = average
         asked = _asked(num_prompts, transform, granularity, gate)
         self.transform = asked.get("transform", HAAR)
         self.granularity = asked.get("granularity", "band")
@@ -360,7 +372,7 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
             for s, t, weights, gate in zip(student, teacher, places, gates):
                 total = total + weighted_distance(
                     s, t, weights, gate, self.transform, self.granularity, self.bands,
-                    self.distance, self.normalize,
+                    self.distance, self.normalize, self.average,
                 )  # fmt: skip
         if self.student_masks_from is not None and self.training:
             self.steps += 1
@@ -371,8 +383,8 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         made = self.prompts.spec if self.prompts is not None else "no prompts"
         return (
             f"{self.transform}, {self.granularity!r}, {made}, bands={self.bands!r}, "
-            f"normalize={self.normalize!r}, distance={self.distance!r}, where={self.where!r}, "
-            f"loss_weight={self.loss_weight}"
+            f"normalize={self.normalize!r}, distance={self.distance!r}, "
+            f"average={self.average!r}, where={self.where!r}, loss_weight={self.loss_weight}"
         )
 
 

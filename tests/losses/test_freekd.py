@@ -90,6 +90,34 @@ def test_channels_at_a_time_are_the_whole(transform, shape, normalize, monkeypat
     torch.testing.assert_close(*grads, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("transform", ["haar", "dct", dict(type="dct", block=8), "dft"], ids=str)
+@pytest.mark.parametrize("normalize", [None, "channel"])
+def test_average_of_the_map_is_its_mean_squared_difference(transform, normalize):
+    student, teacher = maps((16, 24), seed=1).requires_grad_(), maps((16, 24), seed=2)
+    sides = [standardize(x) for x in (student, teacher)] if normalize else [student, teacher]
+    want = torch.nn.functional.mse_loss(*sides)  # Parseval
+    options = dict(transform=transform, distance="l2", normalize=normalize, average="map")
+    got = weighted_distance(student, teacher, **options)
+    torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+    grads = [torch.autograd.grad(loss, student)[0] for loss in (got, want)]
+    torch.testing.assert_close(*grads, rtol=1e-9, atol=1e-12)
+
+
+def test_average_of_the_map_weighs_bands_by_their_size():
+    student, teacher = maps((8, 8), seed=1), maps((8, 8), seed=2)
+    transform = WaveletTransform(levels=1)
+    groups = transform.groups("band")
+    total = 0
+    for k in range(4):  # the weight of one band alone
+        masks = [torch.full((2, 1, 4, 4), float(i == k)).double() for i in range(len(groups))]
+        alone = freekd_loss(student, teacher, masks, transform=transform)
+        mapped = freekd_loss(student, teacher, masks, transform=transform, average="map")
+        assert mapped == pytest.approx(float(alone) / 4)  # a quarter of the map's values
+        total += mapped
+    every = freekd_loss(student, teacher, transform=transform, average="map")
+    assert total == pytest.approx(float(every))
+
+
 def test_ones_as_masks_and_gate_are_no_masks_and_no_gate():
     student, teacher = maps(seed=1), maps(seed=2)
     ones = [torch.ones_like(band[:, :2]) for band in dwt2(teacher).flat()]
