@@ -264,6 +264,19 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True)
+def gpus_as_before():
+    """A test with ``--device cpu`` hides the GPUs of its whole process: not from the next test.
+
+    Else torch would count none, say that CUDA is available all the same, and fail to scatter.
+    """
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    yield
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    if before is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = before
+
+
+@pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
     """mmcv's runner waits a second for nothing at its end."""
     from mmcv.runner import iter_based_runner
