@@ -10,7 +10,6 @@ work_dir = "work_dirs/studies/scenes_prompts"
 baseline = "uniform"
 seeds = [0, 1, 2, 3, 4]
 _pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
-_raw_weight, _map_weight = 0.1, 100.0  # of scenes_weights.py
 _freekd, _key = _pair.format("freekd"), "pair.losses.freekd."
 
 
@@ -21,17 +20,6 @@ def _row(label, prompts=None, **options):
         said.update(prompts=f"{{{prompts}}}/prompts.pth", gate=None, mask_norm="mean")
     said.update(options)
     return dict(config=_freekd, label=label, options={_key + k: v for k, v in said.items()})
-
-
-def _raw(label, prompts=None, **options):
-    """The same on the maps as they are, with L1, the paper's form."""
-    raw = dict(normalize=None, distance="l1", loss_weight=_raw_weight)
-    return _row(label, prompts, **{**raw, **options})
-
-
-def _map(label, prompts=None, **options):
-    """The same with each coefficient alike, and not each band."""
-    return _row(label, prompts, **{"average": "map", "loss_weight": _map_weight, **options})
 
 
 def _stage1(**options):
@@ -51,8 +39,6 @@ rows = dict(
     alone=dict(config=_freekd, student_only=True, label="student alone"),
     uniform=_row("all places alike"),
     boxes_50=_row("oracle: boxes get half of the weight", where="boxes", box_share=0.5),
-    boxes_25=_row("oracle: boxes get a quarter", where="boxes", box_share=0.25),
-    outside=_row("all weight outside boxes", where="boxes", box_share=0.0),
     energy=_row("(e) the teacher's energy, unlearned", where="energy"),
     prompts=_row("prompts as published", "published"),
     prompts_mean=_row("(b) L_dis as a mean", "mean_dis"),
@@ -61,19 +47,6 @@ rows = dict(
     prompts_noise=_row("(c) noise for what is masked", "bottleneck"),
     prompts_norm=_row("(d) the same, each mask by its own sum", "bottleneck", mask_norm="sum"),
     refined=_row("(f) refined by the student's masks", "bottleneck", student_masks_from=126),
-)
-rows.update(
-    map=_map("each coefficient alike: all places alike"),
-    map_boxes=_map("each coefficient alike: boxes get half", where="boxes", box_share=0.5),
-    map_energy=_map("each coefficient alike: the teacher's energy", where="energy"),
-    map_prompts=_map("each coefficient alike: prompts as published", "published"),
-    map_bias=_map("each coefficient alike: on energy with a bias", "bias_form"),
-    map_noise=_map("each coefficient alike: noise for what is masked", "bottleneck"),
-    raw=_raw("L1 of raw maps: all places alike"),
-    raw_boxes=_raw("L1 of raw maps: boxes get half", where="boxes", box_share=0.5),
-    raw_energy=_raw("L1 of raw maps: the teacher's energy", where="energy"),
-    raw_prompts=_raw("L1 of raw maps: prompts as published", "published"),
-    raw_noise=_raw("L1 of raw maps: noise for what is masked", "bottleneck"),
 )
 for _method in ("cwd", "pkd", "mgd", "fgd"):
     rows[_method] = dict(config=_pair.format(_method), label=_method.upper())

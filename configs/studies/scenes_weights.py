@@ -12,12 +12,12 @@ data = dict(
 )  # the reported split is val
 _grid = dict(
     freekd=(0.3, 1.0, 3.0),  # standardised channels, squared difference
-    map=(10.0, 30.0, 100.0, 300.0),  # the same, each coefficient alike
-    raw=(0.01, 0.03, 0.1, 0.3),  # FreeKD on the maps as they are, L1: the paper's form
-    cwd=(10.0, 30.0, 100.0, 300.0),
+    map=(10.0, 30.0, 100.0),  # the same, each coefficient alike
+    raw=(0.01, 0.03, 0.1),  # FreeKD on the maps as they are, L1: the paper's form
+    cwd=(30.0, 100.0, 300.0),
     pkd=(20.0, 60.0, 200.0, 600.0),
     mgd=(1e-3, 2.6e-3, 8e-3),
-    fgd=(7.0, 20.0, 60.0),
+    fgd=(7.0, 20.0),
 )
 _pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
 rows = dict(alone=dict(config=_pair.format("pkd"), student_only=True, label="student alone"))

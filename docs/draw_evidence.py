@@ -1,0 +1,201 @@
+"""What docs/evidence.md shows beside its table: where rows look, and what they leave unlearned.
+
+    python docs/draw_evidence.py [--study configs/studies/scenes_prompts.py] [--batches 8]
+
+The study must have run (its folder has study.json, the prompts and the students). Prints the AUC
+and the spread of each row's weights beside its gain, and how far one seed's students are from the
+teacher's maps, by region; writes docs/images/evidence_places.png and evidence_gain.png.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from freekd import compat  # noqa: E402
+
+compat.apply()
+logging.disable(logging.INFO)  # of init_weights
+
+import torch  # noqa: E402
+from mmcv import Config  # noqa: E402
+
+from freekd.config.load import load_config  # noqa: E402
+from freekd.doctor import examine, prepare  # noqa: E402
+from freekd.doctor.measure import on_device  # noqa: E402
+from freekd.losses.align import standardize  # noqa: E402
+from freekd.losses.places import box_map  # noqa: E402
+from freekd.study.definition import load_study  # noqa: E402
+
+KEY = "pair.losses.freekd."
+DRAWN = ("boxes_50", "energy", "prompts", "prompts_energy", "prompts_bias", "prompts_noise")
+TOLD = ("alone", "uniform", "boxes_50", "energy", "prompts_noise")  # of one seed
+DIGITS = 10  # the classes before are digits, the others letters
+
+
+def pair_of(rows, study, out):
+    """A config of one pair with the losses of all ``rows``, each under its row's name."""
+    base = Config.fromfile(str(ROOT / study.rows[rows[0]].config))
+    common = dict(base.pair.losses["freekd"], type="freekd")
+    losses = {}
+    for name in rows:
+        said = {k[len(KEY) :]: v for k, v in study.rows[name].options.items() if k.startswith(KEY)}
+        said = {k: v for k, v in said.items() if k != "student_masks_from"}  # the same at the start
+        for key, value in said.items():
+            if isinstance(value, str) and value.startswith("{"):
+                row, rest = value[1:].split("}")
+                said[key] = f"{study.work_dir}/{row}{rest}"
+        losses[name] = {**common, **said}
+    base.pair.losses = losses
+    base.dump(str(out))
+    return out
+
+
+def looks(rows, study, batches, draw=None):
+    """AUC and spread of each row's weights, over the first batches of the training data."""
+    path = pair_of(rows, study, Path(study.work_dir) / "places.py")
+    cfg = load_config(str(path), {})
+    cfg.work_dir, cfg.device, cfg.seed = str(study.work_dir), "cpu", 0
+    record = examine(cfg, batches, draw=draw).record["localisation"]
+    return {name.replace("loss_", "", 1): found for name, found in record.items()}
+
+
+def distances(study, seed, batches=19):
+    """Mean squared difference of standardised maps on the validation images, by region.
+
+    Regions of each level's cells: in a digit's box, else in a letter's box, else neither. The
+    student's maps go through the best linear map of its channels to the teacher's, by least squares
+    over all places, so that a student that has learned alone can be compared, too.
+    """
+    from pycocotools.coco import COCO
+
+    found = {}
+    coco = COCO(str(ROOT / "data/scenes/annotations/val.json"))
+    for name in TOLD:
+        folder = Path(study.work_dir) / f"seed{seed}" / name
+        cfg = load_config(str(ROOT / study.rows["uniform"].config), {KEY + "prompts": None})
+        cfg.work_dir, cfg.device, cfg.seed = str(folder), "cpu", 0
+        cfg.data.train.update(
+            ann_file="data/scenes/annotations/val.json", img_prefix="data/scenes/val/"
+        )
+        subject = prepare(cfg)
+        state = torch.load(folder / "latest.pth", weights_only=True, map_location="cpu")
+        state = state["state_dict"]
+        own = {k.split("architecture.model.", 1)[-1]: v for k, v in state.items()}
+        names = set(subject.student.state_dict())
+        subject.student.load_state_dict({k: v for k, v in own.items() if k in names})
+        levels = {}
+        with torch.no_grad():
+            for index, batch in enumerate(subject.loader):
+                if index == batches:
+                    break
+                batch = on_device(subject.wrapped, batch)
+                ours = subject.student.eval().extract_feat(batch["img"])
+                theirs = subject.teacher.eval().extract_feat(batch["img"])
+                image = batch["img"].shape[-2:]
+                for level, (s, t) in enumerate(zip(ours, theirs)):
+                    region = torch.stack(
+                        [regions(coco, meta, image, s.shape[-2:]) for meta in batch["img_metas"]]
+                    )
+                    levels.setdefault(level, []).append((s, t, region))
+        sums, counts, energies = torch.zeros(3), torch.zeros(3), torch.zeros(3)
+        for parts in levels.values():
+            s, t = (standardize(torch.cat([p[i] for p in parts])) for i in (0, 1))
+            s, t = (x.permute(0, 2, 3, 1).flatten(0, 2) for x in (s, t))
+            region = torch.cat([p[2] for p in parts]).flatten()
+            s = torch.cat([s, torch.ones(len(s), 1)], 1)
+            far = (s @ torch.linalg.lstsq(s, t).solution - t).square().mean(1)
+            for k in range(3):
+                of = region == k
+                sums[k] += far[of].sum()
+                counts[k] += of.sum()
+                energies[k] += t[of].square().mean(1).sum()
+        found[name] = (sums / counts).tolist()
+        share, energy = (counts / counts.sum()).tolist(), (energies / counts).tolist()
+    return found, share, energy
+
+
+def regions(coco, meta, image, size):
+    """(H, W): 0 in a digit's box, else 1 in a letter's, else 2."""
+    number = next(i for i, img in coco.imgs.items() if img["file_name"] == meta["ori_filename"])
+    marks = torch.full(tuple(size), 2)
+    for kind in (1, 0):
+        boxes = [
+            (x, y, x + w, y + h)
+            for one in coco.imgToAnns[number]
+            for x, y, w, h in [one["bbox"]]
+            if (one["category_id"] - min(coco.cats) >= DIGITS) == bool(kind)
+        ]
+        marks[box_map(boxes, image, size) > 0] = kind
+    return marks
+
+
+def draw_gain(points, path):
+    """AUC of the weights against the gain over uniform weights, with its 95 % interval."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from freekd.visualization.canvas import TEXT, save_figure
+
+    figure = Figure(figsize=(7.5, 4.2), dpi=120, facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.1, 0.14, 0.86, 0.8))
+    axes.axhline(0, color="#999999", linewidth=1)
+    for name, (auc, gain, low, high) in points.items():
+        error = [[gain - low], [high - gain]]
+        axes.errorbar([auc], [gain], yerr=error, fmt="o", color="#3b6ea5", capsize=3)
+        axes.annotate(name, (auc, gain), (5, 4), textcoords="offset points", fontsize=8, color=TEXT)
+    axes.set_xlabel("AUC of the weights against the digits' boxes", fontsize=9)
+    axes.set_ylabel("mAP over all places alike (95 % interval)", fontsize=9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    save_figure(figure, path)
+
+
+def main():
+    """All of it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--study", default="configs/studies/scenes_prompts.py")
+    parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=1, help="whose students are looked into")
+    args = parser.parse_args()
+    study = load_study(args.study)
+    of_row = {
+        row["row"]: row for row in json.loads((study.work_dir / "study.json").read_text())["rows"]
+    }
+    placed = [
+        name
+        for name, row in study.rows.items()
+        if row.options.get(KEY + "where") or row.options.get(KEY + "prompts")
+    ]
+    images = ROOT / "docs/images"
+    looks([name for name in DRAWN if name in placed], study, 1, str(images / "evidence_places.png"))
+    found = looks(placed, study, args.batches)
+    points = {}
+    print("| row | AUC | spread | gain |\n|---|---|---|---|")
+    for name in placed:
+        row, seen = of_row.get(name, {}), found[name]
+        gain = row.get("gain")
+        ends = row.get("gain_low"), row.get("gain_high")
+        said = "-" if None in ends else f"{gain:+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}]"
+        print(f"| {study.rows[name].label} | {seen['auc']:.2f} | {seen['spread']:.2f} | {said} |")
+        if None not in ends:
+            points[name] = (seen["auc"], gain, *ends)
+    if points:
+        draw_gain(points, images / "evidence_gain.png")
+    far, share, energy = distances(study, args.seed)
+    print(f"\n| seed {args.seed}'s student | digits | letters | elsewhere |\n|---|---|---|---|")
+    print("| (share of places) | " + " | ".join(f"{x:.2f}" for x in share) + " |")
+    print("| (teacher's mean square) | " + " | ".join(f"{x:.2f}" for x in energy) + " |")
+    for name, values in far.items():
+        label = study.rows[name].label
+        print(f"| {label} | " + " | ".join(f"{x:.3f}" for x in values) + " |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
