@@ -1,4 +1,4 @@
-"""The scenes' study again in other forms of the loss: each coefficient alike, and the paper's raw L1.
+"""The scenes' study in other forms of the loss: each coefficient alike; the paper's raw L1.
 
 python tools/study.py configs/studies/scenes_forms.py --jobs 2        (docs/evidence.md)
 
