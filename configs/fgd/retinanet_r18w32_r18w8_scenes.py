@@ -1,4 +1,4 @@
-"""FGD on the scenes, on the neck; the weight is that of the bundled digits."""
+"""FGD on the scenes, on the neck; the weight is that of configs/studies/scenes_weights.py."""
 
 _base_ = ["../_base_/pairs/retinanet_r18w32_r18w8_scenes.py"]
 pair = dict(losses=dict(fgd=dict(loss_weight=20.0)))

@@ -13,7 +13,7 @@ _prompts = "work_dirs/studies/scenes_prompts/{}/prompts.pth"
 _forms = dict(  # with the weights of scenes_weights.py
     band=dict(loss_weight=1.0),
     map=dict(loss_weight=100.0, average="map"),
-    raw=dict(loss_weight=0.03, normalize=None, distance="l1"),
+    raw=dict(loss_weight=0.01, normalize=None, distance="l1"),
 )
 _labels = dict(band="", map="each coefficient alike: ", raw="L1 of raw maps: ")
 _masks = dict(gate=None, mask_norm="mean")
