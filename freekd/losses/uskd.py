@@ -24,8 +24,8 @@ from freekd.widen import widened
 
 from .card import Bundled, Card, Case, Outcome, Published
 from .logits import labels_in
-from .patches import image_vector
 from .step import Step
+from .tokens import image_vector
 
 TAPS = ("logits", "middle")
 RANKS = ("log_prob", "prob")
