@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from freekd.checks import FeatureError, check_flag, check_weight
+from freekd.checks import FeatureError, check_flag, check_integer, check_named_taps, check_weight
 from freekd.widen import wide_dtype, widened
 
 from .card import Card, Case, Outcome, Published
@@ -35,6 +35,8 @@ from .tokens import as_map, as_tokens, shape_of
 
 STAGES = ("stage3", "stage4")
 TAPS = dict(stage3="s3", stage4="s4")
+SHAPES = ("student_shapes", "teacher_shapes")
+LEAVE_OUT = ", or leave its stage out (stage3=None, stage4=None)"
 LOW = (torch.float16, torch.bfloat16)
 
 
@@ -85,6 +87,8 @@ class ScaleKDLoss(nn.Module):
         """What a config says, by its config keys; raises ValueError."""
         _read_stages({name: options.get(name, NOTHING) for name in STAGES}, f"{key}.")
         _check_tail(options.get("tail"), options.get("tail_maps", False), f"{key}.")
+        for name in SHAPES:
+            _check_shapes(options.get(name), f"{key}.{name}")
 
     @staticmethod
     def tell(options: Mapping[str, Any], student: Any, teacher: Any, key: str) -> Dict[str, Any]:
@@ -129,6 +133,8 @@ class ScaleKDLoss(nn.Module):
         super().__init__()
         stages = _read_stages(dict(stage3=stage3, stage4=stage4), "")
         _check_tail(tail, tail_maps, "")
+        _check_shapes(student_shapes, "student_shapes")
+        _check_shapes(teacher_shapes, "teacher_shapes")
         check_weight("loss_weight", loss_weight)
         self.loss_weight, self.tail, self.tail_maps = loss_weight, tail, tail_maps
         for name, tap in TAPS.items():
@@ -196,15 +202,10 @@ class ScaleKDLoss(nn.Module):
         Raises:
             FeatureError: a tap is missing, or gives something else than the config says.
         """
-        for name in self.stages:
-            if TAPS[name] not in student:
-                raise FeatureError(
-                    f"module: expected the taps {[TAPS[stage] for stage in self.stages]}, got "
-                    f"{sorted(student)}. Add {TAPS[name]}, or leave the stage out ({name}=None)"
-                )
+        wanted, known = [TAPS[name] for name in self.stages], list(TAPS.values())
+        check_named_taps("module (student)", student, wanted, known, LEAVE_OUT)
+        check_named_taps("module (teacher)", teacher, ["s4"], known)
         maps = {name: s.student_map(student[TAPS[name]]) for name, s in self._stages()}
-        if "s4" not in teacher:
-            raise FeatureError("module: the teacher's last output must be its tap s4. Add it")
         if "stage4" in self.stages:
             return maps, dict(self._stages())["stage4"].teacher_tokens(teacher["s4"])
         return maps, as_tokens(as_map(teacher["s4"], "module (teacher), tap s4"))
@@ -308,13 +309,28 @@ def _shape(
     Raises:
         FeatureError: there is no such tap, or it gave no map.
     """
-    if tap not in outputs:
-        raise FeatureError(
-            f"{key}.module ({who}): expected the taps {list(TAPS.values())}, got {sorted(outputs)}."
-            " Add the missing one, or leave its stage out (stage3=None, stage4=None)"
-        )
+    check_named_taps(f"{key}.module ({who})", outputs, [tap], list(TAPS.values()), LEAVE_OUT)
     index = stage.student_index if who == "student" else stage.teacher_index
     return shape_of(outputs[tap], f"{key}.module ({who}), tap {tap!r}", index)
+
+
+def _check_shapes(shapes: Any, key: str) -> None:
+    """Raise ValueError unless it is (C, H, W) by tap, or None."""
+    if shapes is None:
+        return
+    listed = isinstance(shapes, Mapping) and all(
+        name in TAPS.values() and isinstance(shape, (list, tuple)) and len(shape) == 3
+        for name, shape in shapes.items()
+    )
+    if not listed:
+        raise ValueError(
+            f"{key} must be a dict from a tap, s3 or s4, to its (channels, height, width), such as "
+            f"dict(s4=(2048, 7, 7)), got {shapes!r}. Correct it, or leave it out: the models tell "
+            "it"
+        )
+    for name, shape in shapes.items():
+        for side in shape:
+            check_integer(f"{key}.{name}", side, 2**15)
 
 
 def _check_tail(tail: Any, maps: Any, key: str) -> None:

@@ -14,7 +14,7 @@ except ImportError:  # torch < 2.0
 from freekd.checks import FeatureError, check_choice, check_integer, check_weight
 
 from .projector import NORMS, AttentionProjector, Grid, check_grid, check_heads, scales_of
-from .tokens import as_map, as_tokens
+from .tokens import as_map, as_tokens, check_index
 
 VIEWS = ("spatial", "frequency")
 NOTHING: Mapping[str, Any] = {}  # options of which the config says nothing, or no queries
@@ -84,8 +84,7 @@ class StageOptions(NamedTuple):
         scales_of(options.softmax_scale, f"{key}.softmax_scale")
         check_choice(f"{key}.norm", options.norm, NORMS)
         for name in ("student_index", "teacher_index"):
-            if not isinstance(getattr(options, name), int):
-                raise ValueError(f"{key}.{name} must be an integer, got {getattr(options, name)!r}")
+            check_index(f"{key}.{name}", getattr(options, name))
         return options
 
     @property

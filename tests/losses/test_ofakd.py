@@ -1,6 +1,7 @@
 """OFA-KD. Oracles: torch's cross entropy, by hand; the reference's numbers: test_golden.py."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -176,8 +177,18 @@ def test_bad_options(options, said):
 
 def test_bad_taps():
     loss, (student, teacher) = made(), taps()
-    with pytest.raises(ValueError, match=r"ofakd\.module: expected the taps .* is no stage3"):
-        loss.check_taps({k: v for k, v in student.items() if k != "stage3"}, teacher)
+    some = {name: out for name, out in student.items() if name != "stage3"}
+    said = r"x\.module \(student\): expected the taps logits, stage1, .*\. Add stage3, or choose"
+    with pytest.raises(FeatureError, match=said):
+        loss.check_taps(some, teacher, None, "x")
+    look = SimpleNamespace(outputs=lambda: some, model={})  # before the loss is built
+    with pytest.raises(FeatureError, match=said):
+        OFAKDLoss.tell({}, look, look, "x")
+    assert "stage3" not in OFAKDLoss.tell(dict(stages=(1, 2, 4)), look, look, "x")["stage_shapes"]
+    with pytest.raises(
+        FeatureError, match=r"\(teacher\): expected the taps logits, got stage1\. Add"
+    ):
+        loss.check_taps(student, dict(stage1=teacher["logits"]), None, "x")
     with pytest.raises(ValueError, match=r"p\.num_classes=5: the logits are of 4 classes"):
         loss.check_taps(dict(student, logits=torch.zeros(6, 4)),
                         dict(logits=torch.zeros(6, 4)), None, "p")  # fmt: skip
