@@ -451,7 +451,7 @@ CARD = Card(
     tasks=("cls",),
     taps=dict(
         cls=dict(
-            student=dict(s3="stage3", s4="stage4"),
+            student=dict(s3="three_quarters", s4="final"),
             teacher=dict(s3="backbone.stages.2", s4="backbone"),
         )
     ),
