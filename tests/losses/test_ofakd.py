@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from steps import step_of
 from torch import nn
 from torch.nn import functional as F
 
 from freekd.checks import FeatureError
 from freekd.losses.ofakd import OFAKDLoss, exponents, ofa_loss
-from freekd.losses.step import Step
 
 SHAPES = dict(stage1=4, stage2=8, stage3=(16, 4, 4), stage4=12)
 GIVEN = dict(stage_shapes=SHAPES, student_dim=12, teacher_dim=20, num_classes=5)
@@ -37,10 +37,6 @@ def taps(dtype=torch.float32):
     return dict(student, logits=torch.randn(6, 5, dtype=dtype)), dict(
         logits=torch.randn(6, 5, dtype=dtype)
     )
-
-
-def step_of(labels=LABELS, **more):
-    return Step(dict(gt_label=labels), nn.Identity(), **more)
 
 
 # --------------------------------------------------------------------------- the loss
@@ -97,7 +93,7 @@ def test_large_logits_stay_finite():
 def test_fresh_branches_know_nothing():
     """Their logits are near 0: the term is the sum of the weights, 1 for eps = 1, times ln K."""
     loss = made()
-    loss(*taps(), step_of())
+    loss(*taps(), step_of(LABELS))
     for i in range(1, 5):
         assert float(loss.parts[f"stage{i}"]) == pytest.approx(math.log(5), rel=0.1)
 
@@ -105,7 +101,7 @@ def test_fresh_branches_know_nothing():
 def test_it_is_the_sum_of_its_parts():
     loss = made(stages_weight=0.1, logits_weight=2.0, task_weight=0.5, eps=[1, 1.5, 2, 1, 3])
     student, teacher = taps()
-    value = loss(student, teacher, step_of())
+    value = loss(student, teacher, step_of(LABELS))
     expected = 2 * ofa_loss(student["logits"], teacher["logits"], LABELS, 3)
     assert float(loss.parts["logits"]) == pytest.approx(float(expected))
     assert [*loss.parts] == ["logits", "stage1", "stage2", "stage3", "stage4"]
@@ -116,7 +112,7 @@ def test_it_is_the_sum_of_its_parts():
 def test_some_stages_only():
     loss = made(stages=(2, 4), stage_shapes=dict(stage2=8, stage4=12))
     student, teacher = taps()
-    loss({name: student[name] for name in ("stage2", "stage4", "logits")}, teacher, step_of())
+    loss({name: student[name] for name in ("stage2", "stage4", "logits")}, teacher, step_of(LABELS))
     assert [*loss.parts] == ["logits", "stage2", "stage4"]
 
 
@@ -128,21 +124,21 @@ def test_width_is_the_larger_of_both():
 def test_soft_labels_count_by_their_largest():
     soft = 0.9 * F.one_hot(LABELS, 5) + 0.02
     found = made()(*taps(), step_of(soft))
-    torch.testing.assert_close(found, made()(*taps(), step_of()))
+    torch.testing.assert_close(found, made()(*taps(), step_of(LABELS)))
 
 
 def test_labels_follow_the_order_of_the_classes():
     """Channel k is the student's class order[k]; its labels keep the student's order."""
     order = torch.tensor([2, 0, 1, 4, 3])
     moved = step_of(order[LABELS], class_order=order)
-    torch.testing.assert_close(made()(*taps(), moved), made()(*taps(), step_of()))
+    torch.testing.assert_close(made()(*taps(), moved), made()(*taps(), step_of(LABELS)))
 
 
 def test_gradients():
     loss, (student, teacher) = made(), taps()
     for feat in (*student.values(), teacher["logits"]):
         feat.requires_grad_()
-    loss(student, teacher, step_of()).backward()
+    loss(student, teacher, step_of(LABELS)).backward()
     assert teacher["logits"].grad is None
     assert all(bool(feat.grad.any()) for feat in student.values())
     assert not [name for name, p in loss.named_parameters() if p.grad is None]
@@ -197,15 +193,15 @@ def test_bad_taps():
     with pytest.raises(FeatureError, match=r"p\.stage_shapes\.stage2=8: expected maps \(N, 8, H"):
         loss.check_taps(dict(student, stage2=torch.zeros(6, 9, 8, 8)), teacher, None, "p")
     with pytest.raises(FeatureError, match=r"ofakd: expected the labels of the images, gt_label"):
-        loss(student, teacher, Step(dict(img=1), nn.Identity()))
+        loss(student, teacher, step_of(img=1))
 
 
 def test_the_teacher_s_width_is_looked_at():
     paths = (dict(), dict(logits="fc"))
     teacher = nn.ModuleDict(dict(fc=nn.Linear(7, 5)))
     with pytest.raises(ValueError, match=r"p\.teacher_dim=20: .* 'fc', sees 7 channels\. Set"):
-        made().check_models(Step({}, nn.Identity(), teacher, paths=paths), "p")
-    made(teacher_dim=7).check_models(Step({}, nn.Identity(), teacher, paths=paths), "p")
+        made().check_models(step_of(teacher=teacher, paths=paths), "p")
+    made(teacher_dim=7).check_models(step_of(teacher=teacher, paths=paths), "p")
 
 
 def test_one_exponent_in_a_list():
