@@ -24,41 +24,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from freekd.checks import FeatureError, check_flag, check_integer, check_named_taps, check_weight
-from freekd.widen import wide_dtype, widened
+from freekd.checks import FeatureError, check_named_taps, check_weight
+from freekd.widen import wide_dtype
 
 from .card import Card, Case, Outcome, Published
-from .stage import NOTHING, VIEWS, Stage, StageOptions
+from .stage import Stage, view_loss
+from .stage_options import NOTHING, TAPS, VIEWS, StageOptions, check_shapes, read_stages
 from .step import Step
-from .tails import find_tail
+from .tails import check_tail, find_tail
 from .tokens import as_map, as_tokens, shape_of
 
 STAGES = ("stage3", "stage4")
-TAPS = dict(stage3="s3", stage4="s4")
 SHAPES = ("student_shapes", "teacher_shapes")
 LEAVE_OUT = ", or leave its stage out (stage3=None, stage4=None)"
 LOW = (torch.float16, torch.bfloat16)
-
-
-def view_loss(tokens: Tensor, target: Tensor, without_mean: bool = False) -> Tensor:
-    """One view of the equation above, before its weight; in float32 at least.
-
-    Args:
-        tokens: (N, L, C).
-        target: likewise, of the teacher; no gradient flows into it.
-        without_mean: whether the mean over positions is taken off both, which is the zero frequency
-            of a discrete cosine transform.
-
-    >>> tokens = torch.tensor([[[3.0, 4.0], [0.0, 2.0]]])
-    >>> view_loss(tokens, torch.tensor([[[0.0, 1.0], [0.0, 5.0]]]))  # .6^2 + .2^2
-    tensor(0.4000)
-    """
-    tokens, target = widened(tokens), widened(target.detach())
-    if without_mean:
-        tokens = tokens - tokens.mean(1, keepdim=True)
-        target = target - target.mean(1, keepdim=True)
-    apart = F.normalize(tokens, dim=-1) - F.normalize(target, dim=-1)
-    return apart.square().sum() / max(1, len(tokens))
 
 
 class ScaleKDLoss(nn.Module):
@@ -85,10 +64,10 @@ class ScaleKDLoss(nn.Module):
     @staticmethod
     def check_options(options: Mapping[str, Any], key: str) -> None:
         """What a config says, by its config keys; raises ValueError."""
-        _read_stages({name: options.get(name, NOTHING) for name in STAGES}, f"{key}.")
-        _check_tail(options.get("tail"), options.get("tail_maps", False), f"{key}.")
+        read_stages({name: options.get(name, NOTHING) for name in STAGES}, f"{key}.")
+        check_tail(options.get("tail"), options.get("tail_maps", False), f"{key}.")
         for name in SHAPES:
-            _check_shapes(options.get(name), f"{key}.{name}")
+            check_shapes(options.get(name), f"{key}.{name}")
 
     @staticmethod
     def tell(options: Mapping[str, Any], student: Any, teacher: Any, key: str) -> Dict[str, Any]:
@@ -103,7 +82,7 @@ class ScaleKDLoss(nn.Module):
         Raises:
             FeatureError: no size is known, or a tap gives no map.
         """
-        stages = _read_stages({name: options.get(name, NOTHING) for name in STAGES}, f"{key}.")
+        stages = read_stages({name: options.get(name, NOTHING) for name in STAGES}, f"{key}.")
         lacking = [name for name, stage in stages.items() if stage.lacks]
         if not lacking:
             return {}
@@ -131,10 +110,10 @@ class ScaleKDLoss(nn.Module):
         teacher_shapes: Optional[Mapping[str, Sequence[int]]] = None,
     ) -> None:
         super().__init__()
-        stages = _read_stages(dict(stage3=stage3, stage4=stage4), "")
-        _check_tail(tail, tail_maps, "")
-        _check_shapes(student_shapes, "student_shapes")
-        _check_shapes(teacher_shapes, "teacher_shapes")
+        stages = read_stages(dict(stage3=stage3, stage4=stage4), "")
+        check_tail(tail, tail_maps, "")
+        check_shapes(student_shapes, "student_shapes")
+        check_shapes(teacher_shapes, "teacher_shapes")
         check_weight("loss_weight", loss_weight)
         self.loss_weight, self.tail, self.tail_maps = loss_weight, tail, tail_maps
         for name, tap in TAPS.items():
@@ -289,18 +268,6 @@ class ScaleKDLoss(nn.Module):
         return self.loss_weight * torch.stack([*terms.values()]).sum()
 
 
-def _read_stages(given: Mapping[str, Any], key: str) -> Dict[str, StageOptions]:
-    """Those that are not None."""
-    stages = {
-        name: StageOptions.read(options, f"{key}{name}")
-        for name, options in given.items()
-        if options is not None
-    }
-    if not stages:
-        raise ValueError(f"{key}stage3=None and {key}stage4=None leave nothing. Give one of them")
-    return stages
-
-
 def _shape(
     outputs: Mapping[str, Any], stage: StageOptions, who: str, tap: str, key: str
 ) -> Tuple[int, int, int]:
@@ -312,39 +279,6 @@ def _shape(
     check_named_taps(f"{key}.module ({who})", outputs, [tap], list(TAPS.values()), LEAVE_OUT)
     index = stage.student_index if who == "student" else stage.teacher_index
     return shape_of(outputs[tap], f"{key}.module ({who}), tap {tap!r}", index)
-
-
-def _check_shapes(shapes: Any, key: str) -> None:
-    """Raise ValueError unless it is (C, H, W) by tap, or None."""
-    if shapes is None:
-        return
-    listed = isinstance(shapes, Mapping) and all(
-        name in TAPS.values() and isinstance(shape, (list, tuple)) and len(shape) == 3
-        for name, shape in shapes.items()
-    )
-    if not listed:
-        raise ValueError(
-            f"{key} must be a dict from a tap, s3 or s4, to its (channels, height, width), such as "
-            f"dict(s4=(2048, 7, 7)), got {shapes!r}. Correct it, or leave it out: the models tell "
-            "it"
-        )
-    for name, shape in shapes.items():
-        for side in shape:
-            check_integer(f"{key}.{name}", side, 2**15)
-
-
-def _check_tail(tail: Any, maps: Any, key: str) -> None:
-    check_flag(f"{key}tail_maps", maps)
-    listed = isinstance(tail, (list, tuple)) and all(isinstance(path, str) for path in tail)
-    if tail is not None and (not listed or not tail):
-        raise ValueError(
-            f"{key}tail must be a list of module paths of the teacher, such as "
-            f"['backbone.stages.2.downsample', 'backbone.stages.3'], or None, got {tail!r}"
-        )
-    if maps and tail is None:
-        raise ValueError(
-            f"{key}tail_maps=True is for a tail that is given. Remove it, or give tail"
-        )
 
 
 def _precision_of(feat: Tensor) -> Any:

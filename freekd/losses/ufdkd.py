@@ -25,6 +25,7 @@ from freekd.checks import FeatureError, check_choice, check_flag, check_integer,
 from freekd.widen import wide_dtype
 
 from .card import Bundled, Card, Case, Outcome
+from .conv_projector import ConvProjector, EnhancedProjector
 from .decouple import decoupled_distance
 from .projector import UPSAMPLES, AttentionProjector, check_grid, check_heads, scales_of
 from .tokens import as_map, as_tokens, check_index
@@ -66,36 +67,6 @@ def ufdkd_loss(spatial: Tensor, channel: Tensor, teacher: Tensor, alpha: Alpha) 
     in_channels = decoupled_distance(channel, teacher, 2, *weights[2:])
     total = in_space.total + in_channels.total
     return Terms(total, in_space.dc, in_space.ac, in_channels.dc, in_channels.ac)
-
-
-class ConvProjector(nn.Module):
-    """Two 3x3 convolutions with a ReLU between them, (N, C, H, W) to the same shape."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, feat: Tensor) -> Tensor:
-        out: Tensor = self.conv2(self.conv1(feat).relu_())
-        return out
-
-
-class EnhancedProjector(nn.Module):
-    """The mean of a convolution of a and one of b: a = relu(conv(x)), b = relu(conv(a))."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.block1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.block2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.adapt1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.adapt2 = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, feat: Tensor) -> Tensor:
-        a = self.block1(feat).relu()
-        b = self.block2(a).relu_()
-        out: Tensor = (self.adapt1(a) + self.adapt2(b)) / 2
-        return out
 
 
 class UFDKDLoss(nn.Module):

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from freekd.checks import FeatureError
-from freekd.losses.scalekd import ScaleKDLoss, view_loss
-from freekd.losses.stage import StageOptions, heads_for, in_float64
+from freekd.losses.scalekd import ScaleKDLoss
+from freekd.losses.stage import heads_for, in_float64, view_loss
+from freekd.losses.stage_options import StageOptions
 
 STAGE3 = dict(student_dims=5, teacher_dims=4, query_hw=(4, 4), pos_hw=(4, 4), num_heads=2)
 STAGE4 = dict(student_dims=6, teacher_dims=8, query_hw=(2, 2), pos_hw=(2, 2), num_heads=2)
