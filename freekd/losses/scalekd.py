@@ -15,6 +15,9 @@ its stage 3 and its last output:
     L = L_s3 + L_s4
 
 The gradient runs through Theta, not into its weights, and through the queries to stage 3.
+
+Two deviations from the release: the teacher stays in evaluation mode; and the tail of a ViT ends
+with the final norm, through which T has gone, where the release's ends with the last block.
 """
 
 from contextlib import nullcontext
