@@ -188,7 +188,9 @@ def section(card: Card) -> List[str]:
     if card.paper:
         lines.append(f"Paper: {card.paper}")
     lines.append("")
-    taps = ", ".join(f"`{path}` ({TASKS[task]})" for task, path in card.taps.items())
+    taps = ", ".join(f"{_taps(tap)} ({TASKS[task]})" for task, tap in card.taps.items())
+    if _has_words(card.taps.get("cls", "backbone")):
+        taps += ", [by the model's family](classification.md#taps-by-family)"
     lines.append(
         f"* Entry: `{card.name}=dict(...)`; class `{card.type}`; scaled by `{card.weight}`."
     )
@@ -216,6 +218,27 @@ def section(card: Card) -> List[str]:
             for r in card.published
         ]
     return [*lines, ""]
+
+
+def _taps(tap: Any) -> str:
+    """A card's taps in words: a path, or names and paths, alike in both models or for each."""
+    if isinstance(tap, str):
+        return f"`{tap}`"
+    if set(tap) == {"student", "teacher"}:
+        return f"of the student {_taps(tap['student'])}; of the teacher {_taps(tap['teacher'])}"
+    if len(set(tap.values())) == 1:
+        return f"all at `{next(iter(tap.values()))}`"
+    return ", ".join(
+        f"`{name}`" if name == path else f"`{name}` at `{path}`" for name, path in tap.items()
+    )
+
+
+def _has_words(tap: Any) -> bool:
+    """Whether a path differs by the model's family, and a word stands for it."""
+    paths = [tap] if isinstance(tap, str) else list(tap.values())
+    if not all(isinstance(path, str) for path in paths):
+        return any(map(_has_words, paths))
+    return any("." not in path and path not in ("backbone", "neck") for path in paths)
 
 
 def _options(card: Card) -> str:

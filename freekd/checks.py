@@ -1,6 +1,6 @@
 """What every public function says of a bad argument: its key, what was expected, what came."""
 
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 
 class FeatureError(ValueError):
@@ -59,6 +59,35 @@ def check_channels(key: str, value: Any) -> None:
     """Raise ValueError, naming the key, unless ``value`` is an integer or a list of integers."""
     for channels in value if isinstance(value, (list, tuple)) else [value]:
         check_integer(key, channels, 2**15)
+
+
+def check_named_taps(
+    key: str,
+    given: Iterable[str],
+    wanted: Sequence[str],
+    known: Sequence[str] = (),
+    instead: str = "",
+) -> None:
+    """Raise FeatureError, naming the key, unless the taps of a loss are there, and no unknown ones.
+
+    Args:
+        key: of the taps in the config.
+        given: names of those that there are.
+        wanted: of those that the loss compares.
+        known: of others that may be there.
+        instead: words for the message: what to do other than to add a missing one.
+    """
+    names = sorted(given)
+    lacking = [name for name in wanted if name not in names]
+    unknown = [name for name in names if name not in (*wanted, *known)]
+    remedies = [f"Add {', '.join(lacking)}{instead}"] if lacking else []
+    if unknown:
+        remedies.append(f"Remove {', '.join(unknown)}, or correct the name")
+    if remedies:
+        raise FeatureError(
+            f"{key}: expected the taps {', '.join(wanted)}, got {', '.join(names) or 'none'}. "
+            + ". ".join(remedies)
+        )
 
 
 def check_align_module(key: str, value: Any) -> None:

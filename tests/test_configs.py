@@ -31,7 +31,7 @@ CONFIGS = sorted(
 # --------------------------------------------------------------------------- data
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory):
-    """Digits of each task; four images, with COCO boxes and with labels; Cityscapes crops."""
+    """Digits of each task; four images, with COCO boxes and with labels; label maps of two sets."""
     root = tmp_path_factory.mktemp("data")
     make_digits(root / "digits", num_train=8, num_val=2)
     make_digit_images(root / "digits_cls", num_train=32, num_val=10)
@@ -57,10 +57,13 @@ def data_root(tmp_path_factory):
     (root / "labels.txt").write_text("".join(f"{i}.png {i}\n" for i in range(4)))
     for folder, suffix in (("img", "_leftImg8bit.png"), ("ann", "_gtFine_labelTrainIds.png")):
         (root / folder).mkdir()
+        (root / f"ade_{folder}").mkdir()
         for i in range(2):
             shape = (160, 160, 3) if folder == "img" else (160, 160)
             pixels = rng.integers(0, 19, shape, dtype=np.uint8)
             cv2.imwrite(str(root / folder / f"{i}{suffix}"), pixels)
+            suffix_of_ade = ".jpg" if folder == "img" else ".png"
+            cv2.imwrite(str(root / f"ade_{folder}" / f"{i}{suffix_of_ade}"), pixels)
     return root
 
 
@@ -80,6 +83,8 @@ def point_to(cfg, name, root):
             )
         elif "cityscapes" in name:
             data.data_root, data.img_dir, data.ann_dir = str(root), "img", "ann"
+        elif "ade20k" in name:
+            data.data_root, data.img_dir, data.ann_dir = str(root), "ade_img", "ade_ann"
         elif "imagenet" in name or "cifar100" in name:
             data.data_prefix, data.ann_file = str(root), f"{root}/labels.txt"
         else:
@@ -89,7 +94,7 @@ def point_to(cfg, name, root):
             data = cfg.data.train
             data.type, data.classes = "CustomDataset", [str(i) for i in range(100)]
             data.pipeline = [dict(type="LoadImageFromFile"), *data.pipeline]
-        small = any(word in name for word in ("cityscapes", "imagenet", "cifar100"))
+        small = any(word in name for word in ("cityscapes", "ade20k", "imagenet", "cifar100"))
         if not needs_its_size(cfg, name):
             resize(cfg.data.train.pipeline, 64 if small else 96)
         cfg.data.samples_per_gpu, cfg.data.workers_per_gpu = 2, 0
@@ -238,7 +243,9 @@ def test_every_prompt_file_has_its_first_stage(read_once):
 
 # methods of one pair share the settings of its evaluation
 SEGMENTORS = {
-    Path(name).stem: name for name in CONFIGS if "cityscapes" in name or "_seg" in name
+    Path(name).stem: name
+    for name in CONFIGS
+    if any(word in name for word in ("cityscapes", "ade20k", "_seg"))
 }.values()
 
 
@@ -293,10 +300,12 @@ def is_variant(config):
 # A step of these takes 5 to 9 GB: in the fast suite they are built and checked, as before training
 LARGE = [name for name in CONFIGS if "swin_large" in name or "swin_base" in name]
 
-# CIFAR-100 at 224 pixels takes a step 10 seconds with these; the Swin and ViT pairs are fast ones
+# CIFAR-100 at 224 pixels takes a step 10 seconds with these; the Swin and ViT pairs are fast ones.
+# ADE20K's as long, with the projectors of the pair on Cityscapes, which is a fast one
 HEAVY = [
     name for name in CONFIGS
     if "cifar100" in name and any(word in name for word in ("mixer", "convnext", "resnet50"))
+    or "ade20k" in name
 ]  # fmt: skip
 
 # tests/test_ablations.py looks at each variant's own part at every run

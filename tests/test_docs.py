@@ -156,6 +156,13 @@ def test_prose_is_narrow(page):
     assert [line for line in wide if "://" not in line] == []
 
 
+def test_named_taps_are_in_words():
+    """A method's taps by name are no dict of Python's on the page."""
+    page = (ROOT / "docs" / "methods.md").read_text()
+    assert "of the student `s3` at `three_quarters`" in page
+    assert not re.findall(r"\{'.*?\}", page)
+
+
 def test_the_citation_is_of_this_version():
     import yaml
 

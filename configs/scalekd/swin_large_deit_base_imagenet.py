@@ -5,10 +5,6 @@ pair = dict(losses=dict(
     scalekd=dict(
         stage3=dict(student_dims=768, teacher_dims=768, query_hw=14, pos_hw=14, num_heads=8),
         stage4=dict(student_dims=768, teacher_dims=1536, query_hw=7, pos_hw=14, num_heads=8),
-        module=dict(
-            student=dict(s3="backbone.layers.8", s4="backbone.ln1"),
-            teacher=dict(s3="backbone.stages.2", s4="backbone"),
-        ),
     ),
     kd=dict(tau=1.0, alpha=0.5),
 ))  # fmt: skip

@@ -4,14 +4,66 @@ It is filled under a temporary name beside its final one and renamed at the end.
 ``dataset.json``, holds what it was made from, so that a second call can leave it alone or refuse.
 """
 
+import hashlib
 import json
 import shutil
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Any, Callable, Dict, Iterable, Iterator, Optional, TypeVar
+
+from numpy.typing import NDArray
 
 MARKER = "dataset.json"
+Item = TypeVar("Item")
+Progress = Optional[Callable[[int, int], None]]  # of how many pictures are done, and of all
+
+
+class Draft:
+    """A folder that is being filled.
+
+    Args:
+        folder: it; empty.
+        total: of the pictures that there will be.
+        progress: called as ``progress(done, total)`` after every picture.
+
+    Attributes:
+        digest: SHA-256 of the pixels and texts added, in this order.
+    """
+
+    def __init__(self, folder: Path, total: int, progress: Progress = None) -> None:
+        self.folder, self.total, self.progress = folder, total, progress
+        self.digest, self.done = hashlib.sha256(), 0
+
+    def each(self, items: Iterable[Item]) -> Iterator[Item]:
+        """One for each picture: the caller adds it, then it is done."""
+        for item in items:
+            yield item
+            self.done += 1
+            if self.progress is not None:
+                self.progress(self.done, self.total)
+
+    def add_picture(self, pixels: NDArray[Any], path: str) -> None:
+        """Write (H, W, 3) uint8 RGB, or (H, W) labels, as a PNG at a path inside the folder."""
+        save_png(pixels, self._place(path))
+        self.digest.update(pixels.tobytes())
+
+    def add_text(self, text: str, path: str) -> None:
+        """Write a text at a path inside the folder."""
+        self._place(path).write_text(text)
+        self.digest.update(text.encode())
+
+    def _place(self, path: str) -> Path:
+        place = self.folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
+
+
+def save_png(picture: NDArray[Any], path: Path) -> None:
+    """Write an (H, W, 3) uint8 RGB picture, or (H, W) labels, without loss."""
+    from PIL import Image
+
+    Image.fromarray(picture).save(str(path), format="PNG")
 
 
 def is_complete(out: Path, parameters: Dict[str, Any], files: Dict[str, int], force: bool) -> bool:
@@ -66,18 +118,23 @@ def is_complete(out: Path, parameters: Dict[str, Any], files: Dict[str, int], fo
 
 @contextmanager
 def new_folder(
-    out: Path, parameters: Dict[str, Any], files: Dict[str, int], force: bool
-) -> Iterator[Path]:
-    """Give a temporary folder to fill; name it ``out`` if all went well, else remove it.
+    out: Path,
+    parameters: Dict[str, Any],
+    files: Dict[str, int],
+    force: bool,
+    total: int,
+    progress: Progress = None,
+) -> Iterator[Draft]:
+    """Give a temporary folder to fill; mark it and name it ``out`` if all went well, or remove it.
 
-    The caller writes the marker file too. If another process has made the same folder in the
-    meantime, that one stays.
+    If another process has made the same folder in the meantime, that one stays.
 
     Args:
         out, parameters, files, force: as for :func:`is_complete`.
+        total, progress: as for :class:`Draft`.
 
     Yields:
-        The temporary folder, beside ``out``, empty.
+        The temporary folder, beside ``out``.
 
     Raises:
         FileExistsError: ``out`` appeared in the meantime and is something else.
@@ -86,7 +143,10 @@ def new_folder(
     draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.tmp")
     draft.mkdir()
     try:
-        yield draft
+        filled = Draft(draft, total, progress)
+        yield filled
+        marker = {"parameters": parameters, "sha256": filled.digest.hexdigest()}
+        (draft / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
         if is_complete(out, parameters, files, force):
             return
         if out.exists():

@@ -7,16 +7,14 @@ validation. A folder for each class is a form that mmcls's ``CustomDataset`` rea
 torchvision's ``ImageFolder`` too.
 """
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Tuple, Union
 
 import numpy as np
 
-from freekd.datasets.dataset_folder import MARKER, is_complete, new_folder
+from freekd.datasets.dataset_folder import is_complete, new_folder
 from freekd.datasets.digit_scenes import draw_among_pieces
-from freekd.datasets.digits import DIGIT_CLASSES, load_sources, save_png, split_digits
+from freekd.datasets.digits import DIGIT_CLASSES, load_sources, split_digits
 
 GENERATOR_VERSION = 2
 """Raised whenever the same parameters would give other pictures."""
@@ -99,23 +97,17 @@ def make_digit_images(
     files = {f"{split}/*/*.png": len(pool) for split, pool in pools.items()}
     if is_complete(out, parameters, files, force):
         return out
-    digest, done = hashlib.sha256(), 0
-    with new_folder(out, parameters, files, force) as draft:
+    total = sum(map(len, pools.values()))
+    with new_folder(out, parameters, files, force, total, progress) as draft:
         for number, (split, pool) in enumerate(pools.items()):
             for name in DIGIT_CLASSES:  # a class without a picture is a class all the same
-                (draft / split / name).mkdir(parents=True)
+                (draft.folder / split / name).mkdir(parents=True)
             others = split_digits(labels, seed)[split]
-            for index, view in pool:
+            for index, view in draft.each(pool):
                 rng = np.random.RandomState([seed, 2 + number, index, view])
                 picture = draw_among_pieces(
                     rng, cells, index, others, photos, size, (low, high), max_angle, max_pieces
                 )
-                folder = draft / split / DIGIT_CLASSES[int(labels[index])]
-                save_png(picture, folder / f"{index:04d}_{view}.png")
-                digest.update(picture.tobytes())
-                done += 1
-                if progress is not None:
-                    progress(done, sum(map(len, pools.values())))
-        marker = {"parameters": parameters, "sha256": digest.hexdigest()}
-        (draft / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+                name = DIGIT_CLASSES[int(labels[index])]
+                draft.add_picture(picture, f"{split}/{name}/{index:04d}_{view}.png")
     return out

@@ -5,21 +5,18 @@ the background, label d + 1 the digit d. Pictures and label maps lie in two fold
 as mmseg's ``CustomDataset`` reads them.
 """
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from freekd.datasets.dataset_folder import MARKER, is_complete, new_folder
+from freekd.datasets.dataset_folder import is_complete, new_folder
 from freekd.datasets.digit_scenes import PastedDigit, draw_scene
 from freekd.datasets.digits import (
     DIGIT_CLASSES,
     check_parameters,
     load_sources,
-    save_png,
     split_digits,
 )
 
@@ -86,25 +83,17 @@ def make_digit_maps(
         return out
     cells, labels, photos = load_sources()
     pools = split_digits(labels, parameters["seed"])
-    digest, done = hashlib.sha256(), 0
-    with new_folder(out, parameters, files, force) as draft:
+    total = sum(counts.values())
+    with new_folder(out, parameters, files, force, total, progress) as draft:
         for number, (split, count) in enumerate(counts.items()):
-            for kind in ("img", "ann"):
-                (draft / kind / split).mkdir(parents=True)
-            for index in range(count):
+            for index in draft.each(range(count)):
                 rng = np.random.RandomState([parameters["seed"], number, index])
                 picture, digits = draw_scene(
                     rng, cells, labels, pools[split], photos, int(size), (low, high), max_digits
                 )
                 found = label_map(digits, int(size))
                 for kind, pixels in (("img", picture), ("ann", found)):
-                    save_png(pixels, draft / kind / split / f"{index:06d}.png")
-                    digest.update(pixels.tobytes())
-                done += 1
-                if progress is not None:
-                    progress(done, sum(counts.values()))
-        marker = {"parameters": parameters, "sha256": digest.hexdigest()}
-        (draft / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+                    draft.add_picture(pixels, f"{kind}/{split}/{index:06d}.png")
     return out
 
 

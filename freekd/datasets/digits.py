@@ -6,7 +6,6 @@ folder: two splits with no source digit in common, as PNG files with COCO annota
 run-length masks).
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
@@ -14,7 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from freekd.datasets.dataset_folder import MARKER, is_complete, new_folder
+from freekd.datasets.dataset_folder import is_complete, new_folder
 from freekd.datasets.digit_scenes import PastedDigit, draw_scene, tight_box
 
 DIGIT_CLASSES: Tuple[str, ...] = tuple(str(digit) for digit in range(10))
@@ -115,29 +114,19 @@ def make_digits(
         raise ModuleNotFoundError(f"{_NEEDS} ({error}); {_INSTALL}") from error
     cells, labels, photos = load_sources()
     pools = split_digits(labels, parameters["seed"])
-    digest = hashlib.sha256()
-    done = 0
-    with new_folder(out, parameters, files, force) as draft:
-        (draft / "annotations").mkdir()
+    total = sum(counts.values())
+    with new_folder(out, parameters, files, force, total, progress) as draft:
         for number, (split, count) in enumerate(counts.items()):
-            (draft / split).mkdir()
             scenes = []
-            for index in range(count):
+            for index in draft.each(range(count)):
                 rng = np.random.RandomState([parameters["seed"], number, index])
                 picture, digits = draw_scene(
                     rng, cells, labels, pools[split], photos, int(size), (low, high), max_digits
                 )
-                save_png(picture, draft / split / _file_name(index))
-                digest.update(picture.tobytes())
+                draft.add_picture(picture, f"{split}/{_file_name(index)}")
                 scenes.append(digits)
-                done += 1
-                if progress is not None:
-                    progress(done, sum(counts.values()))
             text = json.dumps(coco(split, scenes, parameters))
-            digest.update(text.encode())
-            (draft / "annotations" / f"{split}.json").write_text(text)
-        marker = {"parameters": parameters, "sha256": digest.hexdigest()}
-        (draft / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+            draft.add_text(text, f"annotations/{split}.json")
     return out
 
 
@@ -196,13 +185,6 @@ def load_sources() -> Tuple[NDArray[Any], NDArray[Any], Sequence[NDArray[Any]]]:
 
 def _file_name(index: int) -> str:
     return f"{index:06d}.png"
-
-
-def save_png(picture: NDArray[Any], path: Path) -> None:
-    """Write an (H, W, 3) uint8 RGB picture, or (H, W) labels, without loss."""
-    from PIL import Image
-
-    Image.fromarray(picture).save(str(path), format="PNG")
 
 
 def coco(

@@ -7,7 +7,6 @@ maps are full of what a student of the ten digits alone does not need. Three spl
 ``train`` and in another.
 """
 
-import hashlib
 import json
 from colorsys import hsv_to_rgb
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freekd.checks import check_choice
-from freekd.datasets.dataset_folder import MARKER, is_complete, new_folder
+from freekd.datasets.dataset_folder import is_complete, new_folder
 from freekd.datasets.digit_scenes import (
     PastedDigit,
     background,
@@ -30,7 +29,6 @@ from freekd.datasets.digits import (
     check_parameters,
     coco,
     load_sources,
-    save_png,
     split_digits,
 )
 from freekd.datasets.letters import FONTS, LETTERS, load_letters
@@ -122,18 +120,16 @@ def make_scenes(
     cells, labels, photos = load_sources()
     glyphs, kinds, fonts = load_letters()
     digits, hands = split_digits(labels, parameters["seed"]), _split_fonts(parameters["seed"])
-    digest, done = hashlib.sha256(), 0
-    with new_folder(out, parameters, files, force) as draft:
-        (draft / "annotations").mkdir()
+    total = sum(counts.values())
+    with new_folder(out, parameters, files, force, total, progress) as draft:
         for number, (split, count) in enumerate(counts.items()):
             part = "train" if split == "train" else "val"
             mine = Things(cells, labels, digits[part])
             theirs = Things(
                 glyphs, kinds + len(DIGIT_CLASSES), np.flatnonzero(np.isin(fonts, hands[part]))
             )
-            (draft / split).mkdir()
             scenes = []
-            for index in range(count):
+            for index in draft.each(range(count)):
                 rng = np.random.RandomState([parameters["seed"], number, index])
                 picture, objects = draw_clutter(
                     rng,
@@ -146,17 +142,10 @@ def make_scenes(
                     letters,
                     letter_ink,
                 )
-                save_png(picture, draft / split / f"{index:06d}.png")
-                digest.update(picture.tobytes())
+                draft.add_picture(picture, f"{split}/{index:06d}.png")
                 scenes.append(objects)
-                done += 1
-                if progress is not None:
-                    progress(done, sum(counts.values()))
             text = json.dumps(coco(split, scenes, parameters, SCENE_CLASSES))
-            digest.update(text.encode())
-            (draft / "annotations" / f"{split}.json").write_text(text)
-        marker = {"parameters": parameters, "sha256": digest.hexdigest()}
-        (draft / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+            draft.add_text(text, f"annotations/{split}.json")
     return out
 
 

@@ -4,7 +4,6 @@ A branch of stage i of four makes logits of what the stage gives: maps (N, c, h,
 networks, tokens (N, L, d) of transformers and mixers, with or without a class token before them.
 """
 
-from math import isqrt
 from typing import Any, Optional, Sequence
 
 import torch
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 
 from freekd.checks import FeatureError
 
-from .outputs import told
+from .tokens import first_tensor, grid_side, told
 
 STAGES = (1, 2, 3, 4)
 HEADS = 4  # of the attention of a token branch
@@ -26,8 +25,7 @@ def stage_output(output: Any, key: str) -> Tensor:
     Raises:
         FeatureError: neither; names the tap.
     """
-    while isinstance(output, (tuple, list)) and output:
-        output = output[0]
+    output = first_tensor(output)
     if torch.is_tensor(output) and output.dim() in (3, 4):
         feat: Tensor = output
         return feat
@@ -170,9 +168,9 @@ class TokenBranch(nn.Module):
         self, length: int, width: int, stage: int, student_dim: int, classes: int, key: str
     ) -> None:
         super().__init__()
-        self.length, self.width, self.side = length, width, isqrt(length)
+        self.length, self.width, self.side = length, width, grid_side(length, extra=1)
         self.extra = length - self.side**2
-        if self.extra > 1:
+        if not self.side:
             raise FeatureError(
                 f"{key}: {length} tokens are no square grid, with or without one class token. "
                 "Train on square images; students with a distillation token are not supported"

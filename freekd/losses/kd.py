@@ -14,7 +14,7 @@ from freekd.checks import check_share, check_temperature
 from freekd.widen import widened
 
 from .card import Bundled, Card, Case, Outcome
-from .logits import LogitsLoss
+from .logits import LogitsLoss, soft_cross_entropy
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, tau: float, alpha: float) -> Tensor:
@@ -32,10 +32,8 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, tau: float, alpha: f
     >>> kd_loss(torch.zeros(2, 4), torch.zeros(2, 4), tau=1.0, alpha=1.0)  # log 4
     tensor(1.3863)
     """
-    student, teacher = widened(student_logits), widened(teacher_logits.detach())
-    soft_labels = torch.softmax(teacher / tau, dim=1)
-    log_probabilities = torch.log_softmax(student / tau, dim=1)
-    return -alpha * tau**2 * (soft_labels * log_probabilities).sum(dim=1).mean()
+    student, teacher = widened(student_logits), widened(teacher_logits)
+    return alpha * tau**2 * soft_cross_entropy(student, teacher, tau).mean()
 
 
 class KDLoss(LogitsLoss):

@@ -78,32 +78,56 @@ def labels_in(step: Optional[Step], key: str) -> Tensor:
     return labels[:, order] if labels.dim() == 2 else torch.argsort(order)[labels]
 
 
-def hard_labels(labels: Tensor, shape: Sequence[int], key: str) -> Tensor:
-    """One class for each image: as labelled, or the likeliest of a soft label.
+def are_soft(labels: Tensor, shape: Sequence[int], key: str) -> bool:
+    """Whether labels say how much of each class, (N, K), and not a class (N,) of each image.
 
     Args:
-        labels: (N,) integers, or (N, K): how much of each class.
+        labels: of the batch.
         shape: (N, K) of the logits.
         key: the entry's name, for errors.
 
-    Returns:
-        (N,), int64.
-
     Raises:
         FeatureError: labels of another kind, or for other images or classes.
-
-    >>> hard_labels(torch.tensor([[0.1, 0.9], [0.6, 0.4]]), (2, 2), "mine").tolist()
-    [1, 0]
     """
     if tuple(labels.shape) == tuple(shape):
-        return labels.argmax(dim=1)
+        return True
     if tuple(labels.shape) != (shape[0],) or labels.is_floating_point():
         raise FeatureError(
             f"{key}: expected labels ({shape[0]},) of whole numbers, or soft ones "
             f"{tuple(shape)}, for logits of the shape {tuple(shape)}; got {tuple(labels.shape)} "
             f"of {labels.dtype}. Correct gt_label, or num_classes"
         )
-    return labels.long()
+    return False
+
+
+def hard_labels(labels: Tensor, shape: Sequence[int], key: str) -> Tensor:
+    """One class for each image: as labelled, or the likeliest of a soft label.
+
+    Args:
+        labels, shape, key: see :func:`are_soft`, which checks them.
+
+    Returns:
+        (N,), int64.
+
+    >>> hard_labels(torch.tensor([[0.1, 0.9], [0.6, 0.4]]), (2, 2), "mine").tolist()
+    [1, 0]
+    """
+    return labels.argmax(dim=1) if are_soft(labels, shape, key) else labels.long()
+
+
+def soft_cross_entropy(student: Tensor, teacher: Tensor, tau: float = 1.0) -> Tensor:
+    """- sum_k softmax(t / tau)_k log softmax(s / tau)_k of each image, (N,).
+
+    Args:
+        student: logits (N, K).
+        teacher: logits (N, K); no gradient flows into them.
+        tau: temperature; there is no factor tau^2.
+
+    >>> soft_cross_entropy(torch.zeros(2, 4), torch.zeros(2, 4))  # log 4
+    tensor([1.3863, 1.3863])
+    """
+    soft_labels = torch.softmax(teacher.detach() / tau, dim=1)
+    return -(soft_labels * torch.log_softmax(student / tau, dim=1)).sum(dim=1)
 
 
 def at_label(values: Tensor, labels: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from freekd.checks import check_integer, check_temperature, check_weight
+from freekd.checks import check_integer, check_named_taps, check_temperature, check_weight
 from freekd.widen import wide_dtype, widened
 
 from .branches import STAGES, MapBranch, TokenBranch, branch, stage_output
@@ -32,6 +32,7 @@ from .logits import check_logits, hard_labels, labels_in
 from .step import Step
 
 Shape = Union[int, Sequence[int]]
+TAPS = {f"stage{i}": f"stage{i}" for i in STAGES}
 
 
 def ofa_loss(
@@ -114,7 +115,7 @@ class OFAKDLoss(nn.Module):
             key: the config key of the entry.
 
         Raises:
-            FeatureError: a tap gives something else; names it.
+            FeatureError: a tap is missing, or gives something else; names it.
         """
         found: Dict[str, Any] = {}
         width = _at(teacher.model, "head", "in_channels")
@@ -124,6 +125,7 @@ class OFAKDLoss(nn.Module):
         if all(options.get(name) is not None for name in wanted):
             return found
         outputs = student.outputs()
+        _check_named(outputs, options.get("stages", STAGES), f"{key}.module (student)")
         shapes = {
             name: tuple(stage_output(output, f"{key}.module.{name}").shape[1:])
             for name, output in outputs.items()
@@ -201,12 +203,8 @@ class OFAKDLoss(nn.Module):
         Raises:
             FeatureError: a tap is missing, or gives something else than the branch is made for.
         """
-        lacking = {"logits", *self.branches} - set(student)
-        if lacking:
-            raise ValueError(
-                f"{key}.module: expected the taps {', '.join(['logits', *self.branches])}, there "
-                f"is no {', '.join(sorted(lacking))}. Add them, or choose other stages"
-            )
+        _check_named(student, self.stages, f"{key}.module (student)")
+        check_named_taps(f"{key}.module (teacher)", teacher, ["logits"], [*TAPS])
         (own,), (theirs,) = check_logits([student["logits"]], [teacher["logits"]], key)
         if own.shape[1] != self.num_classes:
             raise ValueError(
@@ -277,6 +275,12 @@ def exponents(value: Any, count: int, key: str) -> Tuple[float, ...]:
             f"the logits, the last; got {len(given)}, {value!r}"
         )
     return tuple(float(one) for one in given)
+
+
+def _check_named(given: Mapping[str, Any], stages: Sequence[int], key: str) -> None:
+    """Raise FeatureError unless the logits and the stages that have a branch are tapped."""
+    wanted = ["logits", *(f"stage{i}" for i in stages)]
+    check_named_taps(key, given, wanted, [*TAPS], ", or choose other stages")
 
 
 def _at(model: Any, *names: str) -> Any:
@@ -357,7 +361,6 @@ def _hint(loss: OFAKDLoss) -> str:
     )
 
 
-TAPS = {f"stage{i}": f"stage{i}" for i in STAGES}
 CARD = Card(
     name="ofakd",
     title="OFA-KD",

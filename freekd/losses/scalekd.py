@@ -15,6 +15,9 @@ its stage 3 and its last output:
     L = L_s3 + L_s4
 
 The gradient runs through Theta, not into its weights, and through the queries to stage 3.
+
+Two deviations from the release: the teacher stays in evaluation mode; and the tail of a ViT ends
+with the final norm, through which T has gone, where the release's ends with the last block.
 """
 
 from contextlib import nullcontext
@@ -24,39 +27,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from freekd.checks import FeatureError, check_flag, check_weight
-from freekd.widen import wide_dtype, widened
+from freekd.checks import FeatureError, check_named_taps, check_weight
+from freekd.widen import wide_dtype
 
 from .card import Card, Case, Outcome, Published
-from .stage import NOTHING, VIEWS, Stage, StageOptions
+from .stage import Stage, view_loss
+from .stage_options import NOTHING, TAPS, VIEWS, StageOptions, check_shapes, read_stages
 from .step import Step
-from .tails import find_tail
+from .tails import check_tail, find_tail
 from .tokens import as_map, as_tokens, shape_of
 
 STAGES = ("stage3", "stage4")
-TAPS = dict(stage3="s3", stage4="s4")
+SHAPES = ("student_shapes", "teacher_shapes")
+LEAVE_OUT = ", or leave its stage out (stage3=None, stage4=None)"
 LOW = (torch.float16, torch.bfloat16)
-
-
-def view_loss(tokens: Tensor, target: Tensor, without_mean: bool = False) -> Tensor:
-    """One view of the equation above, before its weight; in float32 at least.
-
-    Args:
-        tokens: (N, L, C).
-        target: likewise, of the teacher; no gradient flows into it.
-        without_mean: whether the mean over positions is taken off both, which is the zero frequency
-            of a discrete cosine transform.
-
-    >>> tokens = torch.tensor([[[3.0, 4.0], [0.0, 2.0]]])
-    >>> view_loss(tokens, torch.tensor([[[0.0, 1.0], [0.0, 5.0]]]))  # .6^2 + .2^2
-    tensor(0.4000)
-    """
-    tokens, target = widened(tokens), widened(target.detach())
-    if without_mean:
-        tokens = tokens - tokens.mean(1, keepdim=True)
-        target = target - target.mean(1, keepdim=True)
-    apart = F.normalize(tokens, dim=-1) - F.normalize(target, dim=-1)
-    return apart.square().sum() / max(1, len(tokens))
 
 
 class ScaleKDLoss(nn.Module):
@@ -83,8 +67,10 @@ class ScaleKDLoss(nn.Module):
     @staticmethod
     def check_options(options: Mapping[str, Any], key: str) -> None:
         """What a config says, by its config keys; raises ValueError."""
-        _read_stages({name: options.get(name, NOTHING) for name in STAGES}, f"{key}.")
-        _check_tail(options.get("tail"), options.get("tail_maps", False), f"{key}.")
+        read_stages({name: options.get(name, NOTHING) for name in STAGES}, f"{key}.")
+        check_tail(options.get("tail"), options.get("tail_maps", False), f"{key}.")
+        for name in SHAPES:
+            check_shapes(options.get(name), f"{key}.{name}")
 
     @staticmethod
     def tell(options: Mapping[str, Any], student: Any, teacher: Any, key: str) -> Dict[str, Any]:
@@ -99,7 +85,7 @@ class ScaleKDLoss(nn.Module):
         Raises:
             FeatureError: no size is known, or a tap gives no map.
         """
-        stages = _read_stages({name: options.get(name, NOTHING) for name in STAGES}, f"{key}.")
+        stages = read_stages({name: options.get(name, NOTHING) for name in STAGES}, f"{key}.")
         lacking = [name for name, stage in stages.items() if stage.lacks]
         if not lacking:
             return {}
@@ -127,8 +113,10 @@ class ScaleKDLoss(nn.Module):
         teacher_shapes: Optional[Mapping[str, Sequence[int]]] = None,
     ) -> None:
         super().__init__()
-        stages = _read_stages(dict(stage3=stage3, stage4=stage4), "")
-        _check_tail(tail, tail_maps, "")
+        stages = read_stages(dict(stage3=stage3, stage4=stage4), "")
+        check_tail(tail, tail_maps, "")
+        check_shapes(student_shapes, "student_shapes")
+        check_shapes(teacher_shapes, "teacher_shapes")
         check_weight("loss_weight", loss_weight)
         self.loss_weight, self.tail, self.tail_maps = loss_weight, tail, tail_maps
         for name, tap in TAPS.items():
@@ -196,15 +184,10 @@ class ScaleKDLoss(nn.Module):
         Raises:
             FeatureError: a tap is missing, or gives something else than the config says.
         """
-        for name in self.stages:
-            if TAPS[name] not in student:
-                raise FeatureError(
-                    f"module: expected the taps {[TAPS[stage] for stage in self.stages]}, got "
-                    f"{sorted(student)}. Add {TAPS[name]}, or leave the stage out ({name}=None)"
-                )
+        wanted, known = [TAPS[name] for name in self.stages], list(TAPS.values())
+        check_named_taps("module (student)", student, wanted, known, LEAVE_OUT)
+        check_named_taps("module (teacher)", teacher, ["s4"], known)
         maps = {name: s.student_map(student[TAPS[name]]) for name, s in self._stages()}
-        if "s4" not in teacher:
-            raise FeatureError("module: the teacher's last output must be its tap s4. Add it")
         if "stage4" in self.stages:
             return maps, dict(self._stages())["stage4"].teacher_tokens(teacher["s4"])
         return maps, as_tokens(as_map(teacher["s4"], "module (teacher), tap s4"))
@@ -288,18 +271,6 @@ class ScaleKDLoss(nn.Module):
         return self.loss_weight * torch.stack([*terms.values()]).sum()
 
 
-def _read_stages(given: Mapping[str, Any], key: str) -> Dict[str, StageOptions]:
-    """Those that are not None."""
-    stages = {
-        name: StageOptions.read(options, f"{key}{name}")
-        for name, options in given.items()
-        if options is not None
-    }
-    if not stages:
-        raise ValueError(f"{key}stage3=None and {key}stage4=None leave nothing. Give one of them")
-    return stages
-
-
 def _shape(
     outputs: Mapping[str, Any], stage: StageOptions, who: str, tap: str, key: str
 ) -> Tuple[int, int, int]:
@@ -308,27 +279,9 @@ def _shape(
     Raises:
         FeatureError: there is no such tap, or it gave no map.
     """
-    if tap not in outputs:
-        raise FeatureError(
-            f"{key}.module ({who}): expected the taps {list(TAPS.values())}, got {sorted(outputs)}."
-            " Add the missing one, or leave its stage out (stage3=None, stage4=None)"
-        )
+    check_named_taps(f"{key}.module ({who})", outputs, [tap], list(TAPS.values()), LEAVE_OUT)
     index = stage.student_index if who == "student" else stage.teacher_index
     return shape_of(outputs[tap], f"{key}.module ({who}), tap {tap!r}", index)
-
-
-def _check_tail(tail: Any, maps: Any, key: str) -> None:
-    check_flag(f"{key}tail_maps", maps)
-    listed = isinstance(tail, (list, tuple)) and all(isinstance(path, str) for path in tail)
-    if tail is not None and (not listed or not tail):
-        raise ValueError(
-            f"{key}tail must be a list of module paths of the teacher, such as "
-            f"['backbone.stages.2.downsample', 'backbone.stages.3'], or None, got {tail!r}"
-        )
-    if maps and tail is None:
-        raise ValueError(
-            f"{key}tail_maps=True is for a tail that is given. Remove it, or give tail"
-        )
 
 
 def _precision_of(feat: Tensor) -> Any:
@@ -435,7 +388,7 @@ CARD = Card(
     tasks=("cls",),
     taps=dict(
         cls=dict(
-            student=dict(s3="stage3", s4="stage4"),
+            student=dict(s3="three_quarters", s4="final"),
             teacher=dict(s3="backbone.stages.2", s4="backbone"),
         )
     ),

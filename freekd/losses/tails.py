@@ -20,6 +20,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from torch import Tensor, nn
 
+from freekd.checks import check_flag
 from freekd.losses.tokens import as_map, as_tokens, tokens_as_map
 
 Grid = Tuple[int, int]
@@ -155,6 +156,21 @@ def find_tail(
             f"{type(backbone).__name__} begins after {root}.{kind.start}. Tap that"
         )
     return Tail(tuple(teacher.get_submodule(path) for path in ends[end]), kind.maps)
+
+
+def check_tail(tail: Any, maps: Any, key: str) -> None:
+    """Raise ValueError, naming the key, unless these are ``given`` and ``maps`` of a tail."""
+    check_flag(f"{key}tail_maps", maps)
+    listed = isinstance(tail, (list, tuple)) and all(isinstance(path, str) for path in tail)
+    if tail is not None and (not listed or not tail):
+        raise ValueError(
+            f"{key}tail must be a list of module paths of the teacher, such as "
+            f"['backbone.stages.2.downsample', 'backbone.stages.3'], or None, got {tail!r}"
+        )
+    if maps and tail is None:
+        raise ValueError(
+            f"{key}tail_maps=True is for a tail that is given. Remove it, or give tail"
+        )
 
 
 def _module(teacher: nn.Module, path: str, key: str) -> nn.Module:

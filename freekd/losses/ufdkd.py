@@ -25,10 +25,10 @@ from freekd.checks import FeatureError, check_choice, check_flag, check_integer,
 from freekd.widen import wide_dtype
 
 from .card import Bundled, Card, Case, Outcome
+from .conv_projector import ConvProjector, EnhancedProjector
 from .decouple import decoupled_distance
-from .outputs import check_index, map_at
 from .projector import UPSAMPLES, AttentionProjector, check_grid, check_heads, scales_of
-from .tokens import as_tokens
+from .tokens import as_map, as_tokens, check_index
 
 PROJECTORS = ("attention", "plain", "enhanced")
 ALPHA = dict(  # published, of each projector
@@ -69,42 +69,13 @@ def ufdkd_loss(spatial: Tensor, channel: Tensor, teacher: Tensor, alpha: Alpha) 
     return Terms(total, in_space.dc, in_space.ac, in_channels.dc, in_channels.ac)
 
 
-class ConvProjector(nn.Module):
-    """Two 3x3 convolutions with a ReLU between them, (N, C, H, W) to the same shape."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, feat: Tensor) -> Tensor:
-        out: Tensor = self.conv2(self.conv1(feat).relu_())
-        return out
-
-
-class EnhancedProjector(nn.Module):
-    """The mean of a convolution of a and one of b: a = relu(conv(x)), b = relu(conv(a))."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.block1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.block2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.adapt1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.adapt2 = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, feat: Tensor) -> Tensor:
-        a = self.block1(feat).relu()
-        b = self.block2(a).relu_()
-        out: Tensor = (self.adapt1(a) + self.adapt2(b)) / 2
-        return out
-
-
 class UFDKDLoss(nn.Module):
     """UFD-KD between one map of the student and one of the teacher, see the module's equations.
 
-    It taps backbones, and takes one of their outputs. Each split has a projector of its own. They
-    are trained with the student: their gradient is in what ``optimizer_config.grad_clip`` clips, if
-    it is set (the authors clip the projectors of segmentation alone, at a norm of 15).
+    It taps backbones, and takes one of their outputs, or a layer or stage. Each split has a
+    projector of its own. They are trained with the student: their gradient is in what
+    ``optimizer_config.grad_clip`` clips, if it is set (the authors clip the projectors of
+    segmentation alone, at a norm of 15).
 
     Args:
         student_dims, teacher_dims: channels of the two maps. These and the grids are told by the
@@ -185,7 +156,7 @@ class UFDKDLoss(nn.Module):
             if all(options.get(name) is not None for name in wanted):
                 continue
             name = f"{who}_index"
-            feat = map_at(look.outputs(), options.get(name, -1), f"{key}.{name}")
+            feat = as_map(look.outputs(), f"{key}.{name}", options.get(name, -1))
             height, width = feat.shape[-2:]
             if who == "teacher" and options.get("teacher_pool") is not None:
                 height, width = options["teacher_pool"]
@@ -267,7 +238,7 @@ class UFDKDLoss(nn.Module):
         """
         maps = []
         for who, output in (("student", student), ("teacher", teacher)):
-            feat = map_at(output, getattr(self, f"{who}_index"), f"ufdkd.{who}_index")
+            feat = as_map(output, f"ufdkd.{who}_index", getattr(self, f"{who}_index"))
             expected = getattr(self, f"{who}_dims")
             if feat.shape[1] != expected:
                 raise FeatureError(
@@ -305,8 +276,7 @@ class UFDKDLoss(nn.Module):
         """A scalar, weights included; in the parameters' precision, also under autocast.
 
         Args:
-            student, teacher: what the backbones gave: a map (N, C, H, W), or a tuple of such, of
-                pairs (map, class token) or of tokens (N, C, HW).
+            student, teacher: what the tapped modules gave, see :func:`.tokens.as_map`.
 
         Raises:
             FeatureError: as :meth:`check_feats`.

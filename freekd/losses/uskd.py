@@ -23,9 +23,9 @@ from freekd.checks import FeatureError, check_channels, check_choice, check_weig
 from freekd.widen import widened
 
 from .card import Bundled, Card, Case, Outcome, Published
-from .logits import labels_in
-from .patches import image_vector
+from .logits import are_soft, labels_in
 from .step import Step
+from .tokens import image_vector
 
 TAPS = ("logits", "middle")
 RANKS = ("log_prob", "prob")
@@ -50,22 +50,17 @@ class Targets(NamedTuple):
     mask: Tensor
 
 
-def targets_of(label: Tensor, classes: int, dtype: torch.dtype) -> Targets:
-    """The targets of hard labels (N,), or of soft ones (N, K).
+def targets_of(label: Tensor, logits: Tensor) -> Targets:
+    """The targets of hard labels (N,), or of soft ones (N, K), for logits (N, K).
 
     A soft label whose second largest share is 0, such as of two mixed images of one class, has one
     target.
 
     Raises:
-        FeatureError: labels of another shape, or of other classes.
+        FeatureError: labels of another kind, or for other images or classes.
     """
-    soft = label.dim() == 2 and label.shape[1] == classes
-    if not soft and (label.dim() != 1 or label.is_floating_point()):
-        raise FeatureError(
-            f"uskd: expected labels (N,) of whole numbers, or soft ones (N, {classes}) as the "
-            f"logits have {classes} classes, got {tuple(label.shape)} of {label.dtype}"
-        )
-    whole = label.to(dtype) if soft else F.one_hot(label, classes).to(dtype)
+    classes, soft = logits.shape[1], are_soft(label, logits.shape, "uskd")
+    whole = (label if soft else F.one_hot(label.long(), classes)).to(logits.dtype)
     shares, found = whole.topk(min(2, classes) if soft else 1, dim=1)
     mask = torch.zeros_like(whole, dtype=torch.bool).scatter(1, found, shares > 0)
     return Targets(found, shares, whole, mask)
@@ -203,7 +198,7 @@ class USKDLoss(nn.Module):
             vector: (N, C), m.
             label: (N,) whole numbers, or (N, K) soft.
         """
-        targets = targets_of(label, self.num_classes, logits.dtype)
+        targets = targets_of(label, logits)
         log_probabilities = torch.log_softmax(logits, dim=1)
         probabilities = log_probabilities.exp()
         weak = torch.log_softmax(self.weak_head(vector), dim=1)
@@ -259,7 +254,7 @@ def golden(case: Case) -> Outcome:
             loss.weak_head.bias.copy_(case.parameters["weak_head_bias"])
         found.append((loss.weak_head, loss.terms(logits, vector, label)))
     (head, terms), (_, other) = found
-    kept = ~targets_of(label, channels["logits"], logits.dtype).mask
+    kept = ~targets_of(label, logits).mask
     outputs = dict(
         loss=terms["loss"],
         target_soft_label=terms["pi"],

@@ -18,22 +18,12 @@ from freekd.checks import FeatureError, check_channels, check_share, check_weigh
 from freekd.widen import widened
 
 from .card import Card, Case, Outcome, Published
-from .patches import patch_tokens
 from .step import Step
+from .tokens import as_tokens, grid_side, patch_tokens, tokens_as_map
 
 LOW = ("first", "second")
 TAPS = (*LOW, "last")
 MASKED = "the share of tokens masked"
-
-
-def side_of(tokens: int) -> int:
-    """The side of the square grid of so many tokens; 0 where there is none.
-
-    >>> side_of(196), side_of(197)
-    (14, 0)
-    """
-    side = int(round(tokens**0.5))
-    return side if side * side == tokens else 0
 
 
 def kept_tokens(draw: Tensor, mask_share: float) -> Tensor:
@@ -168,7 +158,7 @@ class ViTKDLoss(nn.Module):
                     f"{taps}: expected as many patches in both models, got {counts[0]} in the "
                     f"student and {counts[1]} in the teacher; take models of one patch size"
                 )
-            if not side_of(counts[0]):
+            if not grid_side(counts[0]):
                 raise FeatureError(
                     f"{taps}: expected patches that make a square grid, got {counts[0]} in the "
                     f"student and {counts[1]} in the teacher; train on square images, or say by "
@@ -185,12 +175,8 @@ class ViTKDLoss(nn.Module):
 
     def generated(self, tokens: Tensor, kept: Tensor) -> Tensor:
         """g of (N, P, D) tokens, with the mask token where they are not ``kept`` (N, P)."""
-        images, count, width = tokens.shape
-        side = side_of(count)
         masked = torch.where(kept[..., None], tokens, self.mask_token)
-        grid = masked.transpose(1, 2).reshape(images, width, side, side)
-        out: Tensor = self.generate(grid).flatten(2).transpose(1, 2)
-        return out
+        return as_tokens(self.generate(tokens_as_map(masked, "vitkd", extra=0)))
 
     def of_tokens(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
         """The equation of the module on the patch tokens (N, P, D) of each tap."""

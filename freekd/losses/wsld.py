@@ -18,7 +18,7 @@ from freekd.checks import check_temperature, check_weight
 from freekd.widen import widened
 
 from .card import Bundled, Card, Case, Outcome
-from .logits import LabelledLogitsLoss, at_label
+from .logits import LabelledLogitsLoss, at_label, soft_cross_entropy
 from .step import Step
 
 EPS = 1e-7
@@ -60,9 +60,8 @@ def wsld_loss(
     >>> wsld_loss(zeros, zeros, torch.tensor([0, 3]), tau=1.0, alpha=1.0)  # (1 - 1/e) log 4
     tensor(0.8763)
     """
-    student, teacher = widened(student_logits), widened(teacher_logits.detach())
-    soft_labels = torch.softmax(teacher / tau, dim=1)
-    each = -(soft_labels * torch.log_softmax(student / tau, dim=1)).sum(dim=1)
+    student, teacher = widened(student_logits), widened(teacher_logits)
+    each = soft_cross_entropy(student, teacher, tau)
     return alpha * tau**2 * (wsld_weights(student, teacher, labels) * each).mean()
 
 

@@ -17,6 +17,8 @@ _MIDDLE: Dict[str, str] = {
 }
 _TRANSFORMERS = ("VisionTransformer", "DistilledVisionTransformer")
 _SWIN = ("SwinTransformer",)
+_OF_ONE_WIDTH = (*_TRANSFORMERS, "MlpMixer")
+_LATE = ("three_quarters", "final")
 _STAGES = ("stage1", "stage2", "stage3", "stage4")
 _HEADS = {"VisionTransformerClsHead": "head.layers.head", "DeiTClsHead": "head.layers.head"}
 
@@ -29,6 +31,8 @@ def path_of(word: str, model: Mapping[str, Any], host: Callable[[str], Any]) -> 
     vision transformer block L / 2. ``last_tokens``: the last block's tokens after the final norm.
     ``stage1`` to ``stage4``: the backbone's four stages, before any norm of what comes out; of a
     transformer or mixer of one width, L blocks, those after L / 6, L / 3, 5 L / 6 and L blocks.
+    ``three_quarters`` and ``final``: stages 3 and 4 likewise, but of one width those after 3 L / 4
+    and L blocks, and ``final`` after the last norm, as a Swin transformer's, too.
 
     Args:
         word: of a card, or a path.
@@ -56,6 +60,8 @@ def path_of(word: str, model: Mapping[str, Any], host: Callable[[str], Any]) -> 
         )
     if word in _STAGES:
         return _stage(_STAGES.index(word), backbone, host)
+    if word in _LATE:
+        return _late(word, backbone, host)
     if word == "last_tokens":
         if kind not in _TRANSFORMERS:
             raise TaskError(
@@ -80,7 +86,7 @@ def _stage(number: int, backbone: Mapping[str, Any], host: Callable[[str], Any])
         return f"backbone.stages.{number}"
     if kind in _SWIN:
         return f"backbone.stages.{number}.blocks.{_depths(backbone, host)[number] - 1}"
-    if kind in (*_TRANSFORMERS, "MlpMixer"):
+    if kind in _OF_ONE_WIDTH:
         after = _layers(backbone, host) * (2, 4, 10, 12)[number] // 12
         return f"backbone.layers.{max(1, after) - 1}"
     raise TaskError(
@@ -88,6 +94,17 @@ def _stage(number: int, backbone: Mapping[str, Any], host: Callable[[str], Any])
         "such as module=dict(student=dict(logits='head.fc', stage1='backbone.layer1', ...), "
         "teacher=dict(logits='head.fc', stage1='head.fc', ...))."
     )
+
+
+def _late(word: str, backbone: Mapping[str, Any], host: Callable[[str], Any]) -> str:
+    kind = _kind(backbone)
+    if word == "three_quarters" and kind in _OF_ONE_WIDTH:
+        return f"backbone.layers.{max(1, _layers(backbone, host) * 3 // 4) - 1}"
+    if word == "final" and kind in _SWIN:
+        return "backbone"
+    if word == "final" and kind in _OF_ONE_WIDTH and backbone.get("final_norm", True):
+        return "backbone.ln1"
+    return _stage(_LATE.index(word) + 2, backbone, host)
 
 
 def _kind(cfg: Mapping[str, Any]) -> str:

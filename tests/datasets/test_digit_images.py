@@ -10,7 +10,13 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from freekd.datasets import DIGIT_CLASSES, digit_images, digits, make_digit_images
+from freekd.datasets import (
+    DIGIT_CLASSES,
+    dataset_folder,
+    digit_images,
+    digits,
+    make_digit_images,
+)
 from freekd.datasets import digit_scenes as scenes
 
 SMALL = {"num_train": 30, "num_val": 20, "seed": 3}
@@ -53,7 +59,7 @@ def test_the_whole_set_has_every_digit_twice(monkeypatch, tmp_path):
         return np.zeros((1, 1, 3), np.uint8)
 
     monkeypatch.setattr(digit_images, "draw_among_pieces", draw)
-    monkeypatch.setattr(digit_images, "save_png", lambda picture, path: path.touch())
+    monkeypatch.setattr(dataset_folder, "save_png", lambda picture, path: path.touch())
     out = make_digit_images(tmp_path / "all")
     assert sorted(drawn) == sorted([*range(1797), *range(1797)])
     assert set(others) == {(True, 1438), (True, 359)}

@@ -52,6 +52,25 @@ REFUSALS = """
 Each of these ends with an error. The tests check that it does, and that the error has these words.
 """
 
+CLASSIFIERS = """
+Every classifier of mmcls 0.25 can be named in a pair. Those of the table in
+[classification.md](classification.md#taps-by-family) have default taps; for others, `module` names
+them. Three families of published pairs are not in mmcls 0.25:
+"""
+
+LACKING = [
+    ("MobileNetV1", "MobileNetV2: `mmcls::mobilenet_v2/mobilenet-v2_8xb32_in1k.py`"),
+    (
+        "DeiT-III",
+        "DeiT of the same size: `mmcls::deit/deit-base_pt-16xb64_in1k.py`; for DeiT-III-L, Swin-L",
+    ),
+    (
+        "BEiT, EVA",
+        "Swin-L, pretrained on ImageNet-21k, or ViT-L: "
+        "`mmcls::vision_transformer/vit-large-p16_pt-64xb64_in1k-224.py`",
+    ),
+]
+
 NOT_TRIED = """
 - **BiFPN**: mmdet 2.28.2 has no such neck, and no EfficientDet. Its EfficientNet has an FPN, which
   is in a table above. A BiFPN of your own, registered in mmdet, is a neck like any other.
@@ -144,6 +163,12 @@ def refusals() -> str:
     return "\n".join(lines)
 
 
+def lacking() -> str:
+    """Families that mmcls has not, and the nearest that it has."""
+    rows = [f"| {family} | {nearest} |" for family, nearest in LACKING]
+    return "\n".join(["| absent | the nearest |", "|---|---|", *rows])
+
+
 def _wrapped(text: str) -> str:
     """Paragraphs and lists in lines of at most ``WIDTH``; code blocks as they are."""
     blocks: List[str] = []
@@ -171,6 +196,7 @@ def page() -> str:
         ("## How to read the tables", READING),
         *((f"## {title}", table(group)) for title, group in GROUPS),
         ("## What does not work", f"{_wrapped(REFUSALS)}\n\n{refusals()}"),
+        ("## Classifiers", f"{_wrapped(CLASSIFIERS)}\n\n{lacking()}"),
         ("## Not tried", NOT_TRIED),
         ("## How this page was made", HOW),
     ]

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
+from steps import step_of
 from torch.nn import functional as F
 
 from freekd.checks import FeatureError
 from freekd.losses.dkd import DKDLoss, dkd_terms
 from freekd.losses.logits import at_label
-from freekd.losses.step import Step
 
 LABELS = torch.tensor([2, 0, 6, 2, 4])
 
@@ -18,10 +18,6 @@ LABELS = torch.tensor([2, 0, 6, 2, 4])
 def logits():
     torch.manual_seed(0)
     return torch.randn(5, 7, dtype=torch.float64), torch.randn(5, 7, dtype=torch.float64)
-
-
-def step_of(labels):
-    return Step(dict(gt_label=labels), torch.nn.Identity())
 
 
 def test_by_hand():
@@ -120,4 +116,4 @@ def test_what_it_cannot_compare():
     with pytest.raises(FeatureError, match=r"dkd: expected labels \(2,\) .* got \(4,\)"):
         loss(three, three, step_of(torch.zeros(4, dtype=torch.int64)))
     with pytest.raises(FeatureError, match="dkd: expected the labels .* a batch of img; load them"):
-        loss(three, three, Step(dict(img=three), torch.nn.Identity()))
+        loss(three, three, step_of(img=three))

@@ -3,17 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from steps import step_of_boxes
 
 from freekd.checks import FeatureError
 from freekd.losses import cards
 from freekd.losses.fgd import ContextBlock, FGDLoss, box_scales
 from freekd.losses.step import Step
-
-
-def step_of(boxes, image=(64, 96), images=None):
-    img = torch.zeros(images or len(boxes), 3, *image)
-    tensors = [torch.tensor(one, dtype=torch.float32).reshape(-1, 4) for one in boxes]
-    return Step(dict(img=img, gt_bboxes=tensors), torch.nn.Identity())
 
 
 # --------------------------------------------------------------------------- scales
@@ -113,7 +108,7 @@ def test_against_loops():
         torch.nn.init.normal_(parameter)
     student, teacher = (torch.randn(3, 4, 8, 12, dtype=torch.float64) for _ in range(2))
     boxes = [[(3, 5, 40, 30), (20, 20, 28, 60)], [], [(50, 1, 95, 63)]]
-    found = loss(student, teacher, step=step_of(boxes))
+    found = loss(student, teacher, step=step_of_boxes(boxes))
     expected = by_loops(loss, student.numpy(), teacher.numpy(), boxes, (64, 96))
     assert float(found) == pytest.approx(2 * expected, rel=1e-10)
 
@@ -127,7 +122,7 @@ def test_by_hand():
     student, teacher = torch.tensor([[[[1.0, -1.0]]]]), torch.ones(1, 1, 1, 2)
     loss = FGDLoss(1, 1, 1, 0.1, 0.2, 0.3, 0.4)
     for box, expected in (((8, 0, 16, 8), 0.4 + 1.6), ((0, 0, 8, 8), 0.8 + 1.6)):
-        found = loss(student, teacher, step=step_of([[box]], (8, 16)))
+        found = loss(student, teacher, step=step_of_boxes([[box]], (8, 16)))
         assert float(found) == pytest.approx(expected, rel=1e-6)
 
 
@@ -142,8 +137,8 @@ def test_boxes_of_several_levels():
         single.contexts.load_state_dict(
             {f"0.{name}": value for name, value in loss.contexts[level].state_dict().items()}
         )
-        expected += float(single(maps[0][level], maps[1][level], step=step_of(boxes)))
-    assert float(loss(*maps, step=step_of(boxes))) == pytest.approx(expected, rel=1e-5)
+        expected += float(single(maps[0][level], maps[1][level], step=step_of_boxes(boxes)))
+    assert float(loss(*maps, step=step_of_boxes(boxes))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_context_begins_at_0_and_learns():
@@ -151,7 +146,7 @@ def test_context_begins_at_0_and_learns():
     block, feat = ContextBlock(6), torch.randn(2, 6, 4, 4)
     assert not block([feat]).any()
     loss = FGDLoss(6, 6, 1)
-    loss(torch.randn(2, 6, 4, 4), feat, step=step_of([[], []], (32, 32))).backward()
+    loss(torch.randn(2, 6, 4, 4), feat, step=step_of_boxes([[], []], (32, 32))).backward()
     assert all(b.change[3].bias.grad.any() for b in loss.contexts[0])
 
 
@@ -162,7 +157,7 @@ def test_without_boxes():
     for step, words in (
         (None, ["gt_bboxes", "got []"]),
         (Step(dict(img=img, gt_semantic_seg=img), loss), ["got ['gt_semantic_seg', 'img']"]),
-        (step_of([[]]), ["of 2 images, got the boxes of 1 images"]),
+        (step_of_boxes([[]]), ["of 2 images, got the boxes of 1 images"]),
         (Step(dict(gt_bboxes=[]), loss), ["the images (img)", "got ['gt_bboxes']"]),
         (Step(dict(gt_bboxes=[], img=[img]), loss), ["the images (img)", "got list as img"]),
     ):

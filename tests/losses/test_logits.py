@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from steps import step_of
 from torch.nn import functional as F
 
 from freekd.checks import FeatureError
@@ -14,9 +15,9 @@ from freekd.losses.logits import (
     labels_in,
     log_of_rest,
     log_softmax_of_rest,
+    soft_cross_entropy,
     softmax_of_rest,
 )
-from freekd.losses.step import Step
 
 LABELS = torch.tensor([3, 0, 6, 2])
 
@@ -27,13 +28,19 @@ def logits():
     return 3 * torch.randn(4, 7, dtype=torch.float64)
 
 
-def step_of(**data):
-    return Step(data, torch.nn.Identity())
-
-
 def without(logits):
     """The other classes of each row, by hand."""
     return torch.stack([torch.cat([z[:y], z[y + 1 :]]) for z, y in zip(logits, LABELS.tolist())])
+
+
+def test_soft_cross_entropy_is_torch_s_own(logits):
+    """The teacher's probabilities are constants."""
+    teacher = (logits.flip(0) / 2).requires_grad_()
+    found = soft_cross_entropy(logits.requires_grad_(), teacher, 2.5)
+    expected = F.cross_entropy(logits / 2.5, (teacher.detach() / 2.5).softmax(1), reduction="none")
+    torch.testing.assert_close(found, expected)
+    found.sum().backward()
+    assert teacher.grad is None and logits.grad.abs().sum() > 0
 
 
 def test_the_rest_is_a_softmax_of_the_other_classes(logits):

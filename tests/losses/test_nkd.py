@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
+from steps import step_of
 from torch.nn import functional as F
 
 from freekd.checks import FeatureError
 from freekd.losses.nkd import NKDLoss, nkd_loss
-from freekd.losses.step import Step
 
 LABELS = torch.tensor([2, 0, 6, 2, 4])
 
@@ -17,10 +17,6 @@ LABELS = torch.tensor([2, 0, 6, 2, 4])
 def logits():
     torch.manual_seed(0)
     return torch.randn(5, 7, dtype=torch.float64), torch.randn(5, 7, dtype=torch.float64)
-
-
-def step_of(labels):
-    return Step(dict(gt_label=labels), torch.nn.Identity())
 
 
 def test_by_hand():

@@ -1,15 +1,16 @@
 """OFA-KD. Oracles: torch's cross entropy, by hand; the reference's numbers: test_golden.py."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+from steps import step_of
 from torch import nn
 from torch.nn import functional as F
 
 from freekd.checks import FeatureError
 from freekd.losses.ofakd import OFAKDLoss, exponents, ofa_loss
-from freekd.losses.step import Step
 
 SHAPES = dict(stage1=4, stage2=8, stage3=(16, 4, 4), stage4=12)
 GIVEN = dict(stage_shapes=SHAPES, student_dim=12, teacher_dim=20, num_classes=5)
@@ -36,10 +37,6 @@ def taps(dtype=torch.float32):
     return dict(student, logits=torch.randn(6, 5, dtype=dtype)), dict(
         logits=torch.randn(6, 5, dtype=dtype)
     )
-
-
-def step_of(labels=LABELS, **more):
-    return Step(dict(gt_label=labels), nn.Identity(), **more)
 
 
 # --------------------------------------------------------------------------- the loss
@@ -96,7 +93,7 @@ def test_large_logits_stay_finite():
 def test_fresh_branches_know_nothing():
     """Their logits are near 0: the term is the sum of the weights, 1 for eps = 1, times ln K."""
     loss = made()
-    loss(*taps(), step_of())
+    loss(*taps(), step_of(LABELS))
     for i in range(1, 5):
         assert float(loss.parts[f"stage{i}"]) == pytest.approx(math.log(5), rel=0.1)
 
@@ -104,7 +101,7 @@ def test_fresh_branches_know_nothing():
 def test_it_is_the_sum_of_its_parts():
     loss = made(stages_weight=0.1, logits_weight=2.0, task_weight=0.5, eps=[1, 1.5, 2, 1, 3])
     student, teacher = taps()
-    value = loss(student, teacher, step_of())
+    value = loss(student, teacher, step_of(LABELS))
     expected = 2 * ofa_loss(student["logits"], teacher["logits"], LABELS, 3)
     assert float(loss.parts["logits"]) == pytest.approx(float(expected))
     assert [*loss.parts] == ["logits", "stage1", "stage2", "stage3", "stage4"]
@@ -115,7 +112,7 @@ def test_it_is_the_sum_of_its_parts():
 def test_some_stages_only():
     loss = made(stages=(2, 4), stage_shapes=dict(stage2=8, stage4=12))
     student, teacher = taps()
-    loss({name: student[name] for name in ("stage2", "stage4", "logits")}, teacher, step_of())
+    loss({name: student[name] for name in ("stage2", "stage4", "logits")}, teacher, step_of(LABELS))
     assert [*loss.parts] == ["logits", "stage2", "stage4"]
 
 
@@ -127,21 +124,21 @@ def test_width_is_the_larger_of_both():
 def test_soft_labels_count_by_their_largest():
     soft = 0.9 * F.one_hot(LABELS, 5) + 0.02
     found = made()(*taps(), step_of(soft))
-    torch.testing.assert_close(found, made()(*taps(), step_of()))
+    torch.testing.assert_close(found, made()(*taps(), step_of(LABELS)))
 
 
 def test_labels_follow_the_order_of_the_classes():
     """Channel k is the student's class order[k]; its labels keep the student's order."""
     order = torch.tensor([2, 0, 1, 4, 3])
     moved = step_of(order[LABELS], class_order=order)
-    torch.testing.assert_close(made()(*taps(), moved), made()(*taps(), step_of()))
+    torch.testing.assert_close(made()(*taps(), moved), made()(*taps(), step_of(LABELS)))
 
 
 def test_gradients():
     loss, (student, teacher) = made(), taps()
     for feat in (*student.values(), teacher["logits"]):
         feat.requires_grad_()
-    loss(student, teacher, step_of()).backward()
+    loss(student, teacher, step_of(LABELS)).backward()
     assert teacher["logits"].grad is None
     assert all(bool(feat.grad.any()) for feat in student.values())
     assert not [name for name, p in loss.named_parameters() if p.grad is None]
@@ -176,8 +173,18 @@ def test_bad_options(options, said):
 
 def test_bad_taps():
     loss, (student, teacher) = made(), taps()
-    with pytest.raises(ValueError, match=r"ofakd\.module: expected the taps .* is no stage3"):
-        loss.check_taps({k: v for k, v in student.items() if k != "stage3"}, teacher)
+    some = {name: out for name, out in student.items() if name != "stage3"}
+    said = r"x\.module \(student\): expected the taps logits, stage1, .*\. Add stage3, or choose"
+    with pytest.raises(FeatureError, match=said):
+        loss.check_taps(some, teacher, None, "x")
+    look = SimpleNamespace(outputs=lambda: some, model={})  # before the loss is built
+    with pytest.raises(FeatureError, match=said):
+        OFAKDLoss.tell({}, look, look, "x")
+    assert "stage3" not in OFAKDLoss.tell(dict(stages=(1, 2, 4)), look, look, "x")["stage_shapes"]
+    with pytest.raises(
+        FeatureError, match=r"\(teacher\): expected the taps logits, got stage1\. Add"
+    ):
+        loss.check_taps(student, dict(stage1=teacher["logits"]), None, "x")
     with pytest.raises(ValueError, match=r"p\.num_classes=5: the logits are of 4 classes"):
         loss.check_taps(dict(student, logits=torch.zeros(6, 4)),
                         dict(logits=torch.zeros(6, 4)), None, "p")  # fmt: skip
@@ -186,15 +193,15 @@ def test_bad_taps():
     with pytest.raises(FeatureError, match=r"p\.stage_shapes\.stage2=8: expected maps \(N, 8, H"):
         loss.check_taps(dict(student, stage2=torch.zeros(6, 9, 8, 8)), teacher, None, "p")
     with pytest.raises(FeatureError, match=r"ofakd: expected the labels of the images, gt_label"):
-        loss(student, teacher, Step(dict(img=1), nn.Identity()))
+        loss(student, teacher, step_of(img=1))
 
 
 def test_the_teacher_s_width_is_looked_at():
     paths = (dict(), dict(logits="fc"))
     teacher = nn.ModuleDict(dict(fc=nn.Linear(7, 5)))
     with pytest.raises(ValueError, match=r"p\.teacher_dim=20: .* 'fc', sees 7 channels\. Set"):
-        made().check_models(Step({}, nn.Identity(), teacher, paths=paths), "p")
-    made(teacher_dim=7).check_models(Step({}, nn.Identity(), teacher, paths=paths), "p")
+        made().check_models(step_of(teacher=teacher, paths=paths), "p")
+    made(teacher_dim=7).check_models(step_of(teacher=teacher, paths=paths), "p")
 
 
 def test_one_exponent_in_a_list():

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from freekd.checks import FeatureError
-from freekd.losses.scalekd import ScaleKDLoss, view_loss
-from freekd.losses.stage import StageOptions, heads_for, in_float64
+from freekd.losses.scalekd import ScaleKDLoss
+from freekd.losses.stage import heads_for, in_float64, view_loss
+from freekd.losses.stage_options import StageOptions
 
 STAGE3 = dict(student_dims=5, teacher_dims=4, query_hw=(4, 4), pos_hw=(4, 4), num_heads=2)
 STAGE4 = dict(student_dims=6, teacher_dims=8, query_hw=(2, 2), pos_hw=(2, 2), num_heads=2)
@@ -219,6 +220,14 @@ def test_bfloat16(how):
         (dict(stage4=dict(norm="group")), "stage4.norm='group' is not known"),
         (dict(stage4=dict(student_index="a")), "stage4.student_index must be an integer"),
         (dict(stage4=dict(STAGE4, pos_hw=None)), "stage4.pos_hw: expected it where the models"),
+        (dict(stage4=dict(student_index=True)), "stage4.student_index must be an integer, .* True"),
+        (
+            dict(student_shapes=3),
+            r"student_shapes must be a dict from a tap, s3 or s4.* got 3. Cor",
+        ),
+        (dict(teacher_shapes=dict(s3=[4, 4])), "teacher_shapes must be a dict from a tap"),
+        (dict(teacher_shapes=dict(s5=[4, 4, 4])), "teacher_shapes must be a dict from a tap"),
+        (dict(teacher_shapes=dict(s4=[8, 2, 0])), "teacher_shapes.s4 must be an integer from 1"),
         (dict(tail="backbone.stages.3"), "tail must be a list of module paths"),
         (dict(tail_maps=True), "tail_maps=True is for a tail that is given"),
     ],
@@ -250,8 +259,18 @@ def test_feats_that_do_not_fit(side, change, message):
 
 def test_taps_that_are_missing():
     loss, (student, teacher) = both(), maps()
-    with pytest.raises(FeatureError, match=r"expected the taps \['s3', 's4'\], got \['s4'\]"):
+    said = r"module \(student\): expected the taps s3, s4, got s4. Add s3, or leave its stage out"
+    with pytest.raises(FeatureError, match=said):
         loss({"s4": student["s4"]}, teacher)
+    with pytest.raises(
+        FeatureError, match=r"module \(teacher\): expected the taps s4, got s3. Add"
+    ):
+        loss(student, {"s3": student["s3"]})
+    said = (
+        r"key: module \(student\): expected the taps s3, s4, got s3, s4, s5. Remove s5, or correct"
+    )
+    with pytest.raises(FeatureError, match=said):
+        loss.check_taps({**student, "s5": student["s4"]}, teacher, None, "key")
     with pytest.raises(ValueError, match="stage3: expected a teacher whose tail it can use"):
         ScaleKDLoss(stage3=STAGE3, stage4=STAGE4)(*maps())
 

@@ -16,7 +16,7 @@ from freekd.config import load
 from freekd.config.errors import ConfigError
 from freekd.engine import build, check_data, datasets
 from freekd.engine.train import main as train
-from freekd.losses.scalekd import view_loss
+from freekd.losses.stage import view_loss
 
 CONFIG = """
 task = "cls"

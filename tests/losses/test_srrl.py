@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from steps import step_of
 
 from freekd import compat, tasks
 from freekd.checks import FeatureError
 from freekd.losses.srrl import SRRLLoss, srrl_terms
-from freekd.losses.step import Step
 
 compat.apply()
 
@@ -37,8 +37,7 @@ class OneLayer:
         return "fc"
 
 
-def step_of(teacher):
-    return Step({}, torch.nn.Identity(), teacher, OneLayer(), ("backbone", "backbone"))
+AT = dict(task=OneLayer(), paths=("backbone", "backbone"))
 
 
 # --------------------------------------------------------------------------- the equation
@@ -64,7 +63,9 @@ def test_the_connector_and_the_weights():
     a, mean = normed.clamp(min=0).mean((2, 3)), t.mean((2, 3))
     logits = (a - mean) @ teacher.fc.weight.T
     expected = 10 * (0.5 * (a - mean).square().mean() + 2 * logits.square().mean())
-    torch.testing.assert_close(loss(s, t, step_of(teacher)), expected, rtol=1e-10, atol=0)
+    torch.testing.assert_close(
+        loss(s, t, step_of(teacher=teacher, **AT)), expected, rtol=1e-10, atol=0
+    )
 
 
 def test_the_connector_begins_as_published():
@@ -83,7 +84,7 @@ def test_the_teacher_only_shows_the_way():
     teacher = Teacher().requires_grad_(True)
     loss = SRRLLoss(4, 6, alpha=0.0)
     s, t = torch.randn(2, 4, 3, 3, requires_grad=True), torch.randn(2, 6, 3, 3, requires_grad=True)
-    loss(s, t, step_of(teacher)).backward()
+    loss(s, t, step_of(teacher=teacher, **AT)).backward()
     assert float(s.grad.abs().max()) > 0
     assert t.grad is None and teacher.fc.weight.grad is None and teacher.fc.bias.grad is None
 
@@ -93,16 +94,18 @@ def test_low_precision_comes_as_it_is():
     loss, teacher = SRRLLoss(4, 6), Teacher()
     s, t = torch.randn(2, 4, 3, 3).bfloat16(), torch.randn(2, 6, 3, 3).bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        value = loss(s, t, step_of(teacher))
+        value = loss(s, t, step_of(teacher=teacher, **AT))
     assert value.dtype == torch.float32
-    assert torch.equal(value, loss(s.float(), t.float(), step_of(teacher)))
+    assert torch.equal(value, loss(s.float(), t.float(), step_of(teacher=teacher, **AT)))
 
 
 def test_the_last_of_several_maps_counts():
     torch.manual_seed(0)
     loss = SRRLLoss([2, 4], [3, 6], num_levels=2)
     s, t = torch.randn(2, 4, 3, 3), torch.randn(2, 6, 3, 3)
-    value = loss([torch.randn(2, 2, 6, 6), s], [torch.randn(2, 3, 6, 6), t], step_of(Teacher()))
+    value = loss(
+        [torch.randn(2, 2, 6, 6), s], [torch.randn(2, 3, 6, 6), t], step_of(teacher=Teacher(), **AT)
+    )
     assert loss.connector[0].in_channels == 4 and value.dim() == 0
 
 
@@ -189,7 +192,7 @@ def test_a_task_without_classifiers():
     with pytest.raises(ValueError, match=f"{KEY}: expected a classifier .*detection.* has none"):
         tasks.get("det").mean_classifier(torch.nn.Identity(), KEY)
     with pytest.raises(ValueError, match=f"{KEY}: .* the pair has no teacher"):
-        SRRLLoss(4, 6).check_models(Step({}, torch.nn.Identity()), KEY)
+        SRRLLoss(4, 6).check_models(step_of(), KEY)
 
 
 def test_the_check_of_a_teacher_leaves_no_trace(algorithm):

@@ -10,7 +10,7 @@ compat.apply()
 from mmcls.models import build_backbone
 
 from freekd.checks import FeatureError
-from freekd.losses.tokens import as_map, as_tokens, shape_of
+from freekd.losses.tokens import as_map, as_tokens, check_index, shape_of
 
 GRID = torch.arange(12.0).view(1, 6, 2)  # 2 x 3 places of 2 channels, row by row
 
@@ -33,6 +33,9 @@ def test_row_by_row():
         ((torch.zeros(2, 6, 5), torch.Size([3, 2])), (5, 3, 2)),
         ([torch.zeros(2, 5, 4, 4), torch.zeros(2, 5)], (5, 4, 4)),  # a class token beside
         (([torch.zeros(2, 5, 4, 4), torch.zeros(2, 5)],), (5, 4, 4)),
+        (([torch.zeros(2, 5, 4, 4), None],), (5, 4, 4)),
+        (([torch.zeros(2, 5, 4, 4), torch.zeros(2, 5), torch.zeros(2, 5)],), (5, 4, 4)),
+        ((torch.zeros(2, 6, 9),), (6, 3, 3)),  # a mixer's backbone: channels first
         ((torch.zeros(2, 3, 8, 8), torch.zeros(2, 5, 4, 4)), (5, 4, 4)),  # stages: the last
     ],
 )
@@ -43,18 +46,31 @@ def test_forms(output, shape):
 def test_a_stage_by_its_number():
     stages = torch.zeros(2, 3, 8, 8), torch.zeros(2, 5, 4, 4)
     assert shape_of(stages, "tap", index=0) == (3, 8, 8)
-    with pytest.raises(FeatureError, match="tap: index=2, but the module gives 2 outputs"):
+    assert as_map([*stages], "tap", index=1) is stages[1]
+    said = "tap: there is no output 2: .* gives 2, .* from -2 to 1, .*backbone.out_indices"
+    with pytest.raises(FeatureError, match=said):
         as_map(stages, "tap", index=2)
+    with pytest.raises(FeatureError, match="tap: there is no output 1: the tapped module gives 1"):
+        as_map(stages[0], "tap", index=1)
+
+
+@pytest.mark.parametrize("value", [1.0, True, "last", 64])
+def test_what_is_no_index(value):
+    with pytest.raises(ValueError, match=r"k must be an integer, such as -1"):
+        check_index("k", value)
 
 
 @pytest.mark.parametrize(
     ("output", "grid", "message"),
     [
         (torch.zeros(2, 5), None, r"expected a map \(N, C, H, W\) or tokens .* got \(2, 5\)"),
-        (torch.zeros(2, 9 + 3, 5), None, "12 tokens are no grid of 3 x 3"),
+        ((torch.zeros(2, 5),), None, r"got \(2, 5\).*gap_before_final_norm=False"),
+        (torch.zeros(2, 9 + 3, 5), None, "12 tokens are no square grid, nor with up to 2"),
+        ((torch.zeros(2, 8, 10),), None, "10 tokens are no square grid, nor with up to 0"),
         (torch.zeros(2, 8, 5), (3, 3), "8 tokens are no grid of 3 x 3"),
         ((torch.zeros(2, 7, 5), (2, 3)), None, "7 tokens are no grid of 2 x 3, nor with up to 0"),
-        ((), None, "got tuple"),
+        ((), None, "gives 0, "),
+        ((dict(),), None, "got dict. Tap a module that gives one"),
         (None, None, "got NoneType"),
     ],
 )
@@ -63,25 +79,50 @@ def test_what_is_none(output, grid, message):
         as_map(output, "tap", grid=grid)
 
 
-@pytest.mark.parametrize(
-    ("options", "size", "path", "shape"),
-    [
-        (dict(type="ResNet", depth=18), 64, "layer3", (256, 4, 4)),
-        (dict(type="VisionTransformer", arch="deit-tiny", img_size=64), 64, "layers.8",
-         (192, 4, 4)),
-        (dict(type="VisionTransformer", arch="deit-tiny", img_size=64), 64, "", (192, 4, 4)),
-        (dict(type="DistilledVisionTransformer", arch="deit-tiny", img_size=64), 64, "layers.8",
-         (192, 4, 4)),
-        (dict(type="SwinTransformer", arch="tiny", window_size=2), 64, "stages.2", (384, 4, 4)),
-        (dict(type="MlpMixer", arch=dict(embed_dims=8, num_layers=3, tokens_mlp_dims=4,
-                                         channels_mlp_dims=4), img_size=64), 64, "layers.1",
-         (8, 4, 4)),
-    ],
+VIT = dict(type="VisionTransformer", arch="deit-tiny", img_size=64)
+MIXER = dict(
+    type="MlpMixer", img_size=64,
+    arch=dict(embed_dims=9, num_layers=3, tokens_mlp_dims=4, channels_mlp_dims=4),
 )  # fmt: skip
-def test_what_mmcls_gives(options, size, path, shape):
-    backbone, seen = build_backbone(options), []
+
+
+def taken(options, paths):
+    """What the modules of a backbone give for an image of 64 pixels."""
+    torch.manual_seed(0)
+    backbone, seen = build_backbone(options), {}
     backbone.eval()
-    backbone.get_submodule(path).register_forward_hook(lambda _, __, out: seen.append(out))
+    for path in paths:
+        backbone.get_submodule(path).register_forward_hook(
+            lambda _, __, out, path=path: seen.update({path: out})
+        )
     with torch.no_grad():
-        backbone(torch.zeros(1, 3, size, size))
-    assert shape_of(seen[0], "tap") == shape
+        backbone(torch.randn(1, 3, 64, 64))
+    return [seen[path] for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "shape"),
+    [
+        (dict(type="ResNet", depth=18), "layer3", (256, 4, 4)),
+        (VIT, "layers.8", (192, 4, 4)),
+        (VIT, "", (192, 4, 4)),
+        (dict(VIT, type="DistilledVisionTransformer"), "layers.8", (192, 4, 4)),
+        (dict(VIT, type="DistilledVisionTransformer"), "", (192, 4, 4)),
+        (dict(type="SwinTransformer", arch="tiny", window_size=2), "stages.2", (384, 4, 4)),
+        (MIXER, "layers.1", (9, 4, 4)),
+        (MIXER, "", (9, 4, 4)),
+    ],
+)
+def test_what_mmcls_gives(options, path, shape):
+    assert shape_of(taken(options, [path])[0], "tap") == shape
+
+
+@pytest.mark.parametrize(
+    ("options", "layer"),
+    [(dict(VIT, out_indices=[3, 11]), "layers.3"), (MIXER, "ln1")],
+    ids=["vit", "mixer"],
+)
+def test_a_layer_s_tokens_are_what_the_backbone_gives_of_it(options, layer):
+    """mmcls itself makes a map of them, or (N, C, L); a mixer's width of 9 is a square as well."""
+    found = taken(options, ["", layer])
+    assert torch.equal(as_map(found[0], "tap", index=0), as_map(found[1], "tap"))

@@ -1,5 +1,7 @@
 """UFD-KD. Oracles: properties of the terms, by hand; the reference's numbers: test_golden.py."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -99,6 +101,17 @@ def test_vit_like_outputs_and_chosen_stages():
     torch.testing.assert_close(loss(given, ([teacher, torch.zeros(2, 8)],)), expected)
 
 
+def test_tokens_of_a_layer_are_its_map():
+    """Of a teacher's inner layer, class token before them; 16 channels could be a grid, too."""
+    loss = attention(teacher_dims=16, query_hw=(4, 4))
+    student, teacher = maps(teacher=(2, 16, 4, 4))
+    tokens = torch.cat([torch.zeros(2, 1, 16), as_tokens(teacher)], 1)
+    torch.testing.assert_close(loss(student, tokens), loss(student, teacher))
+    looks = [SimpleNamespace(size=(64, 64), outputs=lambda x=x: x) for x in (student, tokens)]
+    told = UFDKDLoss.tell({}, *looks, "key")
+    assert (told["teacher_dims"], told["query_hw"]) == (16, (4, 4))
+
+
 def test_upsample_is_told_by_the_position_map():
     given = maps(student=(2, 6, 2, 4), teacher=(2, 8, 5, 8))
     outcomes = [attention(pos_hw=(4, 8), upsample=u)(*given) for u in (None, 2)]
@@ -183,7 +196,7 @@ def test_options_of_the_attention_beside_convolutions():
         ({}, dict(student=(1, 7, 5, 8)), r"ufdkd\.student_dims=6: .* \(1, 7, 5, 8\), with 7"),
         (dict(projector="plain", query_hw=None, pos_hw=None), dict(student=(1, 6, 7, 7)),
          r"student's map is \(7, 7\), the teacher's \(5, 8\).*teacher_pool=\(7, 7\)"),
-        (dict(student_index=3), {}, r"ufdkd\.student_index=3: the tapped module gives 1 outputs"),
+        (dict(student_index=3), {}, r"ufdkd\.student_index: there is no output 3: .* gives 1, "),
     ],
 )  # fmt: skip
 def test_maps_that_do_not_fit(options, shapes, said):

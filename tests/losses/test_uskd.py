@@ -4,27 +4,15 @@ import math
 
 import pytest
 import torch
+from steps import step_of
 
 from freekd.checks import FeatureError
-from freekd.losses.step import Step
 from freekd.losses.uskd import USKDLoss, target_weights, targets_of, zipf_labels
 
 CHANNELS = dict(logits=5, middle=3)
 
 
-class Task:
-    """Answers as a task of classification does."""
-
-    def __init__(self, leading=0):
-        self.leading = leading
-
-    def leading_tokens(self, model):
-        return self.leading
-
-
-def step_of(label, leading=0):
-    paths = (dict(logits="head.fc", middle="backbone.layer3"), None)
-    return Step(dict(gt_label=label), None, None, Task(leading), paths)
+PATHS = (dict(logits="head.fc", middle="backbone.layer3"), None)
 
 
 @pytest.fixture
@@ -43,7 +31,7 @@ def loss_of(**options):
 
 
 def value(loss, logits, middle, label):
-    return loss(dict(logits=logits, middle=middle), None, step_of(label))
+    return loss(dict(logits=logits, middle=middle), None, step_of(label, (0, None), paths=PATHS))
 
 
 # --------------------------------------------------------------------------- by hand
@@ -93,7 +81,7 @@ def test_what_the_rank_is_made_of():
 def test_soft_targets():
     """The two largest; one whose share is 0 is no target."""
     label = torch.tensor([[0.2, 0.0, 0.8], [0.0, 1.0, 0.0]])
-    found = targets_of(label, 3, torch.float32)
+    found = targets_of(label, torch.zeros(len(label), 3))
     assert found.classes[0].tolist() == [2, 0] and found.shares[0].tolist() == pytest.approx(
         [0.8, 0.2]
     )
@@ -213,10 +201,16 @@ def test_the_middle_may_be_a_map_tokens_or_a_vector(given, leading):
     loss, tokens = loss_of(), torch.randn(6, 4, 3, dtype=torch.float64)
     vector = tokens[:, 0] if leading else tokens.mean(1)
     expected = value(loss, logits, vector, label)
-    found = loss(dict(logits=logits, middle=(tokens, (2, 2))), None, step_of(label, leading))
+    found = loss(
+        dict(logits=logits, middle=(tokens, (2, 2))),
+        None,
+        step_of(label, (leading, None), paths=PATHS),
+    )
     torch.testing.assert_close(found, expected)
     maps = tokens.transpose(1, 2).reshape(6, 3, 2, 2)
-    found = loss(dict(logits=logits, middle=maps), None, step_of(label, leading))
+    found = loss(
+        dict(logits=logits, middle=maps), None, step_of(label, (leading, None), paths=PATHS)
+    )
     torch.testing.assert_close(found, value(loss, logits, tokens.mean(1), label))
 
 
@@ -255,12 +249,19 @@ def test_taps_that_are_not_its_own(channels):
 def test_what_taps_may_not_give(student, words):
     given = dict(dict(logits=torch.zeros(2, 5), middle=torch.zeros(2, 3)), **student)
     with pytest.raises(FeatureError, match=words):
-        USKDLoss(CHANNELS).check_taps(given, None, step_of(torch.tensor([0, 1])), "key")
+        USKDLoss(CHANNELS).check_taps(given, None, step_of(None, (0, None), paths=PATHS), "key")
 
 
 @pytest.mark.parametrize(
-    "label", [torch.zeros(2, 4), torch.zeros(2), torch.zeros(2, 1, 2, 2), torch.zeros(2, 1).long()]
+    "label",
+    [
+        torch.zeros(2, 4),
+        torch.zeros(2),
+        torch.zeros(2, 1, 2, 2),
+        torch.zeros(2, 1).long(),
+        torch.zeros(3, 5),
+    ],
 )
 def test_labels_of_other_classes(label):
-    with pytest.raises(FeatureError, match=r"uskd: expected labels .*soft ones \(N, 5\)"):
+    with pytest.raises(FeatureError, match=r"uskd: expected labels .*soft ones \(2, 5\)"):
         value(USKDLoss(CHANNELS), torch.zeros(2, 5), torch.zeros(2, 3), label)

@@ -4,23 +4,16 @@ import math
 
 import pytest
 import torch
+from steps import step_of
 
 from freekd.checks import FeatureError
-from freekd.losses.step import Step
 from freekd.losses.vitkd import TAPS, ViTKDLoss, kept_tokens
 
 PATHS = dict(first="backbone.layers.0", second="backbone.layers.1", last="backbone.ln1")
 
 
-class Task:
-    """Answers as a task of classification does: the model is the number."""
-
-    def leading_tokens(self, model):
-        return model
-
-
-def step_of(leading=(0, 0)):
-    return Step({}, *leading, Task(), (PATHS, PATHS))
+BOTH = (PATHS, PATHS)
+STEP = step_of(leading=(0, 0), paths=BOTH)
 
 
 def widths(width):
@@ -63,7 +56,7 @@ def test_by_hand():
     torch.nn.init.constant_(loss.generate[2].bias, 3.0)
     student = {name: torch.full((2, 4, 1), 2.0).double() for name in TAPS}
     teacher = {name: torch.ones(2, 4, 1).double() for name in TAPS}
-    found = loss(student, teacher, step_of())
+    found = loss(student, teacher, STEP)
     assert float(found) == pytest.approx(3 * (0.5 * 8 + 0.25 / 0.5 * 8), rel=1e-12)
 
 
@@ -106,17 +99,17 @@ def test_how_many_tokens_stay(noise, share, count):
 def test_teacher_tokens_that_are_not_masked_do_not_count(noise):
     loss, student, teacher = loss_of(noise=noise, alpha=0.0), tokens(3), tokens(4)
     kept = kept_tokens(noise, 0.5)[..., None]
-    before = loss(student, teacher, step_of())
+    before = loss(student, teacher, STEP)
     last = teacher["last"].detach()
     other = dict(teacher, last=torch.where(kept, last + 9, last))
-    torch.testing.assert_close(loss(student, other, step_of()), before)
+    torch.testing.assert_close(loss(student, other, STEP), before)
     other = dict(teacher, last=torch.where(kept, last, last + 9))
-    assert not torch.isclose(loss(student, other, step_of()), before)
+    assert not torch.isclose(loss(student, other, STEP), before)
 
 
 def test_student_tokens_that_are_masked_do_not_count(noise):
     loss, student, teacher = loss_of(noise=noise, alpha=0.0), tokens(3), tokens(4)
-    (grad,) = torch.autograd.grad(loss(student, teacher, step_of()), student["last"])
+    (grad,) = torch.autograd.grad(loss(student, teacher, STEP), student["last"])
     kept = kept_tokens(noise, 0.5)
     assert not grad[~kept].any() and bool(grad[kept].any(dim=1).all())
 
@@ -124,7 +117,7 @@ def test_student_tokens_that_are_masked_do_not_count(noise):
 def test_where_gradients_go():
     """Into the student and all that the loss has; not into the teacher."""
     loss, student, teacher = loss_of(), tokens(3), tokens(4)
-    loss(student, teacher, step_of()).backward()
+    loss(student, teacher, STEP).backward()
     assert all(bool(each.grad.any()) for each in student.values())
     assert all(each.grad is None for each in teacher.values())
     assert all(bool(parameter.grad.any()) for parameter in loss.parameters())
@@ -138,7 +131,7 @@ def test_the_gradient_is_that_of_the_function(noise):
     student = tokens(3)
 
     def function(first, second, last):
-        return loss(dict(first=first, second=second, last=last), teacher, step_of())
+        return loss(dict(first=first, second=second, last=last), teacher, STEP)
 
     assert torch.autograd.gradcheck(function, tuple(student.values()))
 
@@ -146,19 +139,21 @@ def test_the_gradient_is_that_of_the_function(noise):
 def test_tokens_before_the_patches_do_not_count(noise):
     """A class token of the teacher, a class and a distillation token of the student."""
     loss, student, teacher = loss_of(noise=noise), tokens(3), tokens(4)
-    plain = loss(student, teacher, step_of())
+    plain = loss(student, teacher, STEP)
     ours = {k: torch.cat((torch.randn(2, 2, 3), v.detach()), 1) for k, v in student.items()}
     theirs = {k: torch.cat((torch.randn(2, 1, 4), v.detach()), 1) for k, v in teacher.items()}
-    torch.testing.assert_close(loss(ours, theirs, step_of((2, 1))), plain.detach())
+    torch.testing.assert_close(
+        loss(ours, theirs, step_of(leading=(2, 1), paths=BOTH)), plain.detach()
+    )
 
 
 def test_the_draw_is_torchs_own():
     """Another in each call; the same from the same seed."""
     loss, student, teacher = loss_of(alpha=0.0), tokens(3), tokens(4)
     torch.manual_seed(5)
-    found = [float(loss(student, teacher, step_of()).detach()) for _ in range(3)]
+    found = [float(loss(student, teacher, STEP).detach()) for _ in range(3)]
     torch.manual_seed(5)
-    assert float(loss(student, teacher, step_of()).detach()) == found[0] != found[1] != found[2]
+    assert float(loss(student, teacher, STEP).detach()) == found[0] != found[1] != found[2]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -169,9 +164,9 @@ def test_low_precision_is_computed_in_float32(dtype):
         for width in (3, 4)
     )
     sides = [{k: v.float() for k, v in side.items()} for side in (student, teacher)]
-    plain = loss(*sides, step_of())
+    plain = loss(*sides, STEP)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(loss(student, teacher, step_of()), plain)
+        torch.testing.assert_close(loss(student, teacher, STEP), plain)
 
 
 # --------------------------------------------------------------------------- what it refuses
@@ -222,6 +217,6 @@ def test_taps_that_are_not_its_own(channels, words):
 def test_what_taps_may_not_give(student, teacher, leading, words):
     loss = loss_of()
     with pytest.raises(FeatureError, match=words):
-        loss.check_taps(student, teacher, step_of(leading), "key")
+        loss.check_taps(student, teacher, step_of(leading=leading, paths=BOTH), "key")
     with pytest.raises(FeatureError, match="vitkd, tap"):
-        loss(student, teacher, step_of(leading))
+        loss(student, teacher, step_of(leading=leading, paths=BOTH))

@@ -11,6 +11,7 @@ compat.apply()
 
 from freekd.config.errors import ConfigError
 from freekd.config.load import load_config
+from freekd.losses.tokens import as_map
 
 ROOT = Path(__file__).resolve().parents[2]
 CLS = tasks.get("cls")
@@ -88,10 +89,63 @@ def test_the_middle_of_a_swin_transformer_is_before_it_shrinks():
     torch.testing.assert_close(normed.transpose(1, 2).reshape(maps.shape), maps)
 
 
+SWIN = dict(
+    type="SwinTransformer",
+    arch=dict(embed_dims=4, depths=[1, 1, 3, 1], num_heads=[1, 1, 2, 2]),
+    img_size=64,
+    window_size=2,
+)
+MIXER = dict(
+    type="MlpMixer",
+    arch=dict(embed_dims=8, num_layers=4, tokens_mlp_dims=4, channels_mlp_dims=4),
+    img_size=64,
+)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "outputs", "paths"),
+    [
+        (dict(VIT, img_size=64, out_indices=[2, 3]), (0, 1), ["layers.2", "ln1"]),
+        (dict(VIT, img_size=64, out_indices=[2, 3], final_norm=False), (0, 1),
+         ["layers.2", "layers.3"]),
+        (MIXER, (None, 0), ["layers.2", "ln1"]),  # it gives no output but the last
+        (dict(SWIN, out_indices=(2, 3)), (None, 1), ["stages.2.blocks.2", ""]),  # 2 is normed
+        (dict(type="ResNet", depth=18, out_indices=(2, 3)), (0, 1), ["layer3", "layer4"]),
+    ],
+    ids=["vit", "vit-no-norm", "mixer", "swin", "resnet"],
+)  # fmt: skip
+def test_the_late_stages_are_those_of_a_backbone_with_four_outputs(backbone, outputs, paths):
+    """Of 4 blocks the third, and the last after its norm, as mmcls gives it."""
+    from mmcls.models import build_classifier
+
+    model = dict(type="ImageClassifier", backbone=backbone)
+    taps = [CLS.tap(word, model) for word in ("three_quarters", "final")]
+    assert taps == [f"backbone.{path}".rstrip(".") for path in paths]
+    built = build_classifier(model).eval()
+    found = record(built, taps)
+    with torch.no_grad():
+        given = built.backbone(torch.randn(2, 3, 64, 64))
+    for path, index in zip(taps, outputs):
+        if index is not None:
+            expected = as_map(given, "expected", index)
+            assert torch.equal(as_map(found[path], "found"), expected)
+
+
+def test_twelve_blocks():
+    """Block 9 and block 12, by the specification; those of the four stages are 2, 4, 10, 12."""
+    for kind, arch in (("VisionTransformer", "deit-tiny"), ("MlpMixer", "b")):
+        model = dict(backbone=dict(type=kind, arch=arch))
+        late = [CLS.tap(word, model) for word in ("three_quarters", "final")]
+        assert late == ["backbone.layers.8", "backbone.ln1"]
+        stages = [CLS.tap(f"stage{i}", model) for i in (1, 2, 3, 4)]
+        assert stages == [f"backbone.layers.{i}" for i in (1, 3, 9, 11)]
+
+
 @pytest.mark.parametrize(
     ("word", "kind", "words"),
     [
         ("middle", "MobileNetV3", "no default for the tap 'middle' of a MobileNetV3.*module=dict"),
+        ("final", "MobileNetV3", "no default for the four stages of a MobileNetV3"),
         ("last_tokens", "ResNet", "no default for the tokens of the last block of a ResNet"),
         ("middle", None, "the tap 'middle' of a model"),
     ],
