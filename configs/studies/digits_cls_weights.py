@@ -19,7 +19,7 @@ _grid = dict(
     nkd=("gamma", (1.0, 3.5, 10.0)),
     srrl=("beta", (1.0, 5.0, 25.0)),
     mgd=("loss_weight", (1.2e-4, 1.2e-3, 1.2e-2)),
-    ofakd=("loss_weight", (0.1, 0.3, 1.0)),
+    ofakd=("stages_weight", (0.1, 0.3, 1.0)),
     scalekd=("loss_weight", (0.3, 1.0, 3.0)),
     ufdkd=("loss_weight", (0.3, 1.0, 3.0)),
 )
