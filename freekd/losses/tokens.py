@@ -9,7 +9,7 @@ Networks for classification tell the same in several ways:
 | (tokens, (H, W)), with their grid beside them | stages of Swin transformers |
 | [map, class token], [map, class token, distillation token] | an output of a transformer in mmcls |
 | a tuple of these, one for each output | backbones |
-| a tuple of (N, C, L) alone, channels first | backbones of mixers in mmcls |
+| a tuple of (N, C, L), channels first, and maps | backbones of MlpMixer and EfficientFormer |
 """
 
 import math
@@ -50,7 +50,7 @@ def as_map(output: Any, key: str, index: int = -1, grid: Optional[Sequence[int]]
 
     Args:
         output: see the module. A tensor of three axes is tokens (N, L, C); in a tuple of such
-            alone, which only backbones give, it is (N, C, L).
+            and of maps, which only backbones give, it is (N, C, L).
         key: what it is called in errors.
         index: which one of a tuple of outputs.
         grid: (H, W) of tokens that come without; None: a square.
@@ -73,7 +73,8 @@ def as_map(output: Any, key: str, index: int = -1, grid: Optional[Sequence[int]]
             f"{len(outputs) - 1}, or, in the model, more backbone.out_indices"
         )
     chosen = outputs[index]
-    if outputs is output and all(_dims(one) == 3 for one in outputs):  # channels first
+    if outputs is output and _dims(chosen) == 3 and all(_dims(x) in (3, 4) for x in outputs):
+        # of a backbone: channels first
         return tokens_as_map(chosen.transpose(1, 2), key, grid, extra=0)
     if isinstance(chosen, (tuple, list)) and chosen:
         first, *beside = chosen

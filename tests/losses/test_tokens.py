@@ -37,6 +37,7 @@ def test_row_by_row():
         (([torch.zeros(2, 5, 4, 4), torch.zeros(2, 5), torch.zeros(2, 5)],), (5, 4, 4)),
         ((torch.zeros(2, 6, 9),), (6, 3, 3)),  # a mixer's backbone: channels first
         ((torch.zeros(2, 3, 8, 8), torch.zeros(2, 5, 4, 4)), (5, 4, 4)),  # stages: the last
+        ((torch.zeros(2, 3, 8, 8), torch.zeros(2, 5, 16)), (5, 4, 4)),  # EfficientFormer
     ],
 )
 def test_forms(output, shape):
