@@ -122,7 +122,7 @@ def _band_weights(
         height, width = sizes[members[0]]
         coefficients = max(1, count * channels * height * width * len(members))
         if average == "map":
-            coefficients = student.numel()
+            coefficients = max(1, student.numel())
         if weights is None:
             weight = student.new_full((1, height, width), 1 / coefficients, dtype=dtype)
             found.update((member, weight) for member in members)

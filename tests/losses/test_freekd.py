@@ -103,6 +103,12 @@ def test_average_of_the_map_is_its_mean_squared_difference(transform, normalize)
     torch.testing.assert_close(*grads, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("average", ["band", "map"])
+def test_no_images_are_no_loss(average):
+    """As of a head that had no proposals."""
+    assert float(freekd_loss(*(torch.zeros(0, 3, 8, 8),) * 2, average=average)) == 0
+
+
 def test_average_of_the_map_weighs_bands_by_their_size():
     student, teacher = maps((8, 8), seed=1), maps((8, 8), seed=2)
     transform = WaveletTransform(levels=1)
