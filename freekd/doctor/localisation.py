@@ -116,10 +116,12 @@ def look(
         subject, report: the doctor's.
         places: of each batch, by name.
         batches: as the model got them.
-        draw: the PNG file of a picture of the first batch, or None.
+        draw: the PNG file of a picture of the first batch, or None; without those whose transform
+            has no places, such as a whole DCT.
     """
     found: Dict[str, List[Localisation]] = {}
     learned: Dict[str, bool] = {}
+    drawn = False
     earlier = _earlier_prompts(subject, report) if subject.kind == "stage 1" else {}
     for of_batch, batch in zip(places, batches):
         others = {
@@ -127,8 +129,10 @@ def look(
             for path, prompts in earlier.items()
         }
         of_batch = {**of_batch, **others}
-        if draw is not None and of_batch and not found:
-            draw_batch(of_batch, batch, draw)
+        placed = {name: one for name, one in of_batch.items() if has_places(one.transform)}
+        if draw is not None and placed and not drawn:
+            draw_batch(placed, batch, draw)
+            drawn = True
         image = batch["img"].shape[-2:]
         boxes = _boxes(batch)
         for name, of_name in of_batch.items():
@@ -139,7 +143,7 @@ def look(
                     of_name.granularity,
                 )
             )  # fmt: skip
-    if draw is not None and not found:
+    if draw is not None and not drawn:
         report.notes.append(f"{draw} was not written: no loss here weights places")
     for name, of_batches in found.items():
         _tell(report, name, mean_of(of_batches), learned[name])

@@ -1,11 +1,16 @@
 """Where a loss looks: the AUC against scikit-learn's, and against cases known beforehand."""
 
+import json
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from freekd.doctor.localisation import auc, localisation
-from freekd.frequency import HAAR
+from freekd.doctor.localisation import auc, localisation, look
+from freekd.doctor.measure import Places
+from freekd.doctor.report import Report
+from freekd.frequency import HAAR, build_transform
 from freekd.prompts.where import box_weights
 
 
@@ -39,3 +44,22 @@ def test_boxes_find_themselves_and_equal_weights_nothing():
 def test_without_boxes_there_is_no_auc():
     weights = [[torch.rand(1, *size) for size in HAAR.sizes((32, 32))]]
     assert localisation(weights, [[]], (128, 128), [(32, 32)], HAAR).auc is None
+
+
+def test_weights_without_places_are_not_drawn(tmp_path):
+    """A coefficient of a whole DCT belongs to no place of the image."""
+    image = pytest.importorskip("PIL.Image")
+    batch = dict(img=torch.zeros(1, 3, 32, 32), img_metas=[{}])
+    dct, path = build_transform("dct"), tmp_path / "places.png"
+    wavelet, whole = (
+        Places(
+            [[torch.rand(1, *size) for size in one.sizes((32, 32))]], [(32, 32)], one, "band", True
+        )
+        for one in (HAAR, dct)
+    )
+    report = Report("x")
+    look(SimpleNamespace(kind="stage 2"), report, [dict(whole=whole)], [batch], str(path))
+    assert "was not written: no loss here weights places" in report.notes[0] and not path.exists()
+    look(SimpleNamespace(kind="stage 2"), report, [dict(a=wavelet, b=whole)], [batch], str(path))
+    cells = json.loads(image.open(path).text["freekd-cells"])
+    assert [cell["name"] for cell in cells] == ["image and boxes", "a"]
