@@ -76,7 +76,13 @@ def path_of(word: str, model: Mapping[str, Any], host: Callable[[str], Any]) -> 
     return word
 
 
-def _stage(number: int, backbone: Mapping[str, Any], host: Callable[[str], Any]) -> str:
+def _stage(
+    number: int,
+    backbone: Mapping[str, Any],
+    host: Callable[[str], Any],
+    example: str = "student=dict(logits='head.fc', stage1='backbone.layer1', ...), "
+    "teacher=dict(logits='head.fc', stage1='head.fc', ...)",
+) -> str:
     kind = _kind(backbone)
     if kind in _STAGES_OF_FOUR:
         return f"backbone.layer{number + 1}"
@@ -91,8 +97,7 @@ def _stage(number: int, backbone: Mapping[str, Any], host: Callable[[str], Any])
         return f"backbone.layers.{max(1, after) - 1}"
     raise TaskError(
         f"module: there is no default for the four stages of a {kind or 'model'}. Give all taps, "
-        "such as module=dict(student=dict(logits='head.fc', stage1='backbone.layer1', ...), "
-        "teacher=dict(logits='head.fc', stage1='head.fc', ...))."
+        f"such as module=dict({example})."
     )
 
 
@@ -104,7 +109,10 @@ def _late(word: str, backbone: Mapping[str, Any], host: Callable[[str], Any]) ->
         return "backbone"
     if word == "final" and kind in _OF_ONE_WIDTH and backbone.get("final_norm", True):
         return "backbone.ln1"
-    return _stage(_LATE.index(word) + 2, backbone, host)
+    example = (
+        "student=dict(s3='backbone.layer3', s4='backbone.layer4'), teacher=dict(s3=..., s4=...)"
+    )
+    return _stage(_LATE.index(word) + 2, backbone, host, example)
 
 
 def _kind(cfg: Mapping[str, Any]) -> str:

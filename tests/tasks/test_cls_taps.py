@@ -145,7 +145,11 @@ def test_twelve_blocks():
     ("word", "kind", "words"),
     [
         ("middle", "MobileNetV3", "no default for the tap 'middle' of a MobileNetV3.*module=dict"),
-        ("final", "MobileNetV3", "no default for the four stages of a MobileNetV3"),
+        (
+            "final",
+            "MobileNetV3",
+            r"no default for the four stages of a MobileNetV3.*dict\(s3=.*, s4=",
+        ),
         ("last_tokens", "ResNet", "no default for the tokens of the last block of a ResNet"),
         ("middle", None, "the tap 'middle' of a model"),
     ],
