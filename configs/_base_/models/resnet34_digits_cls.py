@@ -1,4 +1,4 @@
-"""A ResNet-34 for pictures of 32 pixels, four times as wide as the student."""
+"""A ResNet-34 for pictures of 32 pixels, twice as wide as the student."""
 
 _base_ = ["resnet18_digits_cls.py"]
 model = dict(
