@@ -66,6 +66,11 @@ def _renamed(name: str, rules: List[Tuple["re.Pattern[str]", str]]) -> str:
     return name
 
 
+def is_dino(state: Mapping[str, Any]) -> bool:
+    """Whether the weights, under our names, are a DINO's."""
+    return {"bbox_head.label_embedding.weight", f"{_TRANSFORMER}query_embed.weight"} <= set(state)
+
+
 def has_mmdet3_names(state: Mapping[str, Any], prefix: str = "") -> bool:
     """Whether the weights are named as in mmdet 3.x, behind ``prefix``."""
     return any(name.startswith(prefix + _MARK) for name in state)
