@@ -220,8 +220,9 @@ def load_checkpoint_file(
         remedy = "Copy or make the file again, or use an older one from the same folder."
         if _HOLDS_OBJECTS in why:
             remedy = (
-                "If you trust its source, copy it and tools/model_converters/keep_weights.py to a "
-                "machine where that object's package is installed, and run there: "
-                f"python keep_weights.py {path.name} --out-path weights.pth. Then use weights.pth."
+                "Copy or make the file again without it; or, if you trust its source, copy it and "
+                "tools/model_converters/keep_weights.py to where that object's package is "
+                f"installed, and run there: python keep_weights.py {path.name} --out-path "
+                "weights.pth. Then use weights.pth."
             )
         raise UnreadableFileError(f"Expected a {what} in {path}, but {why}. {remedy}") from error
