@@ -173,7 +173,7 @@ def teachers(tmp_path_factory):
         os.remove(path)
 
 
-def prompt_file(teacher_fingerprint, loss, module, folder):
+def prompt_file(teacher_fingerprint, loss, component, folder):
     """Prompts as stage 1 would leave them for this teacher and this loss."""
     from freekd.prompts.file import save_prompts
     from freekd.prompts.prompts import FrequencyPrompts
@@ -186,7 +186,10 @@ def prompt_file(teacher_fingerprint, loss, module, folder):
     }
     spec = PromptSpec.build(loss.teacher_channels, loss.num_levels, **asked)
     path = folder / "prompts.pth"
-    info = dict(teacher_module=module, teacher_fingerprint=teacher_fingerprint)
+    info = dict(
+        teacher_module=component.teacher_module, teacher_fingerprint=teacher_fingerprint,
+        levels=(component.get("levels") or {}).get("teacher"),
+    )  # fmt: skip
     save_prompts(FrequencyPrompts(spec), str(path), info)
     return str(path)
 
@@ -364,8 +367,7 @@ def test_one_step(config, data_root, teachers, tmp_path, monkeypatch, no_downloa
         for component in distiller.components if distiller else ():
             for loss in component.losses:
                 if loss.get("prompts"):
-                    module = component.teacher_module
-                    loss.prompts = prompt_file(mark, loss, module, tmp_path)
+                    loss.prompts = prompt_file(mark, loss, component, tmp_path)
     key = "max_epochs" if "max_epochs" in cfg.runner else "max_iters"
     cfg.runner[key] = 1
     cfg.data.train.pop("times", None)
