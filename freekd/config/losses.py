@@ -217,7 +217,7 @@ def _registered(kind: str, key: str) -> Any:
     compat.apply()
     from mmrazor.models.builder import LOSSES
 
-    import freekd.distill  # noqa: F401  (registers the losses)
+    import freekd.models  # noqa: F401  (registers the losses)
     from freekd.config.explain import building, nearest_types
 
     with building(f"{key}.type={kind!r}"):
