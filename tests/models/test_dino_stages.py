@@ -139,6 +139,11 @@ def test_wrong_options(change, says):
         tiny.build(dict(config=STUDENT, bbox_head=change))
 
 
+def test_no_more_results_than_there_can_be():
+    with pytest.raises(ValueError, match=r"max_per_img=501: expected at most .*, 50 \* 10"):
+        tiny.build(dict(config=STUDENT, test_cfg=dict(max_per_img=501)))
+
+
 def test_an_assigner_is_wanted():
     with pytest.raises(ValueError, match="train_cfg.assigner: expected"):
         tiny.build(dict(config=STUDENT, train_cfg=dict(_delete_=True, other=1)))
@@ -186,11 +191,12 @@ def test_doctor_and_print_config(digits, monkeypatch, capsys):
 def test_two_processes_learn_as_one(digits, tmp_path):
     """Without noise, whose numbers each process draws, and with norms that do not see the batch."""
     options = {
-        **digits, "runner.max_epochs": 2, "pair.student": dict(
-            config=STUDENT, backbone=dict(norm_eval=True),
-            bbox_head=dict(dn_cfg=dict(label_noise_scale=0.0, box_noise_scale=0.0)),
-        ),
-    }  # fmt: skip
+        **digits,
+        "runner.max_epochs": 2,
+        "pair.student.backbone.norm_eval": True,
+        "pair.student.bbox_head.dn_cfg.label_noise_scale": 0.0,
+        "pair.student.bbox_head.dn_cfg.box_noise_scale": 0.0,
+    }
     pair = tmp_path / "pair.py"
     ends = []
     for number, images in ((1, 8), (2, 4)):

@@ -26,6 +26,20 @@ _OUTPUTS = ("all_cls_scores", "all_bbox_preds", "enc_cls_scores", "enc_bbox_pred
 Terms = Dict[str, Tensor]
 
 
+def _check_results(test_cfg: Dict[str, Any], num_query: int, num_classes: Optional[int]) -> None:
+    """An image has no more results than pairs of a query and a class.
+
+    Raises:
+        ValueError: ``test_cfg`` wants more of them; names the keys.
+    """
+    asked = test_cfg.get("max_per_img", num_query)
+    if isinstance(num_classes, int) and asked > num_query * num_classes:
+        raise ValueError(
+            f"model.test_cfg.max_per_img={asked}: expected at most num_query * num_classes, "
+            f"{num_query} * {num_classes}, as each result is a query and a class. Lower it"
+        )
+
+
 @HEADS.register_module()
 class DINOHead(DeformableDETRHead):
     """Deformable DETR's head for DINO: always two-stage, with box refinement.
@@ -66,6 +80,7 @@ class DINOHead(DeformableDETRHead):
             )
         transformer = dict(transformer, two_stage_num_proposals=num_query)
         test_cfg = dict(max_per_img=300) if test_cfg is None else test_cfg
+        _check_results(test_cfg, num_query, kwargs.get("num_classes", args[0] if args else None))
         super().__init__(
             *args,
             num_query=num_query,
