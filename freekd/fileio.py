@@ -159,6 +159,9 @@ def neighbours(path: Path, limit: int = 8) -> str:
     return f"the folder {folder} holds " + ", ".join(close)
 
 
+_HOLDS_OBJECTS = "the file holds the Python object"
+
+
 def _why_unreadable(path: Path, error: BaseException) -> str:
     """Say in plain words what kind of file came instead of a checkpoint."""
     size = path.stat().st_size
@@ -174,7 +177,7 @@ def _why_unreadable(path: Path, error: BaseException) -> str:
     refused = re.search(r"(?:Unsupported global: GLOBAL|GLOBAL) ([\w.]+)", text)
     if refused:
         return (
-            f"the file holds the Python object {refused.group(1)}, and files are read with "
+            f"{_HOLDS_OBJECTS} {refused.group(1)}, and files are read with "
             "weights_only=True because anything else could run code from the file"
         )
     if head.startswith((b"PK", _LEGACY_HEAD)):
@@ -213,7 +216,13 @@ def load_checkpoint_file(
     except (PermissionError, MemoryError):
         raise
     except Exception as error:  # a cut file ends in anything: OSError, struct.error, IndexError
-        raise UnreadableFileError(
-            f"Expected a {what} in {path}, but {_why_unreadable(path, error)}. "
-            "Copy or make the file again, or use an older one from the same folder."
-        ) from error
+        why = _why_unreadable(path, error)
+        remedy = "Copy or make the file again, or use an older one from the same folder."
+        if _HOLDS_OBJECTS in why:
+            remedy = (
+                "Copy or make the file again without it; or, if you trust its source, copy it and "
+                "tools/model_converters/keep_weights.py to where that object's package is "
+                f"installed, and run there: python keep_weights.py {path.name} --out-path "
+                "weights.pth. Then use weights.pth."
+            )
+        raise UnreadableFileError(f"Expected a {what} in {path}, but {why}. {remedy}") from error

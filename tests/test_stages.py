@@ -13,43 +13,44 @@ from freekd.fileio import load_checkpoint_file
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "configs/prompt/retinanet_r34_digits.py"
 DISTILL = "configs/freekd/retinanet_r34_r18_digits.py"
+DINO_PROMPT = "configs/prompt/dino_r18w32_digits.py"  # the frozen teacher draws, too
+DINO_DISTILL = "configs/freekd/dino_r18w32_r18w16_digits.py"
 PROMPTS_KEY = "algorithm.distiller.components.0.losses.0.prompts"
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Data of two batches, a teacher with random weights, and prompts made with it."""
+    """Data of two batches, teachers with random weights, and prompts made with them."""
     from freekd.config.load import load_config
     from freekd.engine.build import build_model
 
     folder = tmp_path_factory.mktemp("stages")
     data = make_digits(folder / "data", num_train=16, num_val=2)
-    torch.manual_seed(0)
-    cfg = load_config(str(ROOT / PROMPT))
-    algorithm = build_model(cfg, "det")
-    torch.save(
-        dict(state_dict=algorithm.architecture.model.state_dict()), str(folder / "teacher.pth")
-    )
-    algorithm.save_prompts(str(folder / "prompts.pth"))
-    options = {}
+    options, found = {}, {}
     for split in ("train", "val"):
         options[f"data.{split}.ann_file"] = f"{data}/annotations/{split}.json"
         options[f"data.{split}.img_prefix"] = f"{data}/{split}/"
-    teacher = str(folder / "teacher.pth")
-    return {
-        PROMPT: {
+    for prompt, distill in ((PROMPT, DISTILL), (DINO_PROMPT, DINO_DISTILL)):
+        torch.manual_seed(0)
+        cfg = load_config(str(ROOT / prompt))
+        algorithm = build_model(cfg, "det")
+        teacher = str(folder / f"{len(found)}.pth")
+        torch.save(dict(state_dict=algorithm.architecture.model.state_dict()), teacher)
+        prompts = str(folder / f"prompts_{len(found)}.pth")
+        algorithm.save_prompts(prompts)
+        found[prompt] = {
             **options,
             "algorithm.architecture.checkpoint": teacher,
             "runner.max_iters": 4,
             "checkpoint_config.interval": 2,
-        },
-        DISTILL: {
+        }
+        found[distill] = {
             **options,
             "algorithm.distiller.teacher_checkpoint": teacher,
-            PROMPTS_KEY: str(folder / "prompts.pth"),
+            PROMPTS_KEY: prompts,
             "runner.max_epochs": 2,
-        },
-    }
+        }
+    return found
 
 
 def run(config, options, work_dir, resume_from=None):
@@ -75,6 +76,8 @@ LOCALISING = {  # what is running, drawn and learned besides
         (PROMPT, {}, "iter_2.pth", "iter_4.pth"),
         (PROMPT, LOCALISING, "iter_2.pth", "iter_4.pth"),
         (DISTILL, {}, "epoch_1.pth", "epoch_2.pth"),
+        (DINO_PROMPT, {}, "iter_2.pth", "iter_4.pth"),
+        (DINO_DISTILL, {}, "epoch_1.pth", "epoch_2.pth"),
     ],
 )
 def test_resume_continues_exactly(config, changes, half, end, files, tmp_path, monkeypatch):

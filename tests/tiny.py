@@ -64,7 +64,7 @@ def segmentor():
 
 
 def build(cfg):
-    for name in ("freekd.distill", "mmdet.models", "mmseg.models"):  # in this order
+    for name in ("freekd.models", "mmdet.models", "mmseg.models"):  # in this order
         importlib.import_module(name)
     from mmrazor.models.builder import MODELS
 

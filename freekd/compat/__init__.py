@@ -11,7 +11,7 @@ from .precision import (
     use_low_precision,
     wrap_low_precision,
 )
-from .runner import iterations_done, rename_old_offsets, shorten_epoch_pause
+from .runner import iterations_done, rename_weights, shorten_epoch_pause
 from .stack import apply, apply_in_worker
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "iterations_done",
     "plain_batch_norm",
     "quiet_imports",
-    "rename_old_offsets",
+    "rename_weights",
     "run_ops_in_float32",
     "shorten_epoch_pause",
     "to_float32",

@@ -93,6 +93,18 @@ def rename_old_offsets(model: torch.nn.Module, state: Dict[str, Any]) -> None:
                 state[new] = state.pop(old)
 
 
+def rename_weights(model: torch.nn.Module, state: Dict[str, Any]) -> None:
+    """Give weights that a file has under other names those of ``model``, in place.
+
+    Old names as :func:`rename_old_offsets` knows them; and what the model says by itself in
+    ``rename_weights(state)``, as a network does that another host has under other names.
+    """
+    rename_old_offsets(model, state)
+    own = getattr(model, "rename_weights", None)
+    if callable(own):
+        own(state)
+
+
 def shorten_epoch_pause() -> None:
     """mmcv sleeps 2 s per epoch for its worker processes: not needed where there are none."""
     from mmcv.runner import epoch_based_runner

@@ -178,6 +178,40 @@ def channels(value: Any, key: str) -> None:
         raise refuse(key, "an integer, or a list of integers, one per level", value)
 
 
+def levels_of_one(value: Any, key: str) -> None:
+    """Numbers of a module's maps, from 0, rising."""
+    one = integer(0, MOST_LEVELS - 1)
+    expected = "a list of the maps' numbers, the finest first: it is 0, such as [1, 2, 3]"
+    if not isinstance(value, (list, tuple)) or not value:
+        raise refuse(key, expected, value)
+    for index, entry in enumerate(value):
+        one(entry, f"{key}[{index}]")
+    if list(value) != sorted(set(value)):
+        raise refuse(key, expected, value)
+
+
+def levels(value: Any, key: str) -> None:
+    """Which maps of the teacher's module are compared, or of student, teacher or both by name."""
+    if not isinstance(value, Mapping):
+        levels_of_one(value, key)
+    elif not value or not set(value) <= {"student", "teacher"}:
+        raise refuse(key, "a list, or a dict with 'student', 'teacher' or both", value)
+    else:
+        for who in value:
+            levels_of_one(value[who], f"{key}.{who}")
+
+
+def sides_of_levels(value: Any) -> Mapping[str, Any]:
+    """What :func:`levels` takes as a dict; a list is the teacher's.
+
+    >>> sides_of_levels([1, 2])
+    {'teacher': [1, 2]}
+    """
+    if value is None:
+        return {}
+    return value if isinstance(value, Mapping) else dict(teacher=list(value))
+
+
 def parts(value: Any, key: str) -> None:
     """Names of modules: a list, or a dict from the student's to the teacher's."""
     if isinstance(value, Mapping):

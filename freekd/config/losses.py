@@ -22,6 +22,7 @@ ROUTING: Dict[str, fields.Check] = dict(
     type=fields.text,
     module=fields.optional(fields.taps),
     resize=fields.optional(fields.flag),
+    levels=fields.optional(fields.levels),
     align_module=fields.optional(fields.told_by(lambda value, key: check_align_module(key, value))),
     start=_time,
     stop=_time,
@@ -58,6 +59,7 @@ class Entry(NamedTuple):
     default_module: Any
     module: Any = None
     resize: Optional[bool] = None
+    levels: Any = None
     align_module: Optional[Mapping[str, Any]] = None
     channels: Any = None
     student_channels: Any = None
@@ -113,10 +115,11 @@ def read_entry(label: str, options: Any, key: str, task: Optional[str]) -> Entry
         options: of its loss, and beside them: ``type``, a method's name or a class registered with
             MMRazor or, with the scope before it, with mmdet (``mmdet.SmoothL1Loss``); ``module``,
             the tapped module: a path in both models, a dict with ``student`` and ``teacher``, or a
-            dict of named taps; ``resize``, see ``FreeKDDistiller``; ``align_module``, MMRazor's,
-            for classes of others; ``channels``, ``student_channels`` and ``num_levels`` of the
-            maps, where the models do not tell; ``start``, ``stop`` and ``warmup``, when the term
-            acts, see :mod:`freekd.distill.schedule`.
+            dict of named taps; ``resize``, see ``FreeKDDistiller``; ``levels``, as in
+            ``pair``; ``align_module``, MMRazor's, for classes of others; ``channels``,
+            ``student_channels`` and ``num_levels`` of the maps, where the models do not tell;
+            ``start``, ``stop`` and ``warmup``, when the term acts, see
+            :mod:`freekd.distill.schedule`.
         key: the config key of the entry.
         task: of the student, None where it cannot be told.
 
@@ -214,7 +217,7 @@ def _registered(kind: str, key: str) -> Any:
     compat.apply()
     from mmrazor.models.builder import LOSSES
 
-    import freekd.distill  # noqa: F401  (registers the losses)
+    import freekd.models  # noqa: F401  (registers the losses)
     from freekd.config.explain import building, nearest_types
 
     with building(f"{key}.type={kind!r}"):

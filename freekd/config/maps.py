@@ -306,12 +306,20 @@ class Look:
         modules: the tapped module, or a dict from names to such.
         key: the config key of the entry, for errors.
         size: of the images; None: not known, an image of any size.
+        levels: numbers of the module's maps that count; None: what it gives, as it is.
     """
 
     def __init__(
-        self, reference: Any, who: str, modules: Any, key: str, size: Optional[Size]
+        self,
+        reference: Any,
+        who: str,
+        modules: Any,
+        key: str,
+        size: Optional[Size],
+        levels: Optional[Sequence[int]] = None,
     ) -> None:
         self.reference, self.who, self.modules, self.size = reference, who, modules, size
+        self.levels = levels
         self.key = f"{key}.module ({who})"
 
     @property
@@ -329,6 +337,10 @@ class Look:
         keys = {name: f"{self.key}, tap {name!r}" if name else self.key for name in named}
         seen = _outputs(self.model, named, keys, self.reference, self.size)
         found = {name: output for name, (output, _) in seen.items()}
+        if self.levels is not None:
+            from freekd.distill.run.levels import choose
+
+            found = {name: choose(*seen[name], self.levels, keys[name]) for name in found}
         return found if isinstance(self.modules, Mapping) else found[""]
 
 
@@ -384,6 +396,34 @@ def maps_of(short: str, who: str, reference: Any, module: str, given: Given) -> 
         channels = told.channels if channels is None else channels
         num_levels = told.num_levels if num_levels is None else num_levels
     return channels, num_levels
+
+
+def chosen(maps: Tuple[Any, int], levels: Optional[Sequence[int]], key: str) -> Tuple[Any, int]:
+    """Channels and number of those maps that ``levels`` names; None: of all.
+
+    Args:
+        maps: channels, one number or one per level, and number of a module's maps.
+        levels: their numbers, from 0.
+        key: the config key, for errors.
+
+    Raises:
+        ConfigError: there is no such map; has both lists.
+
+    >>> chosen(([96, 192, 384], 3), [1, 2], "pair.levels")
+    ([192, 384], 2)
+    """
+    from freekd.distill.run.levels import check_there
+
+    channels, count = maps
+    if levels is None:
+        return maps
+    try:
+        check_there(levels, count, key)
+    except FeatureError as error:
+        raise ConfigError(f"{error}.") from None
+    if isinstance(channels, (list, tuple)) and len(channels) == count:
+        channels = [channels[level] for level in levels]
+    return channels, len(levels)
 
 
 def named_maps(short: str, who: str, reference: Any, modules: Mapping[str, str]) -> Dict[str, Maps]:

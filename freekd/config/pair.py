@@ -14,7 +14,7 @@ from freekd.checks import FeatureError
 from freekd.config import fields
 from freekd.config.errors import ConfigError
 from freekd.config.losses import Entry, read_entry
-from freekd.config.maps import Given, Look, Size, maps_of, named_maps, read_model_at
+from freekd.config.maps import Given, Look, Size, chosen, maps_of, named_maps, read_model_at
 from freekd.losses import cards
 from freekd.state_dict import MIN_SHARE
 
@@ -37,6 +37,8 @@ class Pair(NamedTuple):
         channels, student_channels, num_levels: of the maps at ``module``, where the models do not
             tell, see :mod:`freekd.config.maps`.
         resize: True where the student's maps are meant to be of another size.
+        levels: which maps of the tapped modules are compared: numbers from 0, of the teacher's as a
+            list, or as a dict with ``student``, ``teacher`` or both; None: all, one by one.
         min_share, teacher_autocast, class_map: see ``FreeKDDistiller``.
     """
 
@@ -50,6 +52,7 @@ class Pair(NamedTuple):
     student_channels: Any = None
     num_levels: Optional[int] = None
     resize: bool = False
+    levels: Any = None
     min_share: float = MIN_SHARE
     teacher_autocast: Optional[str] = None
     class_map: Optional[str] = None
@@ -66,6 +69,7 @@ PAIR_CHECKS: Dict[str, fields.Check] = dict(
     student_channels=fields.optional(fields.channels),
     num_levels=fields.optional(fields.integer(1, fields.MOST_LEVELS)),
     resize=fields.flag,
+    levels=fields.optional(fields.levels),
     min_share=fields.number(0, 1),
     teacher_autocast=fields.optional(fields.text),
     class_map=fields.optional(fields.text),
@@ -122,7 +126,9 @@ def distill(pair: Pair, image: Optional[Size] = None) -> ConfigDict:
 
 
 # what only a teacher makes sense of
-_OF_TEACHER = ("teacher_checkpoint", "inherit", "min_share", "teacher_autocast", "class_map")
+_OF_TEACHER = (
+    "teacher_checkpoint", "inherit", "levels", "min_share", "teacher_autocast", "class_map",
+)  # fmt: skip
 
 
 def check_teacher(pair: Pair, takes: Mapping[str, bool]) -> None:
@@ -166,6 +172,7 @@ def _check_used(pair: Pair, entries: Sequence[Entry]) -> None:
     used = dict(
         module=[entry for entry in of_maps if entry.module is None],
         resize=[entry for entry in of_maps if entry.resize is None],
+        levels=[entry for entry in of_maps if entry.levels is None],
         channels=[entry for entry in told if not entry.channels],
         student_channels=[entry for entry in told if not entry.student_channels],
         num_levels=[entry for entry in told if not entry.num_levels],
@@ -191,14 +198,15 @@ def _component(
         sides = dict(student_module=student)
     named = isinstance(student, Mapping)
     _check_taps(entry, student)
+    levels = _levels(pair, entry, named)
     told: Dict[str, Any] = {}
     if hasattr(entry.taken, "tell"):
-        told = _asked(pair, entry, (student, teacher), image)
+        told = _asked(pair, entry, (student, teacher), image, levels)
     elif entry.takes_maps:
         given = (entry.module, entry.channels, entry.student_channels, entry.num_levels)
-        asked = repr((student, teacher, given))
+        asked = repr((student, teacher, given, levels))
         if asked not in seen:
-            seen[asked] = _told(pair, entry, student, teacher)
+            seen[asked] = _told(pair, entry, student, teacher, levels)
         told = seen[asked]
     component = dict(key=entry.key, **sides, losses=[entry.loss(told)])
     resize = entry.resize
@@ -206,9 +214,25 @@ def _component(
         resize = pair.resize
     if resize is not None:
         component["resize"] = resize
+    if levels:
+        component["levels"] = levels
     if entry.align_module is not None:
         component["align_module"] = entry.align_module
     return component
+
+
+def _levels(pair: Pair, entry: Entry, named: bool) -> Dict[str, Any]:
+    """Which maps of each side the entry compares; empty: all."""
+    given = entry.levels
+    if given is None and entry.compares_maps and not named:
+        given = pair.levels
+    found = fields.sides_of_levels(given)
+    if "teacher" in found and not entry.takes_teacher:
+        raise ConfigError(
+            f"{entry.key}.levels: {entry.kind} takes no teacher, got the teacher's maps "
+            f"{fields.shown(found['teacher'])}. Write levels=dict(student=[...])."
+        )
+    return {who: list(numbers) for who, numbers in found.items()}
 
 
 def _taps(pair: Pair, entry: Entry) -> Tuple[Any, Any]:
@@ -261,7 +285,7 @@ def _check_taps(entry: Entry, student: Any) -> None:
             f"{entry.key}.module: {entry.kind} takes named taps, a dict from their names to paths, "
             f"got {student!r}. Write module=dict(name='path', ...)."
         )
-    for option in ("resize", "align_module"):
+    for option in ("resize", "levels", "align_module"):
         if named and getattr(entry, option):
             raise ConfigError(
                 f"{entry.key}.{option}: {entry.kind} gets its named taps as they are, and aligns "
@@ -275,7 +299,11 @@ def _check_taps(entry: Entry, student: Any) -> None:
 
 
 def _asked(
-    pair: Pair, entry: Entry, taps: Tuple[Any, Any], image: Optional[Size]
+    pair: Pair,
+    entry: Entry,
+    taps: Tuple[Any, Any],
+    image: Optional[Size],
+    levels: Mapping[str, Any],
 ) -> Dict[str, Any]:
     """What a class that has ``tell`` reads off the two models, of what its entry does not say.
 
@@ -283,7 +311,7 @@ def _asked(
         ConfigError: they do not give what it needs.
     """
     looks = [
-        Look(getattr(pair, who), who, tap, entry.key, image)
+        Look(getattr(pair, who), who, tap, entry.key, image, levels.get(who))
         for who, tap in zip(("student", "teacher"), taps)
     ]
     try:
@@ -293,7 +321,9 @@ def _asked(
     return told
 
 
-def _told(pair: Pair, entry: Entry, student: Any, teacher: Any) -> Dict[str, Any]:
+def _told(
+    pair: Pair, entry: Entry, student: Any, teacher: Any, chosen_levels: Mapping[str, Any]
+) -> Dict[str, Any]:
     """Channels and numbers of the maps at an entry's taps, for the arguments of its loss."""
     own = entry.module is None  # at the pair's module: what the pair says of it counts
     channels = entry.channels or (pair.channels if own else None)
@@ -311,10 +341,27 @@ def _told(pair: Pair, entry: Entry, student: Any, teacher: Any) -> Dict[str, Any
             both["teacher_channels"] = {name: maps.channels for name, maps in theirs.items()}
             both["num_levels"] = {name: maps.num_levels for name, maps in theirs.items()}
         return both
+    where = f"{entry.key if entry.levels is not None else 'pair'}.levels"
     if teacher is None:
-        ours, levels = maps_of(key, "student", pair.student, student, Given(of_student, count))
+        all_ours = maps_of(key, "student", pair.student, student, Given(of_student, count))
+        ours, levels = chosen(all_ours, chosen_levels.get("student"), f"{where} (student)")
         return dict(student_channels=ours, num_levels=levels)
-    theirs, levels = maps_of(key, "teacher", pair.teacher, teacher, Given(channels, count))
-    given = Given(of_student, levels, "student_channels")
-    ours, _ = maps_of(key, "student", pair.student, student, given)
+    all_theirs = maps_of(key, "teacher", pair.teacher, teacher, Given(channels, count))
+    known = None if chosen_levels else all_theirs[1]  # a student's own number, where it may differ
+    given = Given(of_student, known, "student_channels")
+    all_ours = maps_of(key, "student", pair.student, student, given)
+    theirs, levels = chosen(
+        all_theirs, chosen_levels.get("teacher"), f"{where} (teacher, {teacher!r})"
+    )
+    ours, others = chosen(all_ours, chosen_levels.get("student"), f"{where} (student, {student!r})")
+    if levels != others:
+        lists = [
+            list(chosen_levels.get(who) or range(maps[1]))
+            for who, maps in (("student", all_ours), ("teacher", all_theirs))
+        ]
+        raise ConfigError(
+            f"{where}: the student's maps {lists[0]} and the teacher's {lists[1]} are compared one "
+            f"by one, so expected as many on both sides, got {others} and {levels}. Correct the "
+            "lists."
+        )
     return dict(student_channels=ours, teacher_channels=theirs, num_levels=levels)

@@ -8,7 +8,7 @@ from mmcv import ConfigDict
 from freekd.config import fields
 from freekd.config.errors import ConfigError
 from freekd.config.explain import building
-from freekd.config.maps import Given, maps_of
+from freekd.config.maps import Given, chosen, maps_of
 from freekd.frequency import build_transform
 from freekd.frequency.transform import TransformLike, refuse_old
 from freekd.gates import GATES
@@ -27,7 +27,7 @@ class Prompt(NamedTuple):
             :meth:`freekd.prompts.spec.PromptSpec.build`.
         dissimilarity, dissimilarity_weight, dissimilarity_reduction, sparsity, class_map: as in
             ``FrequencyPromptFinetune``.
-        fill, without_losses: as in ``FrequencyPromptTeacher``.
+        fill, without_losses, levels: as in ``FrequencyPromptTeacher``.
     """
 
     teacher: fields.Model
@@ -41,6 +41,7 @@ class Prompt(NamedTuple):
     dissimilarity_weight: float = 1.0
     channels: Any = None
     num_levels: Optional[int] = None
+    levels: Optional[Sequence[int]] = None
     min_share: float = MIN_SHARE
     class_map: Optional[str] = None
     without_losses: Sequence[str] = ()
@@ -59,6 +60,7 @@ PROMPT_CHECKS: Dict[str, fields.Check] = dict(
     teacher_checkpoint=fields.optional(fields.text),
     channels=fields.optional(fields.channels),
     num_levels=fields.optional(fields.integer(1, fields.MOST_LEVELS)),
+    levels=fields.optional(fields.levels_of_one),
     min_share=fields.number(0, 1),
     class_map=fields.optional(fields.text),
     module=fields.text,
@@ -79,6 +81,9 @@ PROMPT_CHECKS: Dict[str, fields.Check] = dict(
 def finetune(prompt: Prompt) -> ConfigDict:
     given = Given(prompt.channels, prompt.num_levels)
     channels, num_levels = maps_of("prompt", "teacher", prompt.teacher, prompt.module, given)
+    if prompt.levels is not None:
+        key = f"prompt.levels={list(prompt.levels)}, module {prompt.module!r}"
+        channels, num_levels = chosen((channels, num_levels), prompt.levels, key)
     _check_spec(prompt, channels, num_levels)
     names = [*_SPEC, "min_share", "module", "without_losses", "fill"]
     return ConfigDict(
@@ -89,6 +94,7 @@ def finetune(prompt: Prompt) -> ConfigDict:
             checkpoint=prompt.teacher_checkpoint,
             channels=channels,
             num_levels=num_levels,
+            **({} if prompt.levels is None else dict(levels=list(prompt.levels))),
             **{name: getattr(prompt, name) for name in names},
         ),
         dissimilarity=prompt.dissimilarity,

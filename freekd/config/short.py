@@ -6,6 +6,7 @@ anything else is an error. ``tools/print_config.py`` shows what became of a shor
 
 from typing import Any, Mapping
 
+from freekd import compat
 from freekd.config import fields
 from freekd.config.errors import ConfigError
 from freekd.config.losses import card_of_entry, check_names
@@ -59,6 +60,9 @@ def expand(cfg: Any) -> None:
     check(cfg)
     for key in ("pair", "prompt"):
         if cfg.get(key) is not None:
+            compat.apply()
+            import freekd.models  # noqa: F401  (registers the networks that the hosts lack)
+
             if key == "pair":
                 cfg.algorithm = distill(_pair(cfg), train_size(cfg))
             else:

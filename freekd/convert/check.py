@@ -21,7 +21,7 @@ def student_config(reference: str, key: str = "--check") -> Any:
     from freekd import compat
 
     compat.apply()
-    import freekd.distill  # noqa: F401  (registers the algorithms)
+    import freekd.models  # noqa: F401  (registers the algorithms)
     from freekd.config.explain import building
     from freekd.config.load import load_config
     from freekd.zoo.stock import is_stock, read_model

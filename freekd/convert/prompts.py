@@ -86,7 +86,7 @@ def _by_config(state: "OrderedDict[str, Any]", source: str, config: str) -> Prom
     from freekd import compat
 
     compat.apply()
-    import freekd.distill  # noqa: F401  (registers the algorithms)
+    import freekd.models  # noqa: F401  (registers the algorithms)
     from freekd.config.checks import decide_task
     from freekd.config.load import load_config
     from freekd.engine.build import build_model

@@ -1,10 +1,14 @@
 """The student alone, out of a distillation checkpoint: for its stock host, without freekd.
 
-Pure torch, but for ``--check`` (:mod:`freekd.convert.check`), which builds the stock model.
+Pure torch, but for ``--check`` (:mod:`freekd.convert.check`), which builds the stock model, and
+``--to``.
 """
 
 import argparse
-from typing import Any, Dict, List, Optional
+from collections import OrderedDict
+from typing import Any, Dict, List, Mapping, Optional
+
+from torch import Tensor
 
 from freekd.convert.check import check_student
 from freekd.convert.output import (
@@ -74,6 +78,7 @@ def convert_student(
     force: bool = False,
     check: Optional[str] = None,
     ema: bool = False,
+    to: Optional[str] = None,
 ) -> Dict[str, Any]:
     """Write the student of ``checkpoint`` to ``out_path`` and return what was written.
 
@@ -84,18 +89,48 @@ def convert_student(
         check: A config whose model must take the student's weights strictly, see
             :func:`freekd.convert.check.check_student`; nothing is written if it does not.
         ema: The averaged weights of a run with EMAHook.
+        to: ``mmdet3``: with the names that mmdet 3.x has for a network which mmdet 2.x lacks.
 
     Raises:
         FileNotFoundError, RuntimeError: ``checkpoint`` is missing or unreadable.
-        ConversionError: It holds no student, it does not fit ``check``, or ``out_path`` exists
-            and ``force`` is off.
+        ConversionError: It holds no student, it does not fit ``check``, ``to`` is not for it, or
+            ``out_path`` exists and ``force`` is off.
     """
     out = check_output(checkpoint, out_path, force)
     student = student_checkpoint(load_checkpoint_file(checkpoint), str(checkpoint), ema)
     if check is not None:
         check_student(student["state_dict"], check, str(checkpoint))
+    if to is not None:
+        student["state_dict"] = renamed(student["state_dict"], to, str(checkpoint))
     atomic_save(student, out)
     return student
+
+
+TARGETS = ("mmdet3",)
+
+
+def renamed(state: Mapping[str, Tensor], to: str, source: str) -> "OrderedDict[str, Tensor]":
+    """The weights under another host's names.
+
+    Args:
+        state: the student's.
+        to: one of :data:`TARGETS`.
+        source: the checkpoint's name, for errors.
+
+    Raises:
+        ConversionError: no such target, or a student of whose network it is not known.
+    """
+    if to not in TARGETS:
+        raise ConversionError(f"--to {to}: expected one of {', '.join(TARGETS)}.")
+    from freekd.models.dino.names import is_dino, to_mmdet3
+
+    if not is_dino(state):
+        raise ConversionError(
+            f"--to {to}: expected a DINO, the one network that mmdet 3.x has under other names, "
+            f"but the student in {source} is none ({', '.join(list(state)[:2])}, ...). Leave --to "
+            "out: its names are those of its stock host."
+        )
+    return OrderedDict((to_mmdet3(name), value) for name, value in state.items())
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -112,10 +147,15 @@ def main(argv: Optional[List[str]] = None) -> int:
         help="write only if the stock model of this config (a path, mmdet::..., or "
         "the distillation's own config) takes exactly these weights",
     )
+    parser.add_argument(
+        "--to", choices=TARGETS, help="with the names of stock mmdet 3.x (for a DINO)"
+    )
     args = parser.parse_args(argv)
 
     def convert() -> str:
-        student = convert_student(args.checkpoint, args.out_path, args.force, args.check, args.ema)
+        student = convert_student(
+            args.checkpoint, args.out_path, args.force, args.check, args.ema, args.to
+        )
         fits = f"; fits the model of {args.check} exactly" if args.check else ""
         return (
             f"{args.out_path}: {len(student['state_dict'])} tensors of the student, "

@@ -7,6 +7,7 @@ from mmrazor.models.builder import LOSSES
 from torch import nn
 
 from freekd.checks import check_align_module, check_weight
+from freekd.distill.run.levels import check_sides
 from freekd.distill.run.partial import PartialRun, roi_stage, why_no_rois
 from freekd.distill.schedule import TIMES, Schedule, check_not_own
 from freekd.losses import card_of
@@ -14,7 +15,7 @@ from freekd.losses.step import Step
 
 Paths = Union[str, Mapping[str, str]]
 REQUIRED = {"student_module", "losses"}
-KNOWN = REQUIRED | {"teacher_module", "align_module", "resize", "key"}
+KNOWN = REQUIRED | {"teacher_module", "align_module", "resize", "levels", "key"}
 
 
 def check_components(components: Any) -> List[ConfigDict]:
@@ -55,6 +56,8 @@ def check_components(components: Any) -> List[ConfigDict]:
         if component.get("align_module") is not None:
             check_align_module(f"{where}.align_module", component["align_module"])
         _check_paths(component, where)
+        if component.get("levels") is not None:
+            check_sides(f"{where}.levels", component["levels"])
         checked.append(ConfigDict({"teacher_module": None, **component}))
     return checked
 
@@ -77,7 +80,7 @@ def _check_paths(component: Mapping[str, Any], where: str) -> None:
             f"{where}: student_module names the taps {names[0]}, teacher_module {names[-1]}; they "
             "must be the same"
         )
-    useless = [key for key in ("align_module", "resize") if component.get(key)]
+    useless = [key for key in ("align_module", "resize", "levels") if component.get(key)]
     if names[0] is not None and useless:
         raise ValueError(
             f"{where}: {useless} are for one tap; a loss gets its named taps as they are, and "
@@ -184,7 +187,7 @@ def check_named(module: nn.Module, loss: Any, component: Any, index: int) -> Non
         ValueError: it gets the other, or a whole output (``takes_output``) is to be aligned.
     """
     named = isinstance(component["student_module"], Mapping)
-    useless = [key for key in ("align_module", "resize") if component.get(key)]
+    useless = [key for key in ("align_module", "resize", "levels") if component.get(key)]
     if useless and getattr(module, "takes_output", False):
         raise ValueError(
             f"{key_of(component, index)}: {useless} are for maps, but {type(module).__name__} "

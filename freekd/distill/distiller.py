@@ -45,6 +45,7 @@ from freekd.distill.components import (
     weight_of,
 )
 from freekd.distill.no_teacher import check_sides, check_without_teacher, takes_teacher
+from freekd.distill.run import levels
 from freekd.distill.run.dry_run import dry_run
 from freekd.distill.run.partial import PartialRun, Proposals
 from freekd.distill.run.taps import hook_output
@@ -77,7 +78,9 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         components: as in MMRazor: ``student_module``, ``teacher_module``, ``losses`` (each with a
             ``name``, and maybe ``start``, ``stop`` and ``warmup``, see
             :mod:`freekd.distill.schedule`), optionally ``align_module``, ``resize`` (True: maps of
-            another size are meant) and ``key`` (what errors call the component). A component of
+            another size are meant), ``levels`` (a dict from ``student``, ``teacher`` or both to
+            the numbers, from 0, of the module's maps that are compared; else all are) and ``key``
+            (what errors call the component). A component of
             losses that take no teacher has no ``teacher_module``. Both modules may
             be dicts of named taps, for losses that take those (``named_taps``). A loss whose
             ``forward`` has a third argument ``step`` gets a :class:`freekd.losses.step.Step`; one
@@ -220,6 +223,8 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
                         f"{loss.name}: the prompts were made for teacher_module={module!r}, the "
                         f"component taps {tap.teacher_module!r}"
                     )
+                chosen = levels.of_side(tap, "teacher")
+                levels.check_prompts(loss.name, self.losses[loss.name], chosen)
                 made_with = info.get("teacher_fingerprint")
                 if made_with is None:
                     continue
@@ -321,12 +326,13 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
     def outputs_of(self, tap: Any) -> Tuple[List[Any], List[Any]]:
         """What a tap has recorded of student and teacher, call by call.
 
-        Without a teacher's tap: (None, None) for each of the student's calls.
+        Where the tap names ``levels``, these maps alone. Without a teacher's tap: (None, None) for
+        each of the student's calls.
         """
-        students = self.student_outputs[tap.student_module]
+        students = _of_levels(self.student_outputs[tap.student_module], tap, "student")
         if tap.teacher_module is None:
             return students, [(None, None)] * len(students)
-        return students, self.teacher_outputs[tap.teacher_module]
+        return students, _of_levels(self.teacher_outputs[tap.teacher_module], tap, "teacher")
 
     def _record(self, outputs: List[Any], name: str, of_teacher: bool) -> Any:
         root = name.split(".")[0]
@@ -472,6 +478,15 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         """The taps let go of the last step's maps, which would outlive its backward pass."""
         self.reset_outputs(self.student_outputs)
         self.reset_outputs(self.teacher_outputs)
+
+
+def _of_levels(calls: List[Any], tap: Any, who: str) -> List[Any]:
+    """Each call's (output, sizes), with the maps that the tap names for this side."""
+    chosen = levels.of_side(tap, who)
+    if chosen is None:
+        return calls
+    key = f"{side_key(tap, who)}={tap[f'{who}_module']!r}"
+    return [(levels.choose(*output, chosen, key), None) for output in calls]
 
 
 def _scaled(value: Any, scale: float) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from freekd.checks import check_choice
 from freekd.distill.annotations import check_without, left_out
+from freekd.distill.run.levels import check_numbers, check_there
 from freekd.distill.run.taps import Sizes, as_levels, hook_output, maps_to_output
 from freekd.distill.weights import (
     find_module,
@@ -44,8 +45,10 @@ class FrequencyPromptTeacher(BaseArchitecture):
         checkpoint: its weights, path or address, loaded by ``init_weights``; None leaves the
             config's own init.
         module: path of the tapped module, such as ``neck``.
-        channels: channels of its maps, one number or one per level.
-        num_levels: how many maps it gives.
+        channels: channels of these maps, one number or one per level.
+        num_levels: how many of its maps there are, or how many ``levels`` names.
+        levels: the numbers, from 0, of its maps that have prompts; the others pass as they are.
+            None: all.
         num_prompts, transform, granularity, gate, form: see
             :meth:`freekd.prompts.spec.PromptSpec.build`.
         fill: what stands for a coefficient that is masked out: ``zero`` (the paper), ``mean``, the
@@ -75,12 +78,20 @@ class FrequencyPromptTeacher(BaseArchitecture):
         without_losses: Sequence[str] = (),
         form: str = "signed",
         fill: str = "zero",
+        levels: Optional[Sequence[int]] = None,
         init_cfg: Optional[Dict[str, Any]] = None,
     ) -> None:
         spec = PromptSpec.build(
             channels, num_levels, num_prompts, transform, granularity, gate, form
         )
         check_choice("architecture.fill", fill, FILLS)
+        if levels is not None:
+            check_numbers("architecture.levels", levels)
+            if len(levels) != spec.num_levels:
+                raise ValueError(
+                    f"architecture.levels={list(levels)}: expected {spec.num_levels} of them, as "
+                    "num_levels says"
+                )
         model = resolve_model(model, "architecture.model")
         if checkpoint is not None:
             model = without_pretrained(model)
@@ -90,6 +101,7 @@ class FrequencyPromptTeacher(BaseArchitecture):
         self.teacher_share: Optional[float] = None  # of the weights that the checkpoint filled
         self.teacher_classes: Optional[Sequence[str]] = None  # as its checkpoint names them
         self.module_path = module
+        self.levels = None if levels is None else list(levels)
         check_without(self.model, without_losses, "architecture.without_losses")
         self.without_losses = tuple(without_losses)
         if callable(getattr(self.model, "set_epoch", None)):
@@ -109,12 +121,17 @@ class FrequencyPromptTeacher(BaseArchitecture):
         if not self.prompted:
             return None  # the output stays as it is
         key = f"architecture.module={self.module_path!r}"
-        feats = as_levels(output, sizes, key)
+        every = as_levels(output, sizes, key)
+        levels = range(len(every)) if self.levels is None else self.levels
+        check_there(levels, len(every), key)
+        feats = [every[level] for level in levels]
         self.prompts.check_feats(feats, key, "architecture.channels")
         outs, self.masks = self.prompts(feats, self.fill)
         self.sizes = [tuple(feat.shape[-2:]) for feat in feats]
         self.calls += 1
-        return maps_to_output(outs, output)
+        for level, out in zip(levels, outs):
+            every[level] = out
+        return maps_to_output(every, output)
 
     def remove_hook(self) -> None:
         """Give the model back as it was; prompts have no effect any more."""
@@ -165,7 +182,9 @@ class FrequencyPromptTeacher(BaseArchitecture):
 
     def prompt_info(self) -> Dict[str, Any]:
         """What a prompt file remembers of the teacher it was made with."""
+        levels = {} if self.levels is None else {"levels": self.levels}
         return {
+            **levels,
             "teacher": type(self.model).__name__,
             "teacher_module": self.module_path,
             "teacher_checkpoint": str(self.checkpoint),

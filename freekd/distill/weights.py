@@ -151,7 +151,7 @@ def load_teacher_weights(
     state = strip_module(state_dict_of(content))
     if has_prefix(state, STUDENT_PREFIX):
         state = strip_prefix(state, STUDENT_PREFIX)
-    compat.rename_old_offsets(teacher, state)
+    compat.rename_weights(teacher, state)
     own, found = teacher.state_dict(), fill_weights(teacher, state)
     missing, share, lacking = found.missing, found.share, sorted(found.lacking)
     if found.other_shape or share < min_share:
@@ -175,9 +175,15 @@ def load_teacher_weights(
 
 
 def classes_of(content: Any) -> Optional[Tuple[str, ...]]:
-    """The class names in a checkpoint's meta; None where there are none."""
+    """The class names in a checkpoint's meta; None where there are none.
+
+    mmdet 3.x and its like keep them in ``meta['dataset_meta']['classes']``.
+    """
     meta = content.get("meta") if isinstance(content, Mapping) else None
-    names = meta.get("CLASSES") if isinstance(meta, Mapping) else None
+    meta = meta if isinstance(meta, Mapping) else {}
+    later = meta.get("dataset_meta")
+    later = later if isinstance(later, Mapping) else {}
+    names = meta.get("CLASSES") or later.get("classes") or later.get("CLASSES")
     if not isinstance(names, (list, tuple)) or not names:
         return None
     return tuple(map(str, names))

@@ -259,12 +259,20 @@ def _shapes(distiller: Any) -> List[Any]:
     """
     found = []
     taps = taps_of(distiller.components)
-    for names in dict.fromkeys((tap.student_module, tap.teacher_module) for tap in taps):
-        sides = [_tensors(distiller.student_outputs[names[0]])]
-        if names[1] is not None:
-            sides.append(_tensors(distiller.teacher_outputs[names[1]]))
+    for tap in {repr(_place(tap)): tap for tap in taps}.values():
+        names = _place(tap)[:2]
+        if hasattr(distiller, "outputs_of"):
+            both = distiller.outputs_of(tap)
+        else:  # MMRazor's own
+            both = (distiller.student_outputs[names[0]], distiller.teacher_outputs[names[1]])
+        sides = [_tensors(side) for side in both[: 1 if names[1] is None else 2]]
         found.append((*names, [tuple(tuple(x.shape) for x in maps) for maps in zip(*sides)]))
     return found
+
+
+def _place(tap: Any) -> Tuple[Any, ...]:
+    """What is compared: a tapped module on each side, and which of its maps."""
+    return tap.student_module, tap.teacher_module, tap.get("levels")
 
 
 # --------------------------------------------------------------------------- time and memory

@@ -5,13 +5,15 @@ from urllib.error import URLError
 
 import torch
 
-from freekd import tasks
+from freekd import compat, tasks
 from freekd.config.errors import ConfigError
 from freekd.config.explain import building
 
 
 def build_model(cfg: Any, task: str) -> torch.nn.Module:
     """The plain model or the algorithm of ``cfg``, not yet initialised."""
+    compat.apply()
+    import freekd.models  # noqa: F401  (registers the networks that the hosts lack)
     from freekd.zoo.stock import read_model
 
     with building("The model cannot be built from the config"):

@@ -38,7 +38,7 @@ def load_weights(
         CheckpointError: Shapes differ, or weights are missing; with the share that was found.
     """
     clean = strip_module(state_dict)
-    compat.rename_old_offsets(model, clean)
+    compat.rename_weights(model, clean)
     try:
         result = model.load_state_dict(clean, strict=False)
     except RuntimeError as error:

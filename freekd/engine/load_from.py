@@ -66,7 +66,7 @@ def load_from(model: torch.nn.Module, cfg: Any) -> Filled:
             f"load_from={source!r}: expected a checkpoint, found a file without weights."
         )
     what, target, weights, others = _parts(model, state, source)
-    compat.rename_old_offsets(target, weights)
+    compat.rename_weights(target, weights)
     found = fill_weights(target, weights)
     missing, shapes = [n for n in found.lacking if n in found.missing], found.shapes(what)
     told = f"missing: {first(missing)}" if missing else ""

@@ -462,6 +462,8 @@ CARD = Card(
         Published("FCOS R101 -> R50", "COCO AP", 38.5, 42.9, "paper"),
         Published("Deformable DETR R101 -> R18", "COCO AP", 36.4, 38.9, "paper, 12 epochs"),
         Published("Deformable DETR R101 -> MobileNetV2", "COCO AP", 33.5, 36.2, "paper, 12 epochs"),
+        Published("DINO Swin-L -> R50", "COCO AP", 48.4, 50.4, "paper, 12 epochs"),
+        Published("DINO Swin-L -> R18", "COCO AP", 45.1, 47.3, "paper, 12 epochs"),
         Published("PSPNet R101 -> R18", "Cityscapes mIoU", 69.85, 74.40, "paper"),
         Published("PSPNet R101 -> DeepLabV3 R18", "Cityscapes mIoU", 73.20, 76.45, "paper"),
     ),

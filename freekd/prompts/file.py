@@ -119,7 +119,7 @@ def load_prompts(
     if isinstance(expected, PromptSpec):
         expected = expected._asdict()
     if expected:
-        _check_spec(prompts.spec, expected, path, remedy)
+        _check_spec(prompts.spec, expected, path, remedy, info.get("levels"))
         if expected.get("gate", prompts.gate) is None:
             prompts.gate = None
             prompts.spec = prompts.spec._replace(gate=None)
@@ -155,7 +155,10 @@ def _read_ours(
     return prompts, dict(content.get("info", {}))
 
 
-def _check_spec(came: PromptSpec, expected: Mapping[str, Any], path: str, remedy: str) -> None:
+def _check_spec(
+    came: PromptSpec, expected: Mapping[str, Any], path: str, remedy: str, levels: Any = None
+) -> None:
+    """``levels`` are the teacher's maps that the file is for; None: all."""
     wrong: List[str] = []
     for field, want in expected.items():
         have = getattr(came, field)
@@ -165,6 +168,8 @@ def _check_spec(came: PromptSpec, expected: Mapping[str, Any], path: str, remedy
             field, want, have = "num_levels", len(want), len(have)
         key = "teacher_channels" if field == "channels" else field
         wrong.append(f"{key}: the config says {_shown(want)}, the file was made for {_shown(have)}")
+        if field == "num_levels" and levels is not None:
+            wrong[-1] += f" (the maps {list(levels)}: pair.levels=dict(teacher={list(levels)}))"
         if field == "gate":
             wrong[-1] += " (set gate=None, or train prompts with such a gate)"
     if wrong:

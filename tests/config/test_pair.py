@@ -118,13 +118,13 @@ def test_segmentors_get_their_architecture(tmp_path):
 WRONG = dict(
     teacher=3, student=[STUDENT], teacher_checkpoint=True, losses=[dict(loss_weight=1)],
     module=["neck"], inherit="neck", channels=2.5, student_channels=[256, "256"], num_levels=0,
-    resize=1, min_share=1.5, teacher_autocast=16, class_map=1,
+    resize=1, levels=dict(teacher=[2, 1]), min_share=1.5, teacher_autocast=16, class_map=1,
 )  # fmt: skip
 WRONG_PROMPT = dict(
     teacher={}, teacher_checkpoint="", module=dict(student="a", teacher="b"), num_prompts=2.0,
     transform=3, granularity=None, gate=False, dissimilarity=1, dissimilarity_weight=-0.1,
     channels=0, num_levels=65, min_share=float("inf"), class_map=[], without_losses="mask_head",
-    form=["energy"], dissimilarity_reduction="max", sparsity=-1, fill=0,
+    form=["energy"], dissimilarity_reduction="max", sparsity=-1, fill=0, levels=dict(teacher=[1]),
 )  # fmt: skip
 
 

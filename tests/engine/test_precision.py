@@ -595,8 +595,19 @@ def deformable_detr():
     )  # fmt: skip
 
 
+def dino():
+    """The same with DINO's queries."""
+    cfg = deformable_detr()
+    head = cfg["bbox_head"]
+    del head["with_box_refine"], head["transformer"]["decoder"]["return_intermediate"]
+    cfg["type"], head["type"], head["num_query"] = "mmdet.DINO", "DINOHead", 20
+    head["transformer"]["type"] = "DINOTransformer"
+    head["transformer"]["decoder"]["type"] = "DINOTransformerDecoder"
+    return cfg
+
+
 MODELS = dict(
-    faster_rcnn=faster_rcnn, reppoints=reppoints, deformable_detr=deformable_detr,
+    faster_rcnn=faster_rcnn, reppoints=reppoints, deformable_detr=deformable_detr, dino=dino,
     retinanet=models.detector, fcn=models.segmentor,
 )  # fmt: skip
 
@@ -627,6 +638,9 @@ def test_models_train_and_test(low_precision, name, dtype):
     model = models.build(MODELS[name]())
     model.init_weights()
     model.train()
+    if name == "dino":  # scores that are almost equal have another order in low precision
+        order = torch.arange(20).expand(2, -1)
+        model.bbox_head.transformer.chosen = lambda scores: order[: len(scores)]
     inputs = set()
     for path, module in model.named_modules():
         if path.split(".")[-1].startswith("loss_"):  # of a head
