@@ -128,8 +128,8 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
         task = sum(v for k, v in log.items() if k.startswith("student.") and "loss" in k)
         for name in [name for name in log if name.startswith("distiller.")]:
             short = _short(name[len("distiller.") :].rsplit(".", 1)[0])
-            ratio = log[name] / task if task else float("nan")
-            log[f"ratio.{short}"] = log.get(f"ratio.{short}", 0.0) + ratio
+            if task:  # a student may learn from its teacher alone
+                log[f"ratio.{short}"] = log.get(f"ratio.{short}", 0.0) + log[name] / task
         if isinstance(self.distiller, FreeKDDistiller):
             for name, weight in self.distiller.weights_in_force().items():
                 log[f"weight.{_short(name)}"] = weight
