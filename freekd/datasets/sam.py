@@ -25,43 +25,8 @@ from freekd.datasets.sam_pipeline import test_prompts  # noqa: E402
 from freekd.datasets.sam_reference import read_reference  # noqa: E402
 from freekd.datasets.sam_scores import mask_ious, scores_of  # noqa: E402
 
-MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 SUFFIXES = (".jpg", ".jpeg", ".png")
-METAS = ("filename", "ori_filename", "ori_shape", "img_shape", "pad_shape", "scale_factor")
 _TRIES = 100  # images in a row without a mask that can be used
-
-
-def pipeline_of_images(side: int) -> List[Dict[str, Any]]:
-    """The steps from a file's pixels to the encoder's input, as the package's own ``Sam`` has them.
-
-    Pillow resizes: what cv2 gives differs in every image. Padding follows the normalisation.
-    """
-    return [
-        dict(type="Resize", img_scale=(side, side), keep_ratio=True, backend="pillow"),
-        dict(type="Normalize", mean=MEAN, std=STD, to_rgb=True),
-        dict(type="Pad", size=(side, side)),
-    ]
-
-
-def pipeline_of_test(side: int, prompt: str = "point", most: int = 100) -> List[Dict[str, Any]]:
-    """The pipeline of an evaluation on inputs of ``side`` pixels."""
-    resize, *others = pipeline_of_images(side)
-    metas = (*METAS, "sam_prompts", "sam_prompt")
-    return [
-        dict(type="LoadImageFromFile"),
-        dict(type="SamTestPrompts", prompt=prompt, most=most),
-        dict(
-            type="MultiScaleFlipAug",
-            img_scale=(side, side),
-            flip=False,
-            transforms=[
-                {name: value for name, value in resize.items() if name != "img_scale"},
-                *others,
-                dict(type="ImageToTensor", keys=["img"]),
-                dict(type="Collect", keys=["img"], meta_keys=metas),
-            ],
-        ),
-    ]
 
 
 @DATASETS.register_module()
