@@ -37,7 +37,7 @@ class Pair(NamedTuple):
         channels, student_channels, num_levels: of the maps at ``module``, where the models do not
             tell, see :mod:`freekd.config.maps`.
         resize: True where the student's maps are meant to be of another size.
-        min_share, teacher_autocast, class_map: see ``FreeKDDistiller``.
+        min_share, teacher_autocast, class_map, cache_embeddings: see ``FreeKDDistiller``.
     """
 
     student: fields.Model
@@ -53,6 +53,7 @@ class Pair(NamedTuple):
     min_share: float = MIN_SHARE
     teacher_autocast: Optional[str] = None
     class_map: Optional[str] = None
+    cache_embeddings: Any = None
 
 
 PAIR_CHECKS: Dict[str, fields.Check] = dict(
@@ -69,6 +70,7 @@ PAIR_CHECKS: Dict[str, fields.Check] = dict(
     min_share=fields.number(0, 1),
     teacher_autocast=fields.optional(fields.text),
     class_map=fields.optional(fields.text),
+    cache_embeddings=fields.optional(fields.folder_with("dtype")),
 )
 
 
@@ -117,12 +119,16 @@ def distill(pair: Pair, image: Optional[Size] = None) -> ConfigDict:
             min_share=pair.min_share,
             teacher_autocast=pair.teacher_autocast,
             class_map=pair.class_map,
+            cache_embeddings=pair.cache_embeddings,
         ),
     )
 
 
 # what only a teacher makes sense of
-_OF_TEACHER = ("teacher_checkpoint", "inherit", "min_share", "teacher_autocast", "class_map")
+_OF_TEACHER = (
+    "teacher_checkpoint", "inherit", "min_share", "teacher_autocast", "class_map",
+    "cache_embeddings",
+)  # fmt: skip
 
 
 def check_teacher(pair: Pair, takes: Mapping[str, bool]) -> None:

@@ -35,7 +35,8 @@ def training_steps(side: int, masks: bool = True, num_masks: int = 32) -> Steps:
         resize,
         *(sample if masks else []),
         *others,
-        dict(type="DefaultFormatBundle"),
+        dict(type="ImageToTensor", keys=["img"]),
+        dict(type="ToDataContainer", fields=(dict(key="img", stack=True),)),
         dict(type="Collect", keys=["img", *(LABELS if masks else ())], meta_keys=METAS),
     ]
 
