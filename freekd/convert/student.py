@@ -29,7 +29,7 @@ from freekd.state_dict import (
 
 
 def student_checkpoint(
-    content: Any, source: str = "the checkpoint", ema: bool = False
+    content: Any, source: str = "the checkpoint", ema: bool = False, plain: bool = False
 ) -> Dict[str, Any]:
     """``{'meta', 'state_dict'}`` of the student in a distillation checkpoint.
 
@@ -37,6 +37,7 @@ def student_checkpoint(
         content: As read from a checkpoint of ``FreeKDDistill`` or mmrazor's ``GeneralDistill``.
         source: Its name, for errors.
         ema: The averaged weights of a run with EMAHook.
+        plain: Take the checkpoint of a plain model, too: all of it.
 
     Raises:
         ConversionError: It is a stage-1 checkpoint, a plain model's, or none at all; or it has no
@@ -59,6 +60,8 @@ def student_checkpoint(
             "python tools/train.py configs/freekd/... and convert that run's checkpoint."
         )
     student = strip_prefix(state, STUDENT_PREFIX)
+    if not student and plain and not any(name.startswith("architecture.") for name in state):
+        student = state
     if not student:
         raise ConversionError(
             f"Expected weights under {STUDENT_PREFIX}* in {source}, found "
@@ -74,6 +77,7 @@ def convert_student(
     force: bool = False,
     check: Optional[str] = None,
     ema: bool = False,
+    bare: bool = False,
 ) -> Dict[str, Any]:
     """Write the student of ``checkpoint`` to ``out_path`` and return what was written.
 
@@ -84,6 +88,8 @@ def convert_student(
         check: A config whose model must take the student's weights strictly, see
             :func:`freekd.convert.check.check_student`; nothing is written if it does not.
         ema: The averaged weights of a run with EMAHook.
+        bare: Write the tensors alone, as ``segment_anything`` and others read them; then the
+            checkpoint of a plain model is taken, too.
 
     Raises:
         FileNotFoundError, RuntimeError: ``checkpoint`` is missing or unreadable.
@@ -91,10 +97,11 @@ def convert_student(
             and ``force`` is off.
     """
     out = check_output(checkpoint, out_path, force)
-    student = student_checkpoint(load_checkpoint_file(checkpoint), str(checkpoint), ema)
+    content = load_checkpoint_file(checkpoint)
+    student = student_checkpoint(content, str(checkpoint), ema, plain=bare)
     if check is not None:
         check_student(student["state_dict"], check, str(checkpoint))
-    atomic_save(student, out)
+    atomic_save(student["state_dict"] if bare else student, out)
     return student
 
 
@@ -112,10 +119,18 @@ def main(argv: Optional[List[str]] = None) -> int:
         help="write only if the stock model of this config (a path, mmdet::..., or "
         "the distillation's own config) takes exactly these weights",
     )
+    parser.add_argument(
+        "--bare",
+        action="store_true",
+        help="write the tensors alone, without meta, as segment_anything reads them; a plain "
+        "model's checkpoint is taken, too",
+    )
     args = parser.parse_args(argv)
 
     def convert() -> str:
-        student = convert_student(args.checkpoint, args.out_path, args.force, args.check, args.ema)
+        student = convert_student(
+            args.checkpoint, args.out_path, args.force, args.check, args.ema, args.bare
+        )
         fits = f"; fits the model of {args.check} exactly" if args.check else ""
         return (
             f"{args.out_path}: {len(student['state_dict'])} tensors of the student, "

@@ -40,8 +40,8 @@ def make_digit_masks(
 
     The same parameters give the same pixels and masks. Picture ``i`` of a split depends on the seed
     and on ``i`` only. The folder holds ``{train,val}/sa_000000.jpg`` and ``.json``, of digits that
-    the splits do not share, and ``dataset.json`` (the parameters and a SHA-256 of all pixels, before
-    JPEG, and annotations).
+    the splits do not share, lists of them, ``{train,val}.txt``, and ``dataset.json`` (the
+    parameters and a SHA-256 of all pixels, before JPEG, and annotations).
 
     Args:
         out_dir: the folder to make; its parents are made too.
@@ -77,6 +77,7 @@ def make_digit_masks(
     check_parameters(parameters)
     out = Path(out_dir)
     files = {f"{s}/*.{kind}": count for kind in ("jpg", "json") for s, count in counts.items()}
+    files["*.txt"] = len(counts)
     if is_complete(out, parameters, files, force):
         return out
     cells, labels, photos = load_sources()
@@ -85,6 +86,8 @@ def make_digit_masks(
     with new_folder(out, parameters, files, force) as draft:
         for number, (split, count) in enumerate(counts.items()):
             (draft / split).mkdir(parents=True)
+            names = "".join(f"{split}/{_name(index)}\n" for index in range(count))
+            (draft / f"{split}.txt").write_text(names)
             for index in range(count):
                 rng = np.random.RandomState([parameters["seed"], number, index])
                 picture, digits = draw_scene(
@@ -93,7 +96,7 @@ def make_digit_masks(
                 masks = [digit.mask for digit in digits]
                 picture, masks = _cut(rng, picture, masks)
                 text = json.dumps(_annotated(rng, index, picture, masks))
-                path = draft / split / f"sa_{index:06d}.jpg"
+                path = draft / split / _name(index)
                 _save_jpg(picture, path)
                 path.with_suffix(".json").write_text(text)
                 digest.update(picture.tobytes() + text.encode())
@@ -147,10 +150,14 @@ def _annotated(
     return {
         "image": {
             "image_id": index, "width": width, "height": height,
-            "file_name": f"sa_{index:06d}.jpg",
+            "file_name": _name(index),
         },
         "annotations": annotations,
     }  # fmt: skip
+
+
+def _name(index: int) -> str:
+    return f"sa_{index:06d}.jpg"
 
 
 def _save_jpg(picture: NDArray[Any], path: Path) -> None:

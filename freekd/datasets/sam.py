@@ -21,7 +21,7 @@ from mmdet.datasets.builder import DATASETS  # noqa: E402
 from mmdet.datasets.custom import CustomDataset  # noqa: E402
 from mmdet.datasets.pipelines import Compose  # noqa: E402
 
-from freekd.datasets.sam_pipeline import test_prompts  # noqa: E402
+from freekd.datasets.sam_pipeline import prompts_of_masks  # noqa: E402
 from freekd.datasets.sam_reference import read_reference  # noqa: E402
 from freekd.datasets.sam_scores import mask_ious, scores_of  # noqa: E402
 
@@ -189,7 +189,7 @@ class SegmentAnythingDataset(CustomDataset):  # type: ignore[misc]
     def prompts_of(self, index: int) -> np.ndarray:
         """The prompts of an image as the test pipeline makes them, (K, 2) or (K, 4)."""
         step = self.prompt_steps[0]
-        return test_prompts(self.annotations_of(index)[: step.most], step.prompt)
+        return prompts_of_masks(self.annotations_of(index)[: step.most], step.prompt)
 
 
 def _listed(root: str, ann_file: Optional[str]) -> List[str]:

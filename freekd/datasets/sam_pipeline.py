@@ -140,7 +140,7 @@ class SamTestPrompts:
 
     def __call__(self, results: Dict[str, Any]) -> Dict[str, Any]:
         some = results["sam_annotations"][: self.most]
-        results["sam_prompts"] = test_prompts(some, self.prompt)
+        results["sam_prompts"] = prompts_of_masks(some, self.prompt)
         results["sam_prompt"] = self.prompt
         return results
 
@@ -148,7 +148,7 @@ class SamTestPrompts:
         return f"SamTestPrompts(prompt={self.prompt!r}, most={self.most})"
 
 
-def test_prompts(annotations: List[Dict[str, Any]], kind: str) -> np.ndarray:
+def prompts_of_masks(annotations: List[Dict[str, Any]], kind: str) -> np.ndarray:
     """See :class:`SamTestPrompts`: (K, 2) or (K, 4) float64."""
     found = []
     for annotation in annotations:

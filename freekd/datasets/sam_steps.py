@@ -41,7 +41,7 @@ def training_steps(side: int, masks: bool = True, num_masks: int = 32) -> Steps:
     ]
 
 
-def test_steps(side: int, prompt: str = "point", most: int = 100) -> Steps:
+def evaluation_steps(side: int, prompt: str = "point", most: int = 100) -> Steps:
     """The pipeline of an evaluation by ``point`` or ``box``, of ``most`` masks an image at most."""
     resize, *others = image_steps(side)
     return [

@@ -1,13 +1,15 @@
 """The bundled set in SA-1B's layout (tools/make_digits.py --task sam); inputs of 128 pixels."""
 
-from freekd.datasets.sam_steps import test_steps, training_steps
+from freekd.datasets.sam_steps import evaluation_steps, training_steps
 
 task = "det"
 data_help = "Make it: python tools/make_digits.py --task sam"
+data_root = "data/digits_sam"
 test_set = dict(
     type="SegmentAnythingDataset",
-    data_root="data/digits_sam/val",
-    pipeline=test_steps(128),
+    data_root=data_root,
+    ann_file="val.txt",
+    pipeline=evaluation_steps(128),
     reference=None,  # the teacher's masks: tools/sam_reference.py
 )
 data = dict(
@@ -15,7 +17,8 @@ data = dict(
     workers_per_gpu=0,
     train=dict(
         type="SegmentAnythingDataset",
-        data_root="data/digits_sam/train",
+        data_root=data_root,
+        ann_file="train.txt",
         pipeline=training_steps(128),
     ),
     val=test_set,

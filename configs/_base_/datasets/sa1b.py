@@ -1,6 +1,6 @@
 """SA-1B, images and masks, in lists that tools/list_sa1b.py writes; inputs of 1024 pixels."""
 
-from freekd.datasets.sam_steps import test_steps, training_steps
+from freekd.datasets.sam_steps import evaluation_steps, training_steps
 
 task = "det"
 data_help = "Link SA-1B there and write its lists: python tools/list_sa1b.py data/sa1b"
@@ -9,7 +9,7 @@ test_set = dict(
     type="SegmentAnythingDataset",
     data_root=data_root,
     ann_file="val.txt",
-    pipeline=test_steps(1024),
+    pipeline=evaluation_steps(1024),
     reference=None,  # the teacher's masks: tools/sam_reference.py
 )
 data = dict(

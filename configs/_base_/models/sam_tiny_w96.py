@@ -1,13 +1,13 @@
-"""A small Segment Anything of inputs of 128 pixels: its encoder is 96 wide and 6 blocks deep."""
+"""A small Segment Anything of inputs of 128 pixels: its encoder is 96 wide and 4 blocks deep."""
 
 model = dict(
     type="SegmentAnything",
     arch=dict(
         image_size=128,
         embed_dim=96,
-        depth=6,
+        depth=4,
         num_heads=6,
-        global_attn_indexes=[2, 5],
+        global_attn_indexes=[1, 3],
         window_size=4,
         out_chans=64,
         decoder_heads=4,

@@ -121,13 +121,13 @@ def test_weights_fit_exactly(model, file):
 
 def test_the_pipeline_gives_the_encoder_s_input_exactly(model, file, tmp_path):
     import freekd.datasets.sam  # noqa: F401  (registers the steps)
-    from freekd.datasets.sam_steps import test_steps
+    from freekd.datasets.sam_steps import evaluation_steps
     from mmdet.datasets.pipelines import Compose
 
     for i in images_of(file):
         path = tmp_path / f"{i}.png"
         Image.fromarray(file[f"image{i}.rgb"]).save(path)
-        run = Compose(test_steps(model.arch.image_size))
+        run = Compose(evaluation_steps(model.arch.image_size))
         sample = run(
             dict(
                 img_info=dict(filename=str(path)), img_prefix=None,
