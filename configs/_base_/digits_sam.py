@@ -1,4 +1,4 @@
-"""The bundled set of Segment Anything, with masks, for 12 epochs of 75 iterations."""
+"""The bundled set of Segment Anything, with masks, for 10 epochs of 75 iterations."""
 
 _base_ = [
     "datasets/digits_sam.py",

@@ -1,4 +1,5 @@
-"""12 epochs of 75 iterations: AdamW, warm-up, cosine."""
+"""10 epochs of 75 iterations: AdamW, warm-up, cosine."""
 
 _base_ = ["digits_8e.py"]
-runner = dict(max_epochs=12)
+optimizer = dict(lr=2e-3)
+runner = dict(max_epochs=10)
