@@ -1,4 +1,4 @@
-"""The bundled set of Segment Anything, with masks, for 10 epochs of 75 iterations."""
+"""The bundled set of Segment Anything, with masks, for 8 epochs of 50 iterations."""
 
 _base_ = [
     "datasets/digits_sam.py",

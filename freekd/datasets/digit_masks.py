@@ -27,7 +27,7 @@ _PIXELS = 24  # of a mask, at least, after the cut
 
 def make_digit_masks(
     out_dir: Union[str, Path],
-    num_train: int = 600,
+    num_train: int = 400,
     num_val: int = 100,
     size: int = 128,
     seed: int = 0,

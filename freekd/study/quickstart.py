@@ -58,7 +58,7 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--images", type=int, nargs=2, metavar=("TRAIN", "VAL"),
-        help="size of the data set (default: det 400 100, seg 800 200, cls 2876 718, sam 600 100)",
+        help="size of the data set (default: det 400 100, seg 800 200, cls 2876 718, sam 400 100)",
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default=None)
     args = parser.parse_args(argv)
