@@ -7,6 +7,7 @@ was there before. Files are written under a temporary name and renamed, so sever
 several runs, may share a folder, and may be interrupted.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -20,7 +21,7 @@ import torch
 from mmcv.utils import print_log
 from torch import Tensor
 
-from freekd.fileio import atomic_write_bytes, atomic_write_text
+from freekd.fileio import atomic_write_text
 
 KEY = "pair.cache_embeddings"
 MANIFEST = "manifest.json"
@@ -181,7 +182,14 @@ class EmbeddingCache:
         )
         path = self._path(name_of(meta))
         path.parent.mkdir(exist_ok=True)
-        atomic_write_bytes(path, json.dumps(said).encode() + b"\n" + body)
+        temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:  # without fsync, which takes longer than a small teacher: what is torn has another sum
+            temp.write_bytes(json.dumps(said).encode() + b"\n" + body)
+            os.replace(temp, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temp.unlink()
+            raise
         self.written += 1
         return kept.to(embedding.device).float()
 
