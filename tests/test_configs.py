@@ -96,7 +96,9 @@ def point_to(cfg, name, root):
     if "/sam_" in name and "digits" not in name:
         from freekd.datasets.sam_steps import evaluation_steps, training_steps
 
-        cfg.data.train.pipeline = training_steps(SAM["image_size"], cfg.data.train.get("masks", True))
+        cfg.data.train.pipeline = training_steps(
+            SAM["image_size"], cfg.data.train.get("masks", True)
+        )
         cfg.data.val.pipeline = evaluation_steps(SAM["image_size"])
         cfg.data.samples_per_gpu, cfg.data.workers_per_gpu = 2, 0
     elif "digits" not in name and "scenes" not in name:
@@ -112,7 +114,9 @@ def point_to(cfg, name, root):
 
 # A step of Segment Anything at 1024 pixels takes minutes, and ViT-H 5 GB: steps are of this size,
 # with the embedding's own channels. tests/models/sam builds the full ones.
-SAM = dict(image_size=64, embed_dim=24, depth=2, num_heads=3, global_attn_indexes=[1], window_size=3)
+SAM = dict(
+    image_size=64, embed_dim=24, depth=2, num_heads=3, global_attn_indexes=[1], window_size=3
+)
 
 
 def make_sam_small(cfg, name, teachers):

@@ -175,6 +175,7 @@ def test_a_cache_changes_nothing_from_its_first_use_on(files, tmp_path, from_roo
         assert torch.allclose(value, kept[name], atol=1e-3), name
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32(files, tmp_path, from_root):
     """The student's first losses, of both stages."""
     trained = {"model.arch": WIDE, "model.checkpoint": str(files["folder"] / "teacher.pth")}

@@ -101,7 +101,7 @@ class EmbeddingCache:
             there = [name for name in os.listdir(self.folder) if not name.startswith(".")]
             if there and not path.is_file():  # another process may just have begun it
                 raise ValueError(
-                    f"{KEY}={str(self.folder)!r}: expected an empty folder, or one with {MANIFEST}, "
+                    f"{KEY}={str(self.folder)!r}: expected an empty folder or one with {MANIFEST}, "
                     f"found {sorted(there)[0]} and no manifest. Give another folder"
                 )
             atomic_write_text(path, json.dumps(said, indent=1) + "\n")

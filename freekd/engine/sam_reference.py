@@ -1,4 +1,4 @@
-"""The entry behind ``tools/sam_reference.py``: the teacher's masks on the images of an evaluation."""
+"""The entry behind ``tools/sam_reference.py``: the teacher's masks on an evaluation's images."""
 
 import argparse
 import os
@@ -88,9 +88,7 @@ def make_reference(cfg: Any, checkpoint: Optional[str], out: str, split: str = "
     mark = fingerprint(teacher)
     results = task.test(launch.wrap_for_test(teacher.eval(), cfg.device), loader, False)
     print()
-    images = [
-        {**result, "iou": [round(value, 5) for value in result["iou"]]} for result in results
-    ]
+    images = [{**result, "iou": [round(value, 5) for value in result["iou"]]} for result in results]
     about = dict(fingerprint=mark, checkpoint=os.path.basename(str(checkpoint)))
     write_reference(out, dataset.file_names, steps[0].prompt, images, about)
     count = sum(len(image["masks"]) for image in images)

@@ -90,7 +90,9 @@ class Products:
         share = 1.0 / len(self.methods)
         source = (folder / "latest.pth").resolve()
         bare = ["--bare"] if self.task.bare else []
-        if method == BASELINE and not bare:  # a stock checkpoint already: weights and class names suffice
+        if (
+            method == BASELINE and not bare
+        ):  # a stock checkpoint already: weights and class names suffice
             content = load_checkpoint_file(source)
             meta = {"CLASSES": content["meta"]["CLASSES"]}
             atomic_save({"meta": meta, "state_dict": content["state_dict"]}, out)

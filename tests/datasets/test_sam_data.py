@@ -17,6 +17,7 @@ from freekd.datasets.sam_steps import evaluation_steps, training_steps
 from freekd.models.sam.predict import rle_of
 from freekd.models.sam.prompts import box_of, innermost_pixel
 
+
 @pytest.fixture
 def folder(tmp_path):
     write_images(tmp_path / "images")
@@ -129,12 +130,12 @@ def test_a_model_agrees_with_itself(folder, tmp_path):
 def test_mean_and_standard_error():
     """By the bootstrap over images, the same within a tenth."""
     rng = np.random.default_rng(0)
-    ious = [np.clip(rng.normal(rng.uniform(0.3, 0.9), 0.1, n), 0, 1) for n in rng.integers(1, 9, 80)]
+    ious = [
+        np.clip(rng.normal(rng.uniform(0.3, 0.9), 0.1, n), 0, 1) for n in rng.integers(1, 9, 80)
+    ]
     mean, error = mean_with_error(ious)
     assert mean == pytest.approx(np.concatenate(ious).mean())
-    drawn = [
-        np.concatenate([ious[i] for i in rng.integers(0, 80, 80)]).mean() for _ in range(2000)
-    ]
+    drawn = [np.concatenate([ious[i] for i in rng.integers(0, 80, 80)]).mean() for _ in range(2000)]
     assert error == pytest.approx(np.std(drawn), rel=0.1)
     assert np.isnan(mean_with_error([np.zeros(0)])[0])
 

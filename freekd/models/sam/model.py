@@ -21,10 +21,9 @@ from freekd.models.sam.weights import load_parts
 # would have no gradient: weight decay would wear them down, and several processes would wait.
 _UNUSED = ("prompt_encoder.mask_downscaling", "prompt_encoder.point_embeddings.0")
 DECODER = ("prompt_encoder", "mask_decoder")
-_LOADERS = {  # what training needs of a batch -> the pipeline's step that gives it
-    name: "LoadSamMasks and SamplePrompts"
-    for name in ("gt_masks", "gt_points", "gt_boxes", "is_box")
-}
+_LOADERS = dict.fromkeys(  # what training needs of a batch -> the pipeline's steps that give it
+    ("gt_masks", "gt_points", "gt_boxes", "is_box"), "LoadSamMasks and SamplePrompts"
+)
 
 
 @DETECTORS.register_module()
@@ -85,7 +84,7 @@ class SegmentAnything(BaseDetector):
 
     @property
     def needed_annotations(self) -> Mapping[str, str]:
-        """What the loss needs of a batch -> what loads it, see :mod:`freekd.distill.annotations`."""
+        """What the loss needs -> what loads it, see :mod:`freekd.distill.annotations`."""
         return _LOADERS if self.mask_loss else {}
 
     def init_weights(self) -> None:

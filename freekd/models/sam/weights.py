@@ -31,7 +31,9 @@ def read_state(checkpoint: str, key: str) -> Dict[str, Any]:
     try:
         content = load_checkpoint_file(path, what="checkpoint")
     except (FileNotFoundError, RuntimeError) as error:
-        raise type(error)(f"{error} {key} must name a file of Segment Anything's weights.") from error
+        raise type(error)(
+            f"{error} {key} must name a file of Segment Anything's weights."
+        ) from error
     state = strip_module(state_dict_of(content))
     return strip_prefix(state, STUDENT_PREFIX) if has_prefix(state, STUDENT_PREFIX) else state
 

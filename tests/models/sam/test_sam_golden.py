@@ -64,7 +64,9 @@ def arch_of(shapes):
     wide = {number for number, shape in lengths.items() if shape[0] == 2 * grid - 1}
     narrow = [shape[0] for number, shape in lengths.items() if number not in wide]
     mlp = shapes["mask_decoder.transformer.layers.0.mlp.lin1.weight"][0]
-    layers = {name.split(".")[3] for name in shapes if name.startswith("mask_decoder.transformer.l")}
+    layers = {
+        name.split(".")[3] for name in shapes if name.startswith("mask_decoder.transformer.l")
+    }
     head = [name for name in shapes if "iou_prediction_head.layers" in name and "weight" in name]
     return dict(
         embed_dim=width, depth=len(blocks), num_heads=width // lengths[0][1],
@@ -120,9 +122,10 @@ def test_weights_fit_exactly(model, file):
 
 
 def test_the_pipeline_gives_the_encoder_s_input_exactly(model, file, tmp_path):
+    from mmdet.datasets.pipelines import Compose
+
     import freekd.datasets.sam  # noqa: F401  (registers the steps)
     from freekd.datasets.sam_steps import evaluation_steps
-    from mmdet.datasets.pipelines import Compose
 
     for i in images_of(file):
         path = tmp_path / f"{i}.png"

@@ -279,8 +279,53 @@ def test_an_exported_student_is_a_sam(tmp_path):
             points_per_side=4, pred_iou_thresh=-10.0, stability_score_thresh=-1.0,
             min_mask_region_area=0,
         )  # fmt: skip
-        theirs = [SamAutomaticMaskGenerator(each, **options).generate(image) for each in (ours, sam)]
+        theirs = [
+            SamAutomaticMaskGenerator(each, **options).generate(image) for each in (ours, sam)
+        ]
         assert [one["area"] for one in theirs[0]] == [one["area"] for one in theirs[1]]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_by_the_package_s_own_means(tmp_path):
+    """As docs/sam.md does it; the decoder with another number of points than it was traced with."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from segment_anything.utils.onnx import SamOnnxModel
+
+    torch.manual_seed(0)
+    sam, grid = build_sam(Arch(**ARCH)), SIDE // 16
+    torch.nn.init.normal_(sam.image_encoder.pos_embed)
+    image = torch.randn(1, 3, SIDE, SIDE)
+    with torch.no_grad():
+        embedding = sam.image_encoder(image)
+
+    def exported(model, inputs, name, **options):
+        path = str(tmp_path / name)
+        torch.onnx.export(
+            model, tuple(inputs.values()), path, dynamo=False, opset_version=17,
+            input_names=list(inputs), **options,
+        )  # fmt: skip
+        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    inputs = dict(image=image)
+    (found,) = exported(sam.image_encoder, inputs, "encoder.onnx").run(
+        None, {"image": image.numpy()}
+    )
+    assert np.abs(found - embedding.numpy()).max() < 1e-4
+    inputs = dict(
+        image_embeddings=embedding, point_coords=torch.zeros(1, 5, 2),
+        point_labels=torch.ones(1, 5), mask_input=torch.zeros(1, 1, 4 * grid, 4 * grid),
+        has_mask_input=torch.zeros(1), orig_im_size=torch.tensor([50.0, 80.0]),
+    )  # fmt: skip
+    decoder = SamOnnxModel(sam, return_single_mask=True)
+    axes = dict(point_coords={1: "points"}, point_labels={1: "points"})
+    session = exported(decoder, inputs, "decoder.onnx", dynamic_axes=axes)
+    inputs["point_coords"] = torch.tensor([[[20.0, 30.0], [0.0, 0.0]]])
+    inputs["point_labels"] = torch.tensor([[1.0, -1.0]])
+    given = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+    with torch.no_grad():
+        expected = decoder(*inputs.values())
+    for ours, theirs in zip(given, expected):
+        assert np.abs(ours - theirs.numpy()).max() < 1e-4
 
 
 @pytest.mark.slow
