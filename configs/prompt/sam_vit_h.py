@@ -7,4 +7,5 @@ prompt = dict(
     module="image_encoder",
     channels=256,
     num_levels=1,
+    min_share=1.0,  # the file must have all weights
 )

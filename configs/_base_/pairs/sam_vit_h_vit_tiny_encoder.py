@@ -16,4 +16,5 @@ pair = dict(
     student_channels=256,
     num_levels=1,
     inherit=["prompt_encoder", "mask_decoder"],
+    min_share=1.0,  # the file must have all weights
 )
