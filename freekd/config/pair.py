@@ -106,6 +106,7 @@ def distill(pair: Pair, image: Optional[Size] = None) -> ConfigDict:
         )
     _check_used(pair, entries)
     check_teacher(pair, {entry.key: entry.takes_teacher for entry in entries})
+    kept = pair.cache_embeddings
     seen: Dict[str, Dict[str, Any]] = {}  # to look at the same taps, models may have to be built
     return ConfigDict(
         type="FreeKDDistill",
@@ -119,7 +120,7 @@ def distill(pair: Pair, image: Optional[Size] = None) -> ConfigDict:
             min_share=pair.min_share,
             teacher_autocast=pair.teacher_autocast,
             class_map=pair.class_map,
-            cache_embeddings=pair.cache_embeddings,
+            **({} if kept is None else {"cache_embeddings": kept}),
         ),
     )
 
