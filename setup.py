@@ -51,6 +51,7 @@ DATA = [
     "pillow>=9.1",
     "pycocotools",
 ]  # the bundled detection task is made of its sample data
+SAM = ["segment-anything==1.0"]  # of freekd.models.sam; pure Python, asks for nothing itself
 LOGGING = ["tensorboard>=2.10"]  # for mmcv's TensorboardLoggerHook
 
 
@@ -87,9 +88,10 @@ setup(
         "mm": MM,
         "data": DATA,
         "logging": LOGGING,
+        "sam": SAM,
         "robustness": ROBUSTNESS,
         "dev": DEV,
-        "all": MM + DATA + LOGGING + DEV,
+        "all": MM + DATA + LOGGING + SAM + DEV,
     },
     classifiers=[
         "Intended Audience :: Science/Research",

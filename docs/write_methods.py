@@ -88,9 +88,10 @@ def measured(found: Dict[str, Card]) -> List[str]:
         name = Path(task.data).name
         files = [folder / f"{name}.{kind}" for kind in ("md", "json")]
         if all(path.is_file() for path in files):
-            lines += [] if task.drawn else [f"### {TASKS[task.name].capitalize()}"]
+            title = TASKS.get(task.name, "Segment Anything")
+            lines += [] if task.name == "det" else [f"### {title.capitalize()}"]
             lines += bundled(found, task, *(path.read_text(encoding="utf-8") for path in files))
-        lines += [*weights, ""] if task.drawn else []
+        lines += [*weights, ""] if task.name == "det" else []
     return lines
 
 
@@ -106,7 +107,7 @@ def bundled(found: Dict[str, Card], task: BundledTask, text: str, summary: str) 
     students, name = json.loads(summary)["students"], task.score
     cost = ROOT / "docs" / "measured" / "cost.json"
     prices: Dict[str, Any] = {}
-    if task.drawn and cost.is_file():
+    if task.name == "det" and cost.is_file():
         prices = json.loads(cost.read_text(encoding="utf-8"))["devices"][0]["methods"]
     alone, more = students["baseline"], " time | memory |" if prices else ""
     lines = [

@@ -178,6 +178,7 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
         "mm",
         "data",
         "logging",
+        "sam",
         "robustness",
         "dev",
         "all",

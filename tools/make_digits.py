@@ -1,4 +1,4 @@
-"""Make a bundled data set: ``python tools/make_digits.py [--task seg | --scenes] [--out OUT]``."""
+"""Make a bundled data set: ``python tools/make_digits.py [--task TASK | --scenes] [--out OUT]``."""
 
 import argparse
 import sys
@@ -9,13 +9,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from freekd.datasets import (  # noqa: E402
     make_digit_images,
     make_digit_maps,
+    make_digit_masks,
     make_digits,
     make_scenes,
 )
 from freekd.datasets.scenes import INKS  # noqa: E402
 
-MAKE = dict(det=make_digits, seg=make_digit_maps, cls=make_digit_images, scenes=make_scenes)
-FOLDERS = dict(det="digits", seg="digits_seg", cls="digits_cls", scenes="scenes")
+MAKE = dict(
+    det=make_digits, seg=make_digit_maps, cls=make_digit_images, sam=make_digit_masks,
+    scenes=make_scenes,
+)  # fmt: skip
+FOLDERS = dict(
+    det="digits", seg="digits_seg", cls="digits_cls", sam="digits_sam", scenes="scenes"
+)  # fmt: skip
 
 
 def _show(done: int, total: int) -> None:
@@ -31,9 +37,9 @@ def main() -> None:
         "inside scikit-learn. No network is used.",
     )
     parser.add_argument(
-        "--task", choices=("det", "seg", "cls"), default="det",
+        "--task", choices=("det", "seg", "cls", "sam"), default="det",
         help="det: boxes and masks in COCO's format; seg: maps of labels; cls: a folder of "
-        "pictures for each class (default: det)",
+        "pictures for each class; sam: masks in SA-1B's layout (default: det)",
     )  # fmt: skip
     parser.add_argument(
         "--scenes", action="store_true",

@@ -104,6 +104,19 @@ def dicts(value: Any, key: str) -> None:
         mapping(entry, f"{key}[{index}]")
 
 
+def folder_with(*options: str) -> Check:
+    """A folder, or a dict with ``folder`` and any of ``options``; what these say is read later."""
+
+    def check(value: Any, key: str) -> None:
+        if isinstance(value, Mapping) and "folder" in value and {*value} <= {"folder", *options}:
+            text(value["folder"], f"{key}.folder")
+        elif not isinstance(value, str) or not value.strip():
+            form = ", ".join(f"{option}=..." for option in options)
+            raise refuse(key, f"a folder, or dict(folder=..., {form})", value)
+
+    return check
+
+
 def told_by(read: Callable[[Any, str], Any]) -> Check:
     """What a function of the core, ``read(value, key)``, says of a value."""
 

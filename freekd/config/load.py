@@ -135,13 +135,18 @@ def keep_student_only(cfg: Any) -> None:
     """Turn a distillation config into its baseline: the student alone, all else as it is.
 
     Raises:
-        ConfigError: it is no distillation config.
+        ConfigError: it is no distillation config, or it names another as its ``baseline``.
     """
     architecture = (cfg.get("algorithm") or {}).get("architecture") or {}
     if not (cfg.get("algorithm") or {}).get("distiller") or "model" not in architecture:
         raise ConfigError(
             "--student-only: expected a distillation config (with 'pair', or an algorithm with a "
             "distiller). A plain model's config trains alone as it is."
+        )
+    if cfg.get("baseline") is not None:
+        raise ConfigError(
+            "--student-only: the student of this pair has no loss of its own: it learns from its "
+            f"teacher alone. Train its baseline: python tools/train.py {cfg.baseline}"
         )
     cfg.model, cfg.algorithm = architecture.model, None
     if cfg.get("work_dir"):

@@ -39,7 +39,7 @@ class Pair(NamedTuple):
         resize: True where the student's maps are meant to be of another size.
         levels: which maps of the tapped modules are compared: numbers from 0, of the teacher's as a
             list, or as a dict with ``student``, ``teacher`` or both; None: all, one by one.
-        min_share, teacher_autocast, class_map: see ``FreeKDDistiller``.
+        min_share, teacher_autocast, class_map, cache_embeddings: see ``FreeKDDistiller``.
     """
 
     student: fields.Model
@@ -56,6 +56,7 @@ class Pair(NamedTuple):
     min_share: float = MIN_SHARE
     teacher_autocast: Optional[str] = None
     class_map: Optional[str] = None
+    cache_embeddings: Any = None
 
 
 PAIR_CHECKS: Dict[str, fields.Check] = dict(
@@ -73,6 +74,7 @@ PAIR_CHECKS: Dict[str, fields.Check] = dict(
     min_share=fields.number(0, 1),
     teacher_autocast=fields.optional(fields.text),
     class_map=fields.optional(fields.text),
+    cache_embeddings=fields.optional(fields.folder_with("dtype")),
 )
 
 
@@ -108,6 +110,7 @@ def distill(pair: Pair, image: Optional[Size] = None) -> ConfigDict:
         )
     _check_used(pair, entries)
     check_teacher(pair, {entry.key: entry.takes_teacher for entry in entries})
+    kept = pair.cache_embeddings
     seen: Dict[str, Dict[str, Any]] = {}  # to look at the same taps, models may have to be built
     return ConfigDict(
         type="FreeKDDistill",
@@ -121,6 +124,7 @@ def distill(pair: Pair, image: Optional[Size] = None) -> ConfigDict:
             min_share=pair.min_share,
             teacher_autocast=pair.teacher_autocast,
             class_map=pair.class_map,
+            **({} if kept is None else {"cache_embeddings": kept}),
         ),
     )
 
@@ -128,6 +132,7 @@ def distill(pair: Pair, image: Optional[Size] = None) -> ConfigDict:
 # what only a teacher makes sense of
 _OF_TEACHER = (
     "teacher_checkpoint", "inherit", "levels", "min_share", "teacher_autocast", "class_map",
+    "cache_embeddings",
 )  # fmt: skip
 
 

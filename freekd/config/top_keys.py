@@ -63,6 +63,7 @@ CHECKS: Dict[str, Check] = {
     "find_unused_parameters": optional(fields.flag),
     "load_from_min_share": fields.number(0, 1),
     "auto_scale_lr": optional(fields.mapping),
+    "baseline": optional(fields.text),
 }
 
 

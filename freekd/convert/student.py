@@ -33,7 +33,7 @@ from freekd.state_dict import (
 
 
 def student_checkpoint(
-    content: Any, source: str = "the checkpoint", ema: bool = False
+    content: Any, source: str = "the checkpoint", ema: bool = False, plain: bool = False
 ) -> Dict[str, Any]:
     """``{'meta', 'state_dict'}`` of the student in a distillation checkpoint.
 
@@ -41,6 +41,7 @@ def student_checkpoint(
         content: As read from a checkpoint of ``FreeKDDistill`` or mmrazor's ``GeneralDistill``.
         source: Its name, for errors.
         ema: The averaged weights of a run with EMAHook.
+        plain: Take the checkpoint of a plain model, too: all of it.
 
     Raises:
         ConversionError: It is a stage-1 checkpoint, a plain model's, or none at all; or it has no
@@ -63,6 +64,8 @@ def student_checkpoint(
             "python tools/train.py configs/freekd/... and convert that run's checkpoint."
         )
     student = strip_prefix(state, STUDENT_PREFIX)
+    if not student and plain and not any(name.startswith("architecture.") for name in state):
+        student = state
     if not student:
         raise ConversionError(
             f"Expected weights under {STUDENT_PREFIX}* in {source}, found "
@@ -79,6 +82,7 @@ def convert_student(
     check: Optional[str] = None,
     ema: bool = False,
     to: Optional[str] = None,
+    bare: bool = False,
 ) -> Dict[str, Any]:
     """Write the student of ``checkpoint`` to ``out_path`` and return what was written.
 
@@ -90,6 +94,8 @@ def convert_student(
             :func:`freekd.convert.check.check_student`; nothing is written if it does not.
         ema: The averaged weights of a run with EMAHook.
         to: ``mmdet3``: with the names that mmdet 3.x has for a network which mmdet 2.x lacks.
+        bare: Write the tensors alone, as ``segment_anything`` and others read them; then the
+            checkpoint of a plain model is taken, too.
 
     Raises:
         FileNotFoundError, RuntimeError: ``checkpoint`` is missing or unreadable.
@@ -97,12 +103,13 @@ def convert_student(
             ``out_path`` exists and ``force`` is off.
     """
     out = check_output(checkpoint, out_path, force)
-    student = student_checkpoint(load_checkpoint_file(checkpoint), str(checkpoint), ema)
+    content = load_checkpoint_file(checkpoint)
+    student = student_checkpoint(content, str(checkpoint), ema, plain=bare)
     if check is not None:
         check_student(student["state_dict"], check, str(checkpoint))
     if to is not None:
         student["state_dict"] = renamed(student["state_dict"], to, str(checkpoint))
-    atomic_save(student, out)
+    atomic_save(student["state_dict"] if bare else student, out)
     return student
 
 
@@ -150,11 +157,17 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument(
         "--to", choices=TARGETS, help="with the names of stock mmdet 3.x (for a DINO)"
     )
+    parser.add_argument(
+        "--bare",
+        action="store_true",
+        help="write the tensors alone, without meta, as segment_anything reads them; a plain "
+        "model's checkpoint is taken, too",
+    )
     args = parser.parse_args(argv)
 
     def convert() -> str:
         student = convert_student(
-            args.checkpoint, args.out_path, args.force, args.check, args.ema, args.to
+            args.checkpoint, args.out_path, args.force, args.check, args.ema, args.to, args.bare
         )
         fits = f"; fits the model of {args.check} exactly" if args.check else ""
         return (

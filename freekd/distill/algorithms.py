@@ -121,6 +121,17 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
             self.distiller.check_class_names(student)
             self.distiller.check_shapes(student, image)
 
+    def check_dataset(self, dataset: Any) -> None:
+        """What can only be checked with the training data, see the distiller's ``check_cache``."""
+        if not isinstance(self.distiller, FreeKDDistiller) or self.distiller.cache is None:
+            return
+        if self.batch_augmentation is not None:
+            raise ValueError(
+                f"pair.cache_embeddings: the student's {self.batch_augmentation.what} changes "
+                "every batch, so that an image has no embedding of its own. Remove one of the two"
+            )
+        self.distiller.check_cache(dataset)
+
     def train_step(self, data: Dict[str, Any], optimizer: Optional[Any]) -> Dict[str, Any]:
         """One step, with each distillation term's size relative to the task loss in the log."""
         outputs: Dict[str, Any] = super().train_step(self.augmented(data), optimizer)
@@ -128,8 +139,8 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
         task = sum(v for k, v in log.items() if k.startswith("student.") and "loss" in k)
         for name in [name for name in log if name.startswith("distiller.")]:
             short = _short(name[len("distiller.") :].rsplit(".", 1)[0])
-            ratio = log[name] / task if task else float("nan")
-            log[f"ratio.{short}"] = log.get(f"ratio.{short}", 0.0) + ratio
+            if task:  # a student may learn from its teacher alone
+                log[f"ratio.{short}"] = log.get(f"ratio.{short}", 0.0) + log[name] / task
         if isinstance(self.distiller, FreeKDDistiller):
             for name, weight in self.distiller.weights_in_force().items():
                 log[f"weight.{_short(name)}"] = weight

@@ -40,6 +40,8 @@ def needs(model: nn.Module) -> List[Need]:
         if parameter.default is parameter.empty and name in task.loaded_by:
             if name not in [need.annotation for need in found]:
                 found.append(Need(name, type(model).__name__, False))
+    for name in getattr(model, "needed_annotations", ()):  # of our own models
+        found.append(Need(name, type(model).__name__, False))
     no_rpn = "proposals" in parameters and getattr(model, "rpn_head", None) is None
     if no_rpn and getattr(model, "roi_head", None) is not None:  # Fast R-CNN
         found.append(Need("proposals", "roi_head", False))
@@ -81,7 +83,8 @@ def check_annotations(
     if not lacking:
         return
     annotation, head, optional = lacking[0]
-    loader = tasks.of_built(model).loaded_by[annotation]
+    loaded_by = {**tasks.of_built(model).loaded_by, **getattr(model, "needed_annotations", {})}
+    loader = loaded_by[annotation]
     load = f"Load it ({loader} in data.train.pipeline, and {annotation!r} in the "
     load += "keys of its Collect)"
     if not optional:

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from freekd import tasks
 from freekd.checks import check_choice
 from freekd.distill.annotations import check_annotations, left_out, missing
+from freekd.distill.cache import EmbeddingCache, read_options
 from freekd.distill.class_maps import CLASS_MAPS
 from freekd.distill.class_taps import check_classes, class_orders
 from freekd.distill.components import (
@@ -52,6 +53,7 @@ from freekd.distill.run.taps import hook_output
 from freekd.distill.run.teacher_run import TeacherRun, check_autocast
 from freekd.distill.schedule import Schedules
 from freekd.distill.terms import distillation_terms
+from freekd.distill.usable import unusable
 from freekd.distill.weights import (
     find_module,
     load_teacher_weights,
@@ -95,6 +97,8 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         class_map: where something indexed by class is tapped (or inherited) and the teacher's file
             names the classes in another order: None, an error; ``by_name``, channels of one name
             are compared; ``by_index``, as they stand, whatever their names.
+        cache_embeddings: a folder in which what the teacher gives for each image is kept, for data
+            without augmentation, see :mod:`freekd.distill.cache`.
 
     Raises:
         ValueError: see :func:`freekd.distill.components.check_components`; a module path that does
@@ -110,6 +114,7 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         min_share: float = MIN_SHARE,
         teacher_autocast: Optional[str] = None,
         class_map: Optional[str] = None,
+        cache_embeddings: Any = None,
         **kwargs: Any,
     ) -> None:
         if kwargs.pop("teacher_trainable", False):
@@ -122,13 +127,16 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             save_teacher=save_teacher,
             teacher_autocast=teacher_autocast,
             class_map=class_map,
+            cache_embeddings=cache_embeddings,
         )
+        kept = read_options(cache_embeddings)
         if teacher is not None:
             teacher = resolve_model(teacher, "distiller.teacher")
         if teacher_checkpoint is not None:
             teacher = without_pretrained(teacher)
         super().__init__(teacher=teacher, components=(), **kwargs)
         self.teacher_run: Optional[TeacherRun] = None
+        self.cache = None if kept is None else EmbeddingCache(kept)
         self.schedules = Schedules()
         self.tried = False  # the terms that come later, in the first step
         self._build_components(check_components(components))
@@ -211,6 +219,8 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
             ValueError: names both and the command that makes prompts.
         """
         found = None
+        for text in unusable(self.student, self.taps, self.losses):
+            print_log(text, "root", logging.WARNING)
         for tap in self.taps:
             for loss in tap.losses:
                 note = getattr(self.losses[loss.name], "note", str)()
@@ -385,7 +395,49 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
                 with left_out(self.teacher, [need.head for need in lacking]):
                     return super().exec_teacher_forward(data)
             self.reset_ctx_teacher_mode(True)
+            if self.cache is not None and self.cache.ready:
+                return self._cached_features(self.cache, data["img"], data["img_metas"])
             return self.teacher_run.features(data["img"], data.get("img_metas", ()))
+
+    def check_cache(self, dataset: Any) -> None:
+        """Whether the teacher's embeddings can be kept, and are those of the cache's folder.
+
+        Raises:
+            ValueError: more than one tap, a teacher that is run whole, or see
+                :meth:`freekd.distill.cache.EmbeddingCache.prepare`.
+        """
+        if self.cache is None:
+            return
+        if len(self.teacher_outputs) != 1 or self.partial_teacher.end is None:
+            raise ValueError(
+                "pair.cache_embeddings: expected one tapped module of the teacher, which its "
+                f"encoder or neck gives, got {list(self.teacher_outputs)}. Remove the key"
+            )
+        said = dict(
+            fingerprint=fingerprint(self.teacher),
+            module=next(iter(self.teacher_outputs)),
+            autocast=self.teacher_autocast,
+        )
+        self.cache.prepare(said, dataset)
+
+    def _cached_features(self, cache: EmbeddingCache, img: Tensor, metas: Sequence[Any]) -> None:
+        """As if the teacher had run: its tap's output, one image after the other."""
+        assert self.teacher_run is not None
+        (outputs,) = self.teacher_outputs.values()
+        found = []
+        for i, meta in enumerate(metas):
+            embedding = cache.load(meta, img.device)
+            if embedding is None:
+                self.teacher_run.features(img[i : i + 1], [meta])
+                given = outputs.pop()[0]
+                if not torch.is_tensor(given) or given.dim() != 4:
+                    raise ValueError(
+                        "pair.cache_embeddings: expected a tapped module that gives one map "
+                        f"(N, C, H, W), got {type(given).__name__}. Remove the key"
+                    )
+                embedding = cache.keep(meta, given[0])
+            found.append(embedding)
+        outputs.append((torch.stack(found), None))
 
     @contextmanager
     def teacher_recorded(self) -> Iterator[None]:

@@ -102,7 +102,7 @@ def distill_step(algorithm: Any, data: Dict[str, Any]) -> Step:
     distiller.exec_teacher_forward(data)
     student = distiller.exec_student_forward(algorithm.architecture, data)
     terms = distiller.compute_distill_loss(data)
-    loss, log = algorithm._parse_losses(student)
+    loss, log = algorithm._parse_losses(student) if student else (None, {})
     task = sum(_losses(log).values())
     sums: Dict[str, List[Tensor]] = {}  # a head that is shared by levels gives a term per call
     for name, term in terms.items():
@@ -115,7 +115,7 @@ def distill_step(algorithm: Any, data: Dict[str, Any]) -> Step:
             if tap.component == i
             for tensor in _tensors(distiller.student_outputs[tap.student_module])
         ]
-        of_task = _gradient_norm(loss, maps)
+        of_task = 0.0 if loss is None else _gradient_norm(loss, maps)
         for name in (loss_cfg["name"] for loss_cfg in component["losses"]):
             term = torch.stack(sums[name]).sum()
             value = sum(float(part.detach()) for part in sums[name])

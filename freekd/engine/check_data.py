@@ -104,3 +104,5 @@ def check_ready(model: torch.nn.Module, dataset: Any, seed: int) -> None:
             model.check_ready(shape, given)
         elif given is not None and not hasattr(model, "architecture"):
             check_annotations(model, given)
+        if hasattr(model, "check_dataset"):
+            model.check_dataset(dataset)

@@ -16,11 +16,15 @@ class Published(NamedTuple):
 
 
 class Bundled(NamedTuple):
-    """A way to train the student of a bundled task: a row of the quickstart's table."""
+    """A way to train the student of a bundled task: a row of the quickstart's table.
+
+    ``then`` is a config that goes on from the student of ``config``, where one training is not all.
+    """
 
     config: str
     label: str  # in the table
     legend: str  # in the pictures
+    then: Optional[str] = None
 
 
 class Case(NamedTuple):

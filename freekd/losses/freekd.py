@@ -452,6 +452,14 @@ CARD = Card(
             ),
         ),
         seg=dict(freekd=Bundled("configs/freekd/fpn_r34_r18_digits_seg.py", "FreeKD", "FreeKD")),
+        sam=dict(
+            freekd=Bundled(
+                "configs/freekd/sam_tiny_w96_w24_digits_encoder.py",
+                "FreeKD",
+                "FreeKD",
+                "configs/decoder/sam_tiny_w96_w24_digits.py",
+            )
+        ),
     ),
     published=(
         Published("RetinaNet R101 -> R50", "COCO AP", 37.4, 39.9, "paper"),
@@ -461,6 +469,7 @@ CARD = Card(
         Published("RepPoints X101-DCN -> R50", "COCO AP", 38.6, 42.4, "paper"),
         Published("FCOS R101 -> R50", "COCO AP", 38.5, 42.9, "paper"),
         Published("Deformable DETR R101 -> R18", "COCO AP", 36.4, 38.9, "paper, 12 epochs"),
+        Published("SAM ViT-H -> SAM ViT-Tiny", "mIoU to ViT-H", 40.12, 44.63, "paper, table 6"),
         Published("Deformable DETR R101 -> MobileNetV2", "COCO AP", 33.5, 36.2, "paper, 12 epochs"),
         Published("DINO Swin-L -> R50", "COCO AP", 48.4, 50.4, "paper, 12 epochs"),
         Published("DINO Swin-L -> R18", "COCO AP", 45.1, 47.3, "paper, 12 epochs"),

@@ -69,6 +69,14 @@ CARD = Card(
             mimic=Bundled(
                 "configs/mimic/retinanet_r34_r18_digits.py", "feature imitation", "imitation"
             )
-        )
+        ),
+        sam=dict(
+            mimic=Bundled(
+                "configs/mimic/sam_tiny_w96_w24_digits_encoder.py",
+                "mean squared error",
+                "squared error",
+                "configs/decoder/sam_tiny_w96_w24_digits.py",
+            )
+        ),
     ),
 )

@@ -1,11 +1,11 @@
-"""The three bundled tasks: the data, the teacher and the student of each, and how long they train.
+"""The bundled tasks: the data, the teacher and the student of each, and how long they train.
 
 The methods' rows come from their cards (:mod:`freekd.study.rows`).
 """
 
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
-from freekd.datasets import make_digit_images, make_digit_maps, make_digits
+from freekd.datasets import make_digit_images, make_digit_maps, make_digit_masks, make_digits
 
 SPLITS = (("train", "train"), ("val", "val"), ("test", "val"))
 
@@ -18,11 +18,31 @@ class Plan(NamedTuple):
     student_epochs: int
 
 
+class Pictures(NamedTuple):
+    """What draws the finished students: a tool, and the first of the pictures that it makes."""
+
+    tool: str
+    first: str
+
+
+class Judge(NamedTuple):
+    """Students that are compared with their teacher's results, and not with labels.
+
+    ``tool`` writes these, by the teacher's config and checkpoint, once the teacher is trained; they
+    are given to the evaluation of all others as the options ``keys``. The teacher's own score is
+    ``perfect``.
+    """
+
+    tool: str
+    keys: Tuple[str, ...]
+    perfect: float
+
+
 class BundledTask(NamedTuple):
     """A task that comes with the project.
 
     Args:
-        name: of :mod:`freekd.tasks`.
+        name: as the quickstart calls it.
         data: folder of the data, as the configs have it.
         make: makes the data: ``make(folder, num_train=..., num_val=...)``.
         images: how many of them by default.
@@ -37,7 +57,13 @@ class BundledTask(NamedTuple):
         seconds: of an epoch of the teacher, an iteration of the prompts and an epoch of the
             student, on two idle cores: for the first guess of the remaining time.
         methods: rows of a call without seeds; empty: all.
-        drawn: whether pictures are made of the finished students.
+        pictures: of the finished students; None: none.
+        of: the task of :mod:`freekd.tasks`, where that has another name.
+        stages: trainings of a student that is distilled, each of ``student_epochs``; the student
+            alone trains as long as all of them.
+        alone: further options of the student alone.
+        judge: who students are compared with; None: the labels.
+        bare: whether the exported student is a bare dict of tensors.
     """
 
     name: str
@@ -56,7 +82,17 @@ class BundledTask(NamedTuple):
     fast: Plan
     seconds: Tuple[float, float, float]
     methods: Tuple[str, ...] = ()
-    drawn: bool = False
+    pictures: Optional[Pictures] = None
+    of: str = ""
+    stages: int = 1
+    alone: Mapping[str, str] = {}
+    judge: Optional[Judge] = None
+    bare: bool = False
+
+    @property
+    def task(self) -> str:
+        """The task of :mod:`freekd.tasks`."""
+        return self.of or self.name
 
     @property
     def score(self) -> str:
@@ -74,8 +110,10 @@ class BundledTask(NamedTuple):
     def entry_of(self, record: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
         """What the summary says of one run, from what the run left."""
         assert record is not None  # it is done
-        found = record["metrics"]
-        main = {self.score: found[self.scores[self.score]]}
+        found, score = record["metrics"], self.scores[self.score]
+        if score not in found and self.judge is not None:  # of the teacher itself
+            found = {**found, score: self.judge.perfect}
+        main = {self.score: found[score]}
         others = {name: found.get(score, 0.0) for name, score in self.scores.items()}
         return {**others, **main, "seconds": record["seconds"]}
 
@@ -98,7 +136,7 @@ _TASKS = (
         fast=Plan(teacher_epochs=2, prompt_iters=40, student_epochs=2),
         seconds=(24.0, 0.22, 12.0),
         methods=("baseline", "freekd"),
-        drawn=True,
+        pictures=Pictures("tools/quickstart_pictures.py", "detections.png"),
     ),
     BundledTask(
         name="seg",
@@ -133,6 +171,31 @@ _TASKS = (
         full=Plan(teacher_epochs=10, prompt_iters=0, student_epochs=10),
         fast=Plan(teacher_epochs=2, prompt_iters=0, student_epochs=2),
         seconds=(6.0, 0.0, 3.0),
+    ),
+    BundledTask(
+        name="sam",
+        data="data/digits_sam",
+        make=make_digit_masks,
+        images=(400, 100),
+        paths=dict(data_root="{data}"),
+        teacher="configs/teacher/sam_tiny_w96_digits.py",
+        baseline="configs/baseline/sam_tiny_w24_digits.py",
+        prompt="configs/prompt/sam_tiny_w96_digits.py",
+        metric="mIoU",
+        scores=dict(
+            mIoU="mIoU", standard_error="mIoU_standard_error", mIoU_annotation="mIoU_annotation"
+        ),
+        heading="mIoU to the teacher",
+        decimals=3,
+        full=Plan(teacher_epochs=16, prompt_iters=100, student_epochs=8),
+        fast=Plan(teacher_epochs=2, prompt_iters=20, student_epochs=1),
+        seconds=(14.0, 0.3, 7.0),
+        pictures=Pictures("tools/quickstart_masks.py", "masks.png"),
+        of="det",
+        stages=2,
+        alone={"model.decoder_checkpoint": "{teacher}/latest.pth"},
+        judge=Judge("tools/sam_reference.py", ("data.val.reference", "data.test.reference"), 1.0),
+        bare=True,
     ),
 )
 TASKS: Dict[str, BundledTask] = {task.name: task for task in _TASKS}

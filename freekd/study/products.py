@@ -36,6 +36,26 @@ class Products:
         self.teacher_ckpt = work / "teacher" / "latest.pth"
         self.prompts = work / "prompts" / "prompts.pth"
 
+    @property
+    def judged(self) -> Dict[str, str]:
+        """The options that name the teacher's results, of a task whose students have a judge."""
+        keys = () if self.task.judge is None else self.task.judge.keys
+        return {key: str(self.work / "reference.json") for key in keys}
+
+    def reference(self) -> None:
+        """The teacher's results, made by the judge's tool from its last checkpoint."""
+        if self.task.judge is None:
+            return
+        out, folder = self.work / "reference.json", self.work / "teacher"
+        command = [
+            sys.executable, str(ROOT / self.task.judge.tool), self.task.teacher,
+            "--checkpoint", str(self.teacher_ckpt), "--out", str(out),
+            *(["--device", self.device] if self.device else []), "--cfg-options",
+            *(f"data.test.{k}={v}" for k, v in self.task.files(self.data, "val").items()),
+        ]  # fmt: skip
+        source = self.teacher_ckpt.resolve()
+        self.once("reference", "reference", folder, [command], [source], [out], 1.0)
+
     def page(self) -> None:
         """The report, where its tool is there; that it fails is said, and no reason to fail."""
         if not (ROOT / "tools" / "report.py").is_file():
@@ -69,7 +89,10 @@ class Products:
         out, scores = self.work / f"student_{method}.pth", folder / "exported.json"
         share = 1.0 / len(self.methods)
         source = (folder / "latest.pth").resolve()
-        if method == BASELINE:  # a stock checkpoint already: weights and class names suffice
+        bare = ["--bare"] if self.task.bare else []
+        if (
+            method == BASELINE and not bare
+        ):  # a stock checkpoint already: weights and class names suffice
             content = load_checkpoint_file(source)
             meta = {"CLASSES": content["meta"]["CLASSES"]}
             atomic_save({"meta": meta, "state_dict": content["state_dict"]}, out)
@@ -77,13 +100,14 @@ class Products:
             return out
         convert = [
             sys.executable, str(ROOT / "tools/model_converters/convert_kd_ckpt_to_student.py"),
-            str(source), "--out-path", str(out), "--force",
+            str(source), "--out-path", str(out), "--force", *bare,
         ]  # fmt: skip
         test = [
             sys.executable, str(ROOT / "tools/test.py"), self.task.baseline, str(out),
             "--eval", self.task.metric, "--json", str(scores),
             *(["--device", self.device] if self.device else []), "--cfg-options",
             *(f"data.test.{k}={v}" for k, v in self.task.files(self.data, "val").items()),
+            *(f"{k}={v}" for k, v in self.judged.items() if k.startswith("data.test.")),
         ]  # fmt: skip
         self.once(
             f"export {method}", "export", folder, [convert, test], [source], [out, scores], share
@@ -92,11 +116,11 @@ class Products:
 
     def pictures(self, exports: Dict[str, Path]) -> None:
         """Detections, masks and feature maps, as PNG files, of a task that has them."""
-        if not self.task.drawn:
+        if self.task.pictures is None:
             return
         folder = self.work / "pictures"
         command = [
-            sys.executable, str(ROOT / "tools/quickstart_pictures.py"),
+            sys.executable, str(ROOT / self.task.pictures.tool),
             "--teacher", str(self.teacher_ckpt), "--prompts", str(self.prompts),
             "--data", self.data, "--out", str(folder), "--students",
             *(f"{method}={path}" for method, path in exports.items()),
@@ -104,6 +128,5 @@ class Products:
         seed = self.work / f"seed{self.seeds[0]}"
         students = [seed / method / "latest.pth" for method in exports]
         inputs = [self.teacher_ckpt, self.prompts, *students]
-        self.once(
-            "pictures", "pictures", folder, [command], inputs, [folder / "detections.png"], 1.0
-        )
+        outputs = [folder / self.task.pictures.first]
+        self.once("pictures", "pictures", folder, [command], inputs, outputs, 1.0)

@@ -24,7 +24,7 @@ from freekd.study.ledger import FAILED
 from freekd.study.plan import ROOT, Launch
 from freekd.study.products import Products
 from freekd.study.progress import Steps
-from freekd.study.rows import BASELINE, rows, study_rows
+from freekd.study.rows import BASELINE, first_stage, rows, study_rows
 from freekd.study.runner import Runner
 
 
@@ -38,7 +38,8 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--task", choices=list(TASKS), default="det",
-        help="det: detection, seg: segmentation, cls: classification (default: det)",
+        help="det: detection, seg: segmentation, cls: classification, sam: Segment Anything "
+        "(default: det)",
     )
     parser.add_argument("--fast", action="store_true", help="short schedules: about 3 minutes")
     parser.add_argument(
@@ -57,7 +58,7 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--images", type=int, nargs=2, metavar=("TRAIN", "VAL"),
-        help="size of the data set (default: det 400 100, seg 800 200, cls 2876 718)",
+        help="size of the data set (default: det 400 100, seg 800 200, cls 2876 718, sam 400 100)",
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default=None)
     args = parser.parse_args(argv)
@@ -84,10 +85,13 @@ class Quickstart(Products):
         work = Path(args.work_dir or f"{folder}{'_fast' if args.fast else ''}")
         self.images = args.images or task.images
         teacher, prompts, student = task.seconds
+        one = (student * plan.student_epochs + 10) * len(seeds)
         guesses = {
             "teacher": teacher * plan.teacher_epochs + 10,
             **({} if task.prompt is None else {"prompts": prompts * plan.prompt_iters + 10}),
-            **dict.fromkeys(methods, (student * plan.student_epochs + 10) * len(seeds)),
+            **({} if task.judge is None else {"reference": 15.0}),
+            **dict.fromkeys(map(first_stage, methods), one),
+            **dict.fromkeys(methods, one),
             "export": 15.0 * len(methods),
             "pictures": 15.0,
         }
@@ -104,6 +108,8 @@ class Quickstart(Products):
             stop,
             epochs(plan.student_epochs),
             task=self.task.name,
+            alone=epochs(plan.student_epochs * self.task.stages),
+            judged=self.judged,
         )
         # said only where it is not what the configs say: commands stay short
         splits = () if self.data == self.task.data else SPLITS
@@ -111,6 +117,7 @@ class Quickstart(Products):
         said = {
             "name": "quickstart", "work_dir": str(self.work), "seeds": self.seeds, "rows": found,
             "baseline": BASELINE if BASELINE in self.methods else self.methods[0], "data": data,
+            "metric": None if self.task.judge is None else self.task.scores[self.task.score],
         }  # fmt: skip
         return make_study(said, "quickstart")
 
@@ -128,11 +135,16 @@ class Quickstart(Products):
             f"work folder {self.work}; teacher {plan.teacher_epochs} epochs{prompts}, students "
             f"{self.methods} x seeds {self.seeds}, {plan.student_epochs} epochs each"
         )
-        runner = Runner(self.study(), Launch(device=self.device), steps=self.steps)
-        if not runner.execute():
-            failed = {n: o.error for n, o in runner.outcomes.items() if o.status == FAILED}
-            raise RuntimeError("\n".join(failed.values()))  # type: ignore[arg-type]
+        if task.judge is not None:
+            self._execute(["teacher"])
+            self.reference()
+        runner = self._execute()
         done = {name: task.entry_of(outcome.record) for name, outcome in runner.outcomes.items()}
+        for method in self.methods:
+            for seed in self.seeds:
+                first = done.get(f"{first_stage(method)}, seed {seed}")
+                if first is not None:
+                    done[f"{method}, seed {seed}"]["seconds"] += first["seconds"]
         exports = {method: self.export(method) for method in self.methods}
         self.pictures(exports)
         summary: Dict[str, Any] = {"teacher": report.describe(done["teacher"], self.teacher_ckpt)}
@@ -166,6 +178,19 @@ class Quickstart(Products):
         self.steps.finish()
         return summary
 
+    def _execute(self, only: Optional[List[str]] = None) -> Runner:
+        """Run what is not finished, of some runs or of all.
+
+        Raises:
+            RuntimeError: runs failed.
+        """
+        launch = Launch(device=self.device)
+        runner = Runner(self.study(), launch, steps=self.steps, only=only)
+        if not runner.execute():
+            failed = {n: o.error for n, o in runner.outcomes.items() if o.status == FAILED}
+            raise RuntimeError("\n".join(failed.values()))  # type: ignore[arg-type]
+        return runner
+
 
 def epochs(count: int) -> Dict[str, Any]:
     """Options that train for ``count`` epochs and evaluate once, at the end."""
@@ -197,11 +222,11 @@ def main(argv: Optional[List[str]] = None) -> int:
         return 1
     print("\n" + report.table(summary))
     page = quickstart.work / "report.html"
-    drawn = f", pictures {quickstart.work}/pictures/" if quickstart.task.drawn else ""
+    drawn = f", pictures {quickstart.work}/pictures/" if quickstart.task.pictures else ""
     print(f"\nnumbers {quickstart.work}/summary.json{drawn},")
     if page.is_file():
         print(f"all of it on one page: {page}")
     for entry in summary["students"].values():
-        host = tasks.get(args.task).package
+        host = tasks.get(TASKS[args.task].task).package
         print(f"for stock {host}: {entry['checkpoint']} ({entry['label']})")
     return 0

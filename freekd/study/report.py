@@ -53,7 +53,7 @@ def describe(record: Dict[str, Any], file: Path) -> Dict[str, Any]:
     A training checkpoint also holds the optimizer; counted are the bytes of its weights.
     """
     content = load_checkpoint_file(file)
-    state = content["state_dict"]
+    state = content.get("state_dict", content)
     skip = ("running_mean", "running_var", "num_batches_tracked")
     count = sum(v.numel() for k, v in state.items() if not k.endswith(skip))
     size = file.stat().st_size

@@ -39,6 +39,7 @@ class Runner(Ledger):
         shard: (k, n): only the runs of machine k of n.
         wait: hours to wait for runs of other machines that ours need.
         steps: shows the progress; None: one of its own.
+        only: names of the runs to do; None: all of this machine.
 
     Raises:
         ConfigError: see :func:`freekd.study.settings.check_study`.
@@ -47,8 +48,11 @@ class Runner(Ledger):
     def __init__(
         self, study: Study, launch: Launch = Launch(), jobs: int = 1,  # noqa: B008
         shard: Sequence[int] = (1, 1), wait: float = 0.0, steps: Optional[Steps] = None,
+        only: Optional[Sequence[str]] = None,
     ) -> None:  # fmt: skip
         super().__init__(study, launch, shard)
+        if only is not None:
+            self.mine = [name for name in self.mine if name in only]
         self.jobs, self.patience, self.steps = jobs, 3600 * wait, steps
 
     # ------------------------------------------------------------------ running

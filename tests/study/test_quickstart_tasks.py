@@ -32,11 +32,16 @@ def test_rows_are_those_of_the_cards(task):
 
     made, found = planned("--task", task, "--seeds", "0")
     prompts = [] if made.task.prompt is None else ["prompts"]
-    assert list(found) == ["teacher", *prompts, *rows.rows(task)]
+    students = {}
+    for name, row in rows.rows(task).items():
+        students.update({} if row.then is None else {rows.first_stage(name): row.config})
+        students[name] = row.then or row.config
+    assert list(found) == ["teacher", *prompts, *students]
+    assert {name: found[name].config for name in students} == students
     assert str(made.work) == {"det": "work_dirs/digits"}.get(task, f"work_dirs/digits_{task}")
     for name, row in found.items():
         cfg = load_config(str(ROOT / row.config))
-        assert cfg.task == task and cfg.evaluation.metric == made.task.metric
+        assert cfg.task == made.task.task and cfg.evaluation.metric == made.task.metric
         for split, folder in bundled.SPLITS:
             for key, value in made.task.files(made.task.data, folder).items():
                 assert cfg.data[split][key].rstrip("/") == value.rstrip("/")
@@ -44,7 +49,8 @@ def test_rows_are_those_of_the_cards(task):
         assert ("{teacher}" in str(row.options.get("pair.teacher_checkpoint"))) == (
             learns and rows.taught(row.config)
         )
-        assert not any(key.startswith("data.") for key in row.options)
+        judged = () if name == "teacher" or made.task.judge is None else made.task.judge.keys
+        assert {key for key in row.options if key.startswith("data.")} == set(judged)
     files = planned("--task", task, "--data", "/x")[1]["teacher"].options
     for split, folder in bundled.SPLITS:
         for key, value in made.task.files("/x", folder).items():
@@ -107,6 +113,7 @@ def test_the_page_reads_the_summary_of_a_task():
     [
         pytest.param("cls", ["baseline", "kd"], ["32", "8"], marks=pytest.mark.slow),
         pytest.param("seg", ["baseline", "freekd"], ["8", "2"], marks=pytest.mark.slow),
+        pytest.param("sam", ["baseline", "freekd"], ["8", "2"], marks=pytest.mark.slow),
     ],
 )
 def test_a_whole_run(task, methods, images, tmp_path):
@@ -130,8 +137,8 @@ def test_a_whole_run(task, methods, images, tmp_path):
     assert ("prompted_teacher" in summary) == (bundle.prompt is not None)
     assert (
         bundle.heading in done.stdout
-        and f"for stock {dict(cls='mmcls', seg='mmseg')[task]}" in (done.stdout)
+        and f"for stock {dict(cls='mmcls', seg='mmseg', sam='mmdet')[task]}" in (done.stdout)
     )
     assert (tmp_path / "work" / f"student_{methods[1]}.pth").is_file()
     drawn = [*(tmp_path / "work" / "pictures").glob("*.png")]
-    assert bool(drawn) == bundle.drawn
+    assert bool(drawn) == (bundle.pictures is not None)

@@ -62,7 +62,7 @@ class PartialRun:
                     self.stages.append(stage)
             elif root in task.heads:
                 heads.add(root)
-            elif root not in ("backbone", "neck"):
+            elif root not in ("backbone", "neck", *getattr(model, "encoder_parts", ())):
                 self.possible = False
         self.heads: List[tasks.RunHead] = []
         self.untapped: List[nn.Module] = []
