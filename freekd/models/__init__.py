@@ -6,4 +6,5 @@ import freekd.distill  # noqa: F401
 from freekd import tasks
 
 if tasks.get("det").installed():
-    import freekd.models.dino  # noqa: F401
+    import freekd.models.dino
+    import freekd.models.sam  # noqa: F401
