@@ -11,11 +11,11 @@ seeds = [100]
 data = dict(train=dict(data_root="data/digits_seg7"), val=dict(data_root="data/digits_seg7"))
 _pair = "configs/{}/fpn_r34_r18_digits_seg.py"
 _grid = dict(
-    freekd=(0.1, 0.3, 1.0, 3.0),  # raw maps, L1: the paper's form
-    standardised=(1.0, 3.0, 10.0),  # FreeKD on standardised channels, squared difference
-    cwd=(1.0, 3.0, 10.0, 30.0),
-    fourierkd=(4.0, 12.0, 40.0, 120.0),
-    ufdkd=(0.3, 1.0, 3.0, 10.0),
+    freekd=(0.003, 0.01, 0.03, 0.1),  # raw maps, L1: the paper's form
+    standardised=(0.03, 0.1, 0.3, 1.0, 3.0),  # FreeKD on standardised channels, squared difference
+    cwd=(1.0, 3.0, 10.0),
+    fourierkd=(0.1, 0.4, 1.2, 4.0),
+    ufdkd=(0.03, 0.1, 0.3, 1.0),
 )
 rows = dict(
     teacher=dict(config="configs/teacher/fpn_r34_digits_seg.py", seed=100),
