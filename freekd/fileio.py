@@ -218,7 +218,9 @@ def load_checkpoint_file(
     except Exception as error:  # a cut file ends in anything: OSError, struct.error, IndexError
         why = _why_unreadable(path, error)
         remedy = "Copy or make the file again, or use an older one from the same folder."
-        if _HOLDS_OBJECTS in why:
+        if _HOLDS_OBJECTS in why and what == "prompt file":
+            remedy = "Make the file again."
+        elif _HOLDS_OBJECTS in why:
             remedy = (
                 "Copy or make the file again without it; or, if you trust its source, copy it and "
                 "tools/model_converters/keep_weights.py to where that object's package is "

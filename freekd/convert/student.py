@@ -93,7 +93,8 @@ def convert_student(
         check: A config whose model must take the student's weights strictly, see
             :func:`freekd.convert.check.check_student`; nothing is written if it does not.
         ema: The averaged weights of a run with EMAHook.
-        to: ``mmdet3``: with the names that mmdet 3.x has for a network which mmdet 2.x lacks.
+        to: ``mmdet3``: with the names that mmdet 3.x has for a network which mmdet 2.x lacks; then
+            the checkpoint of a plain model is taken, too.
         bare: Write the tensors alone, as ``segment_anything`` and others read them; then the
             checkpoint of a plain model is taken, too.
 
@@ -104,7 +105,7 @@ def convert_student(
     """
     out = check_output(checkpoint, out_path, force)
     content = load_checkpoint_file(checkpoint)
-    student = student_checkpoint(content, str(checkpoint), ema, plain=bare)
+    student = student_checkpoint(content, str(checkpoint), ema, plain=bare or to is not None)
     if check is not None:
         check_student(student["state_dict"], check, str(checkpoint))
     if to is not None:
@@ -155,7 +156,10 @@ def main(argv: Optional[List[str]] = None) -> int:
         "the distillation's own config) takes exactly these weights",
     )
     parser.add_argument(
-        "--to", choices=TARGETS, help="with the names of stock mmdet 3.x (for a DINO)"
+        "--to",
+        choices=TARGETS,
+        help="with the names of stock mmdet 3.x (for a DINO); a plain model's checkpoint is taken, "
+        "too",
     )
     parser.add_argument(
         "--bare",

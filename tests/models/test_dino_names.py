@@ -1,10 +1,14 @@
 """A DINO's weights under mmdet 3.x's names: read everywhere, and written back."""
 
+import enum
+import importlib.util
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -20,6 +24,7 @@ from freekd.convert.student import convert_student, main
 from freekd.distill.weights import load_teacher_weights
 from freekd.engine.checkpoint import load_weights
 from freekd.models.dino.names import from_mmdet3, rename_mmdet3, to_mmdet3
+from freekd.prompts.file import load_prompts
 from freekd.zoo.stock import read_model
 
 ROOT = Path(__file__).parents[2]
@@ -183,3 +188,68 @@ def test_a_file_with_other_objects_says_what_to_run(theirs, tmp_path):
     teacher = build(TINY)
     found = load_teacher_weights(teacher, str(tmp_path / "plain.pth"), "pair.teacher_checkpoint")
     assert found.share == 1 and found.classes == tuple("0123456789") and equal(theirs[0], teacher)
+
+
+def keep_weights():
+    """The script as a module: it stands alone, in no package."""
+    path = ROOT / "tools/model_converters/keep_weights.py"
+    spec = importlib.util.spec_from_file_location("keep_weights", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Kind(str, enum.Enum):
+    """Text, but an object for a file."""
+
+    ONE = "one"
+
+
+def test_what_is_kept_of_a_meta():
+    given = dict(kind=Kind.ONE, score=np.float64(0.5), many=(1, np.arange(2)), other=object())
+    kept = keep_weights().plain(given)
+    assert kept == dict(kind="one", score=0.5, many=[1, [0, 1]], other=None)
+    assert {type(kept["kind"]), type(kept["score"])} == {str, float}
+
+
+def test_files_of_which_no_weights_are_kept(tmp_path, monkeypatch, capsys):
+    """Each ends in one line that says what to do, and nothing is written."""
+    script, out = keep_weights(), tmp_path / "out.pth"
+    gone = types.ModuleType("no_such_package")
+    gone.Foreign = type("Foreign", (), {"__module__": "no_such_package"})
+    monkeypatch.setitem(sys.modules, "no_such_package", gone)
+    torch.save(dict(state_dict={"a": torch.zeros(1)}, hub=gone.Foreign()), tmp_path / "foreign.pth")
+    monkeypatch.delitem(sys.modules, "no_such_package")
+    torch.save(dict(state_dict=None), tmp_path / "empty.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "foreign.pth").read_bytes()[:300])
+    says = dict(
+        foreign="a package that is not installed here", empty="holds no weights",
+        cut="cannot be read", missing="there is no file",
+    )  # fmt: skip
+    for name, text in says.items():
+        monkeypatch.setattr(
+            sys, "argv", ["k", str(tmp_path / f"{name}.pth"), "--out-path", str(out)]
+        )
+        assert script.main() == 1 and text in capsys.readouterr().err
+        assert not out.exists()
+    out.write_text("mine")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "good.pth")
+    monkeypatch.setattr(sys, "argv", ["k", str(tmp_path / "good.pth"), "--out-path", str(out)])
+    assert script.main() == 1 and "exists" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+
+
+def test_a_plain_dino_is_written_with_their_names_too(theirs, tmp_path):
+    """A baseline's checkpoint: it needs no conversion but for its names."""
+    model, path = theirs
+    torch.save(dict(meta={}, state_dict=model.state_dict()), str(tmp_path / "plain.pth"))
+    out = tmp_path / "out.pth"
+    assert main([str(tmp_path / "plain.pth"), "--out-path", str(out), "--to", "mmdet3"]) == 0
+    assert set(torch.load(str(out))["state_dict"]) == set(torch.load(str(path))["state_dict"])
+
+
+def test_a_prompt_file_with_other_objects_is_no_file_of_weights(tmp_path):
+    torch.save(dict(format="freekd.prompts", hub=Foreign()), str(tmp_path / "prompts.pth"))
+    with pytest.raises(RuntimeError, match="holds the Python object") as caught:
+        load_prompts(str(tmp_path / "prompts.pth"))
+    assert "keep_weights" not in str(caught.value)

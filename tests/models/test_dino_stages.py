@@ -88,7 +88,7 @@ def test_images_without_boxes_give_every_parameter_a_gradient(batch):
     model.train()
     nothing = dict(batch, gt_bboxes=[torch.zeros(0, 4)] * 2, gt_labels=[torch.zeros(0).long()] * 2)
     losses = model(return_loss=True, **nothing)
-    assert float(losses["dn_loss_cls"]) == float(losses["loss_bbox"]) == 0
+    assert losses["dn_loss_cls"].item() == losses["loss_bbox"].item() == 0
     sum(value.sum() for value in losses.values()).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
@@ -124,11 +124,31 @@ WRONG = [
     (dict(dn_cfg=dict(label_noise_scale=2)), "dn_cfg.label_noise_scale must be a number"),
     (dict(dn_cfg=dict(box_noise_scale=-1)), "dn_cfg.box_noise_scale must be a finite number"),
     (dict(dn_cfg=dict(groups=5)), "dn_cfg: unknown keys"),
+    (dict(dn_cfg=5), "bbox_head.dn_cfg: expected a dict, got 5"),
+    (dict(num_query="many"), "bbox_head.num_query must be an integer"),
+    (dict(num_query=0), "bbox_head.num_query must be an integer"),
     (dict(with_box_refine=False), "bbox_head.with_box_refine: DINO has it always"),
     (dict(transformer=dict(two_stage_num_proposals=9)), "expected num_query=50"),
     (
         dict(transformer=dict(decoder=dict(return_intermediate=False))),
         "decoder.return_intermediate",
+    ),
+    (dict(transformer=None), "bbox_head.transformer: expected a dict .*got None"),
+    (
+        dict(transformer=dict(type="DeformableDetrTransformer")),
+        "transformer.type: expected 'DINOTransformer', got 'DeformableDetrTransformer'",
+    ),
+    (
+        dict(transformer=dict(decoder=dict(type="DeformableDetrTransformerDecoder"))),
+        "decoder.type: expected 'DINOTransformerDecoder'",
+    ),
+    (
+        dict(loss_cls=dict(_delete_=True, type="CrossEntropyLoss", use_sigmoid=False)),
+        "loss_cls.use_sigmoid: expected True",
+    ),
+    (
+        dict(transformer=dict(num_feature_levels=4)),
+        r"num_feature_levels=4, but .* have num_levels=3",
     ),
 ]
 
@@ -142,6 +162,20 @@ def test_wrong_options(change, says):
 def test_no_more_results_than_there_can_be():
     with pytest.raises(ValueError, match=r"max_per_img=501: expected at most .*, 50 \* 10"):
         tiny.build(dict(config=STUDENT, test_cfg=dict(max_per_img=501)))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (dict(test_cfg=dict(max_per_img="x")), "test_cfg.max_per_img must be an integer"),
+        (dict(test_cfg=5), "test_cfg: expected a dict, got 5"),
+        (dict(train_cfg=5), "train_cfg: expected a dict, got 5"),
+        (dict(neck=dict(num_outs=4)), r"neck.num_outs=4, but .*num_feature_levels=3"),
+    ],
+)
+def test_wrong_options_beside_the_head(change, says):
+    with pytest.raises(ValueError, match=says):
+        tiny.build(dict(config=STUDENT, **change))
 
 
 def test_an_assigner_is_wanted():
@@ -173,9 +207,9 @@ def digits(tmp_path_factory):
 PAIR = "configs/freekd/dino_r18w32_r18w16_digits.py"
 
 
-def test_doctor_and_print_config(digits, monkeypatch, capsys):
+@pytest.mark.slow
+def test_doctor(digits, monkeypatch):
     from freekd.doctor import examine
-    from freekd.engine import print_config
 
     monkeypatch.chdir(ROOT)
     cfg = load.load_config(PAIR, copy.deepcopy(digits))
@@ -183,6 +217,12 @@ def test_doctor_and_print_config(digits, monkeypatch, capsys):
     text = examine(cfg, 1, 1.0).text()
     assert text.count("Remedy") == 1 and "it is not trained" in text  # the teacher's weights
     assert "(336, 8, 64), (336, 8, 64)" in text and "enc_loss_cls" in text
+
+
+def test_print_config(monkeypatch, capsys):
+    from freekd.engine import print_config
+
+    monkeypatch.chdir(ROOT)
     assert print_config.main([PAIR]) == 0
     assert "teacher_module='bbox_head.transformer.encoder'" in capsys.readouterr().out
 

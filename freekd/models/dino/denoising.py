@@ -174,6 +174,8 @@ def build_denoising(num_classes: int, given: Optional[Dict[str, Any]]) -> Denois
     Raises:
         ValueError: an unknown key, or a value out of range.
     """
+    if given is not None and not isinstance(given, dict):
+        raise ValueError(f"bbox_head.dn_cfg: expected a dict, got {given!r}")
     known = ("num_dn_queries", "label_noise_scale", "box_noise_scale")
     unknown = sorted(set(given or {}) - set(known))
     if unknown:

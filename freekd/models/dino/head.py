@@ -21,23 +21,10 @@ from mmdet.models.dense_heads import DeformableDETRHead
 from torch import Tensor, nn
 
 from .denoising import Denoising, build_denoising
+from .options import check_options, check_types
 
 _OUTPUTS = ("all_cls_scores", "all_bbox_preds", "enc_cls_scores", "enc_bbox_preds")
 Terms = Dict[str, Tensor]
-
-
-def _check_results(test_cfg: Dict[str, Any], num_query: int, num_classes: Optional[int]) -> None:
-    """An image has no more results than pairs of a query and a class.
-
-    Raises:
-        ValueError: ``test_cfg`` wants more of them; names the keys.
-    """
-    asked = test_cfg.get("max_per_img", num_query)
-    if isinstance(num_classes, int) and asked > num_query * num_classes:
-        raise ValueError(
-            f"model.test_cfg.max_per_img={asked}: expected at most num_query * num_classes, "
-            f"{num_query} * {num_classes}, as each result is a query and a class. Lower it"
-        )
 
 
 @HEADS.register_module()
@@ -67,20 +54,9 @@ class DINOHead(DeformableDETRHead):
         for name in ("with_box_refine", "as_two_stage"):
             if kwargs.pop(name, True) is not True:
                 raise ValueError(f"bbox_head.{name}: DINO has it always. Remove the key")
-        if not isinstance(transformer, dict):
-            raise ValueError(
-                "bbox_head.transformer: expected a dict with type='DINOTransformer', got "
-                f"{transformer!r}"
-            )
-        proposals = transformer.get("two_stage_num_proposals", num_query)
-        if proposals != num_query:
-            raise ValueError(
-                f"bbox_head.transformer.two_stage_num_proposals={proposals!r}: expected num_query="
-                f"{num_query!r}, as each chosen token is a query. Remove the key"
-            )
-        transformer = dict(transformer, two_stage_num_proposals=num_query)
         test_cfg = dict(max_per_img=300) if test_cfg is None else test_cfg
-        _check_results(test_cfg, num_query, kwargs.get("num_classes", args[0] if args else None))
+        num_classes = kwargs.get("num_classes", args[0] if args else None)
+        transformer = check_options(transformer, num_query, num_classes, train_cfg, test_cfg)
         super().__init__(
             *args,
             num_query=num_query,
@@ -91,13 +67,9 @@ class DINOHead(DeformableDETRHead):
             test_cfg=test_cfg,
             **kwargs,
         )
+        check_types(self.transformer, self.loss_cls)
         self.train_cfg = train_cfg
         if train_cfg:
-            if "assigner" not in train_cfg:
-                raise ValueError(
-                    "model.train_cfg.assigner: expected dict(type='HungarianAssigner', ...), found "
-                    "none"
-                )
             self.assigner = build_assigner(train_cfg["assigner"])
             self.sampler = build_sampler(dict(type="PseudoSampler"), context=self)
         self.denoising = build_denoising(self.num_classes, dn_cfg)
@@ -144,7 +116,7 @@ class DINOHead(DeformableDETRHead):
             img_metas: of each image.
             gt_bboxes: (n, 4) of each image, x1 y1 x2 y2 in pixels.
             gt_labels: (n,) of each image.
-            gt_bboxes_ignore: unused, as in the base.
+            gt_bboxes_ignore: must be None, as in the base.
             proposal_cfg, kwargs: the base's, unused.
         """
         sizes = [meta["img_shape"][:2] for meta in img_metas]
