@@ -146,7 +146,10 @@ def test_both_stages_and_the_score(files, tmp_path, from_root, capsys):
 
 @pytest.mark.parametrize(
     ("config", "half", "end"),
-    [(PROMPT, "iter_2.pth", "iter_4.pth"), (FREEKD, "epoch_1.pth", "epoch_2.pth")],
+    [
+        pytest.param(PROMPT, "iter_2.pth", "iter_4.pth", marks=pytest.mark.slow),
+        (FREEKD, "epoch_1.pth", "epoch_2.pth"),
+    ],
 )
 def test_resume_continues_exactly(config, half, end, files, tmp_path, from_root):
     options = {**files[config], "checkpoint_config.max_keep_ckpts": 5}
@@ -173,6 +176,16 @@ def test_a_cache_changes_nothing_from_its_first_use_on(files, tmp_path, from_roo
     kept = weights(tmp_path / "1")
     for name, value in weights(tmp_path / "3").items():
         assert torch.allclose(value, kept[name], atol=1e-3), name
+
+
+@pytest.mark.slow
+def test_a_cache_keeps_precisions_apart(files, tmp_path, from_root):
+    """A run in bfloat16 computes its own embeddings, in the folder of one in float32."""
+    options = {**files[MSE], "pair.cache_embeddings": str(tmp_path / "kept")}
+    run(MSE, options, tmp_path / "1")
+    low = run(MSE, {**options, "fp16": dict(dtype="bfloat16")}, tmp_path / "2")
+    cache = low.model.module.distiller.cache
+    assert (cache.written, cache.read) == (6, 6)
 
 
 @pytest.mark.slow
@@ -241,15 +254,21 @@ def test_data_without_masks_is_refused_before_training(files, tmp_path, from_roo
         run(DECODER, options, tmp_path / "run")
 
 
-def test_the_doctor_and_print_config(files, from_root, capsys):
+def test_the_doctor_and_print_config(files, tmp_path, from_root):
+    """The doctor makes a step, and names what the cache cannot be used with; it writes nothing."""
     from freekd.config.load import load_config, text_of
     from freekd.doctor import examine
 
-    cfg = load_config(FREEKD, copy.deepcopy(files[FREEKD]))
+    options = copy.deepcopy(files[FREEKD])
+    options["data.train.pipeline"].insert(2, dict(type="RandomFlip", flip_ratio=0.5))
+    options["pair.cache_embeddings"] = str(tmp_path / "kept")
+    cfg = load_config(FREEKD, options)
     assert "SegmentAnything" in text_of(cfg)
     cfg.device, cfg.seed = "cpu", 0
     report = examine(cfg)
-    assert report is not None
+    (problem,) = report.problems
+    assert "RandomFlip may change" in problem.what and not (tmp_path / "kept").exists()
+    assert "loss_freekd" in report.text()  # of the step that was made
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from .imports import quiet_imports
 from .parallel import cpu_data_parallel
 from .precision import (
     autocast_of,
+    precision_of,
     run_ops_in_float32,
     to_float32,
     unwrap_low_precision,
@@ -18,6 +19,7 @@ __all__ = [
     "apply",
     "apply_in_worker",
     "autocast_of",
+    "precision_of",
     "cpu_data_parallel",
     "hide_gpus_if_asked",
     "iterations_done",

@@ -82,6 +82,12 @@ def autocast_of(module: torch.nn.Module, device_type: str) -> Any:
     return torch.autocast(device_type, dtype=_low.dtype)
 
 
+def precision_of(module: torch.nn.Module) -> str:
+    """What :func:`autocast_of` computes in, as torch calls it: ``float32``, ``bfloat16``, ..."""
+    low = getattr(module, "fp16_enabled", False)
+    return str(_low.dtype if low else torch.float32).rsplit(".", maxsplit=1)[-1]
+
+
 def _autocast(enabled: bool = True) -> Any:
     return torch.autocast(_low.device, dtype=_low.dtype, enabled=enabled)
 

@@ -5,7 +5,6 @@ pictures of different shapes. Each picture is a ``.jpg`` with a ``.json`` beside
 coded masks, boxes, and a point inside each mask.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
@@ -13,9 +12,9 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from freekd.datasets.dataset_folder import MARKER, is_complete, new_folder
+from freekd.datasets.dataset_folder import is_complete, new_folder
 from freekd.datasets.digit_scenes import draw_scene, tight_box
-from freekd.datasets.digits import SOURCES, check_parameters, load_sources, split_digits
+from freekd.datasets.digits import check_parameters, load_sources, split_digits
 
 GENERATOR_VERSION = 1
 """Raised whenever the same parameters would give other pictures."""
@@ -82,13 +81,14 @@ def make_digit_masks(
         return out
     cells, labels, photos = load_sources()
     pools = split_digits(labels, parameters["seed"])
-    digest, done = hashlib.sha256(), 0
-    with new_folder(out, parameters, files, force) as draft:
+    total = sum(counts.values())
+    with new_folder(out, parameters, files, force, total, progress) as draft:
         for number, (split, count) in enumerate(counts.items()):
-            (draft / split).mkdir(parents=True)
+            folder = draft.folder / split
+            folder.mkdir(parents=True)
             names = "".join(f"{split}/{_name(index)}\n" for index in range(count))
-            (draft / f"{split}.txt").write_text(names)
-            for index in range(count):
+            (draft.folder / f"{split}.txt").write_text(names)
+            for index in draft.each(range(count)):
                 rng = np.random.RandomState([parameters["seed"], number, index])
                 picture, digits = draw_scene(
                     rng, cells, labels, pools[split], photos, int(size), (low, high), max_digits
@@ -96,15 +96,10 @@ def make_digit_masks(
                 masks = [digit.mask for digit in digits]
                 picture, masks = _cut(rng, picture, masks)
                 text = json.dumps(_annotated(rng, index, picture, masks))
-                path = draft / split / _name(index)
+                path = folder / _name(index)
                 _save_jpg(picture, path)
                 path.with_suffix(".json").write_text(text)
-                digest.update(picture.tobytes() + text.encode())
-                done += 1
-                if progress is not None:
-                    progress(done, sum(counts.values()))
-        marker = {"parameters": parameters, "sha256": digest.hexdigest(), "sources": SOURCES}
-        (draft / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+                draft.digest.update(picture.tobytes() + text.encode())
     return out
 
 

@@ -21,6 +21,7 @@ from mmdet.datasets.builder import DATASETS  # noqa: E402
 from mmdet.datasets.custom import CustomDataset  # noqa: E402
 from mmdet.datasets.pipelines import Compose  # noqa: E402
 
+from freekd.config.errors import ConfigError  # noqa: E402
 from freekd.datasets.sam_pipeline import prompts_of_masks  # noqa: E402
 from freekd.datasets.sam_reference import read_reference  # noqa: E402
 from freekd.datasets.sam_scores import mask_ious, scores_of  # noqa: E402
@@ -68,6 +69,15 @@ class SegmentAnythingDataset(CustomDataset):  # type: ignore[misc]
         self.data_infos = [dict(filename=name) for name in names]
         self.flag = np.zeros(len(names), dtype=np.uint8)
         self.pipeline = Compose(copy.deepcopy(list(pipeline)))
+        wanting = [
+            type(step).__name__ for step in self.pipeline.transforms
+            if type(step).__name__ in ("LoadSamMasks", "SamTestPrompts")
+        ]  # fmt: skip
+        if wanting and not masks:
+            raise ValueError(
+                f"masks=False: expected a pipeline for images alone, got one with {wanting[0]}, "
+                f"which reads the masks. Remove masks=False, or {wanting[0]} and what follows of it"
+            )
         self.prompt_steps = [
             step for step in self.pipeline.transforms if type(step).__name__ == "SamTestPrompts"
         ]
@@ -76,6 +86,7 @@ class SegmentAnythingDataset(CustomDataset):  # type: ignore[misc]
         if reference is not None:
             wanted = self.prompt_steps[0].prompt if self.prompt_steps else "point"
             self.reference = read_reference(reference, names, wanted)
+            self._check_prompts(self.reference)
 
     def __len__(self) -> int:
         return len(self.data_infos)
@@ -90,15 +101,17 @@ class SegmentAnythingDataset(CustomDataset):  # type: ignore[misc]
         """What the ``.json`` beside an image says of its masks.
 
         Raises:
-            ValueError: it is not there, or no such file.
+            ConfigError: it is not there, or no such file.
         """
         path = Path(self.data_root, self.data_infos[index]["filename"]).with_suffix(".json")
         try:
             found = json.loads(path.read_text(encoding="utf-8"))["annotations"]
-            if any(set(one["segmentation"]) < {"size", "counts"} for one in found):
-                raise KeyError("segmentation with size and counts")
+            for one in found:
+                if not isinstance(one["segmentation"]["counts"], str):
+                    raise TypeError("'counts' is not run-length coded as a text")
+                one["segmentation"]["size"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(
+            raise ConfigError(
                 f"{path}: expected a file in SA-1B's layout, with 'annotations' that have a "
                 f"run-length coded 'segmentation', got {type(error).__name__}: {error}. Set "
                 "masks=False for images without masks"
@@ -117,13 +130,13 @@ class SegmentAnythingDataset(CustomDataset):  # type: ignore[misc]
         """A sample; in training, of the next image where this one has no mask to learn from.
 
         Raises:
-            ValueError: a hundred images in a row have none.
+            ConfigError: a hundred images in a row have none.
         """
         for step in range(1 if self.test_mode else min(_TRIES, len(self))):
             sample = self._sample((index + step) % len(self))
             if sample is not None:
                 return sample
-        raise ValueError(
+        raise ConfigError(
             f"data.train: no mask to learn from in {self.file_names[index]} and those that follow "
             f"({_TRIES} at most). LoadSamMasks leaves out empty masks and those of nearly the "
             "whole image; check data_root"
@@ -158,13 +171,13 @@ class SegmentAnythingDataset(CustomDataset):  # type: ignore[misc]
 
         Raises:
             KeyError: another metric.
-            ValueError: not as many results as images or prompts.
+            ConfigError: not as many results as images or prompts.
         """
         for name in [metric] if isinstance(metric, str) else metric:
             if name != "mIoU":
                 raise KeyError(f"metric {name!r} is not supported; expected 'mIoU'")
         if len(results) != len(self):
-            raise ValueError(f"expected results of {len(self)} images, got {len(results)}")
+            raise ConfigError(f"expected results of {len(self)} images, got {len(results)}")
         scores: Dict[str, float] = {}
         found = [result["masks"] for result in results]
         if self.reference is not None:
@@ -180,16 +193,41 @@ class SegmentAnythingDataset(CustomDataset):  # type: ignore[misc]
     def _ious(self, found: Any, expected: Any, where: Any) -> List[np.ndarray]:
         for name, ours, theirs in zip(self.file_names, found, expected):
             if len(ours) != len(theirs):
-                raise ValueError(
+                raise ConfigError(
                     f"{name}: expected {len(theirs)} masks, as {where} has them, got {len(ours)}. "
                     "Make the reference again with this pipeline"
                 )
         return [mask_ious(ours, theirs) for ours, theirs in zip(found, expected)]
 
+    def _check_prompts(self, reference: Sequence[Mapping[str, Any]]) -> None:
+        """Before training: the reference's masks are those of the prompts of this pipeline.
+
+        Raises:
+            ValueError: another number of masks than of prompts, or masks of other clicks.
+        """
+        for index, one in enumerate(reference if self.prompt_steps else ()):
+            annotations = self.annotations_of(index)[: self.prompt_steps[0].most]
+            fits = len(one["masks"]) == len(annotations)
+            clicked = all(annotation.get("point_coords") for annotation in annotations)
+            if fits and clicked and "prompts" in one and self.prompt_steps[0].prompt == "point":
+                ours, theirs = self.prompts_of(index), _rows(one["prompts"])
+                fits = ours.shape == theirs.shape and bool(np.allclose(ours, theirs, atol=0.01))
+            if not fits:
+                raise ValueError(
+                    f"data.test.reference={self.reference_file!r}: {self.file_names[index]} has "
+                    f"{len(annotations)} prompts here, and the masks there are {len(one['masks'])} "
+                    "or of other prompts. Make it again with this data and this pipeline: python "
+                    "tools/sam_reference.py"
+                )
+
     def prompts_of(self, index: int) -> np.ndarray:
         """The prompts of an image as the test pipeline makes them, (K, 2) or (K, 4)."""
         step = self.prompt_steps[0]
         return prompts_of_masks(self.annotations_of(index)[: step.most], step.prompt)
+
+
+def _rows(prompts: Any) -> np.ndarray:
+    return np.asarray(prompts, dtype=np.float64).reshape(-1, 2)
 
 
 def _listed(root: str, ann_file: Optional[str]) -> List[str]:

@@ -8,6 +8,7 @@ from mmcv.parallel import DataContainer
 from mmdet.core import BitmapMasks
 from mmdet.datasets.builder import PIPELINES
 
+from freekd.config.errors import ConfigError
 from freekd.models.sam.prompts import (
     STRIDE,
     box_of,
@@ -48,7 +49,7 @@ class LoadSamMasks:
         masks = []
         for annotation in results["sam_annotations"]:
             if annotation["segmentation"]["size"] != [height, width]:
-                raise ValueError(
+                raise ConfigError(
                     f"{results['filename']}: expected masks of its {height} x {width} pixels, got "
                     f"one of {annotation['segmentation']['size']}. Give each image its own .json"
                 )

@@ -21,7 +21,8 @@ def write_reference(
         path: the file.
         names: of the images, in order.
         prompt: ``point`` or ``box``.
-        images: of each ``masks`` and ``iou``, as ``SegmentAnything`` gives them, and ``prompts``.
+        images: of each ``masks`` and ``iou``, as ``SegmentAnything`` gives them, and ``prompts``,
+            in pixels of the original image.
         teacher: what is said of it: ``fingerprint``, ``checkpoint``.
     """
     content = dict(

@@ -121,7 +121,7 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
             self.distiller.check_class_names(student)
             self.distiller.check_shapes(student, image)
 
-    def check_dataset(self, dataset: Any) -> None:
+    def check_dataset(self, dataset: Any, write: bool = True) -> None:
         """What can only be checked with the training data, see the distiller's ``check_cache``."""
         if not isinstance(self.distiller, FreeKDDistiller) or self.distiller.cache is None:
             return
@@ -130,7 +130,7 @@ class FreeKDDistill(StandsForModel, GeneralDistill):
                 f"pair.cache_embeddings: the student's {self.batch_augmentation.what} changes "
                 "every batch, so that an image has no embedding of its own. Remove one of the two"
             )
-        self.distiller.check_cache(dataset)
+        self.distiller.check_cache(dataset, write)
 
     def train_step(self, data: Dict[str, Any], optimizer: Optional[Any]) -> Dict[str, Any]:
         """One step, with each distillation term's size relative to the task loss in the log."""

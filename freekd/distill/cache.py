@@ -4,7 +4,8 @@ A folder holds ``manifest.json``, which says of what the embeddings are, and a f
 in half precision. Every value that the student sees has gone through that precision, whether it was
 read or just computed, and the teacher runs on one image at a time: so a run does not depend on what
 was there before. Files are written under a temporary name and renamed, so several processes, and
-several runs, may share a folder, and may be interrupted.
+several runs on several machines, may share a folder, and may be interrupted. A disk that cannot be
+written to ends no training: what was computed is then not kept.
 """
 
 import contextlib
@@ -12,28 +13,24 @@ import hashlib
 import json
 import logging
 import os
+import uuid
 import zlib
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Union
 
 import numpy as np
 import torch
 from mmcv.utils import print_log
 from torch import Tensor
 
+from freekd.checks import FeatureError
+from freekd.distill.cache_data import KEY, fixed_steps, names_of
 from freekd.fileio import atomic_write_text
 
-KEY = "pair.cache_embeddings"
 MANIFEST = "manifest.json"
 VERSION = 1
+FLOAT32 = "float32"
 DTYPES = dict(float16=torch.float16, bfloat16=torch.bfloat16)
-
-# Steps of a pipeline that give an image the same pixels each time.
-_OF_IMAGE = ("LoadImageFromFile", "Resize", "Normalize", "Pad")
-_OF_OTHERS = (
-    "LoadAnnotations", "LoadSamMasks", "SamplePrompts", "ImageToTensor", "ToDataContainer",
-    "DefaultFormatBundle", "Collect",
-)  # fmt: skip
 
 
 class Options(NamedTuple):
@@ -82,21 +79,38 @@ class EmbeddingCache:
         self.folder, self.dtype = Path(options.folder), options.dtype
         self.ready = False
         self.read = self.written = 0
+        self._refused = False  # whether it was said that nothing can be written
 
-    def prepare(self, teacher: Mapping[str, Any], dataset: Any) -> None:
+    def prepare(self, teacher: Mapping[str, Any], dataset: Any, write: bool = True) -> None:
         """Write the manifest, or compare with the one that is there.
 
         Args:
             teacher: what is said of it: its fingerprint, the tapped module, its precision.
             dataset: of the training; nothing random may happen to its images.
+            write: False: compare alone, and leave the cache as it is.
 
         Raises:
-            ValueError: an augmentation, or a folder of another teacher, other images or another
-                pipeline; names what differs.
+            ValueError: an augmentation, a folder of another teacher, other images or another
+                pipeline, names what differs; or a folder that cannot be made or read.
         """
         said = self._said(teacher, dataset)
+        try:
+            self._compare(said, write)
+        except OSError as error:
+            raise ValueError(
+                f"{KEY}={str(self.folder)!r}: expected a folder that can be made, read and written "
+                f"to, got {error}. Give another folder"
+            ) from error
+        if write:
+            self.ready = True
+            text = f"{KEY}: embeddings of the teacher in {self.folder}, {self.dtype}"
+            print_log(text, "root")
+
+    def _compare(self, said: Mapping[str, Any], write: bool) -> None:
         path = self.folder / MANIFEST
         if not path.is_file():
+            if not write and not self.folder.exists():
+                return
             self.folder.mkdir(parents=True, exist_ok=True)
             there = [name for name in os.listdir(self.folder) if not name.startswith(".")]
             if there and not path.is_file():  # another process may just have begun it
@@ -104,10 +118,16 @@ class EmbeddingCache:
                     f"{KEY}={str(self.folder)!r}: expected an empty folder or one with {MANIFEST}, "
                     f"found {sorted(there)[0]} and no manifest. Give another folder"
                 )
-            atomic_write_text(path, json.dumps(said, indent=1) + "\n")
+            if not write:
+                return
+            try:
+                atomic_write_text(path, json.dumps(said, indent=1) + "\n")
+            except OSError:  # another machine's process of the same number may write it, too
+                if not path.is_file():
+                    raise
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(
                 f"{KEY}={str(self.folder)!r}: {MANIFEST} cannot be read ({error}). Give another "
                 "folder, or remove this one"
@@ -119,12 +139,10 @@ class EmbeddingCache:
                     f"{KEY}={str(self.folder)!r}: its embeddings are of another {name}: expected "
                     f"{value}, the folder has {came}. Give another folder, or remove this one"
                 )
-        self.ready = True
-        print_log(f"{KEY}: embeddings of the teacher in {self.folder}, {self.dtype}", "root")
 
     def _said(self, teacher: Mapping[str, Any], dataset: Any) -> Dict[str, Any]:
         digest, count = hashlib.sha256(), 0
-        for name in _names(dataset):
+        for name in names_of(dataset):
             digest.update(name.encode() + b"\0")
             count += 1
         images = dict(count=count, sha256=digest.hexdigest()[:16])
@@ -133,22 +151,30 @@ class EmbeddingCache:
         return json.loads(json.dumps(said))  # type: ignore[no-any-return]
 
     # ----------------------------------------------------------------- one embedding
-    def _path(self, name: str) -> Path:
-        mark = hashlib.sha256(name.encode()).hexdigest()[:32]
+    def _path(self, name: str, precision: str) -> Path:
+        mark = hashlib.sha256(f"{precision}\0{name}".encode()).hexdigest()[:32]
         return self.folder / mark[:2] / f"{mark}.embedding"
 
-    def load(self, meta: Mapping[str, Any], device: torch.device) -> Optional[Tensor]:
-        """The embedding of an image, float32; None where it is not there, or is damaged."""
+    def load(
+        self, meta: Mapping[str, Any], device: torch.device, precision: str = FLOAT32
+    ) -> Optional[Tensor]:
+        """The embedding of an image, float32; None where it is not there, or is damaged.
+
+        Args:
+            meta: of the image; ``filename`` is its file, ``ori_filename`` its name.
+            device: of the embedding.
+            precision: in which the teacher computes.
+        """
         name = name_of(meta)
-        path = self._path(name)
+        path = self._path(name, precision)
         try:
             content = path.read_bytes()
-        except FileNotFoundError:
+        except OSError:  # most often: no such file yet
             return None
         head, _, body = content.partition(b"\n")
         try:
             said = json.loads(head)
-            fits = said["name"] == name and said["bytes"] == _size(meta)
+            fits = said["name"] == name and said["image"] == _sum(meta)
             fits = fits and said["crc32"] == zlib.crc32(body)
             values = np.frombuffer(body, dtype=np.int16).reshape(said["shape"])
         except (ValueError, KeyError, TypeError):
@@ -163,35 +189,52 @@ class EmbeddingCache:
         kept = torch.from_numpy(values.copy()).view(DTYPES[self.dtype])
         return kept.to(device).float()
 
-    def keep(self, meta: Mapping[str, Any], embedding: Tensor) -> Tensor:
+    def keep(self, meta: Mapping[str, Any], embedding: Tensor, precision: str = FLOAT32) -> Tensor:
         """Write an image's embedding; returns it as it will be read.
 
+        Where it cannot be written, as on a full disk, there is a warning, once.
+
         Raises:
-            ValueError: it does not fit the precision.
+            FeatureError: it does not fit the half precision.
         """
         kept = embedding.detach().to(DTYPES[self.dtype]).cpu().contiguous()
         if not bool(torch.isfinite(kept).all()):
-            raise ValueError(
+            raise FeatureError(
                 f"{KEY}: an embedding of {name_of(meta)} has values that {self.dtype} cannot hold "
                 f"(up to {float(embedding.abs().max()):.3g}). Set {KEY}=dict(folder="
                 f"{str(self.folder)!r}, dtype='bfloat16')"
             )
         body = kept.view(torch.int16).numpy().tobytes()
         said = dict(
-            name=name_of(meta), bytes=_size(meta), shape=list(kept.shape), crc32=zlib.crc32(body)
+            name=name_of(meta), image=_sum(meta), shape=list(kept.shape), crc32=zlib.crc32(body)
         )
-        path = self._path(name_of(meta))
-        path.parent.mkdir(exist_ok=True)
-        temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:  # without fsync, which takes longer than a small teacher: what is torn has another sum
-            temp.write_bytes(json.dumps(said).encode() + b"\n" + body)
+        try:
+            self._write(
+                self._path(name_of(meta), precision), json.dumps(said).encode() + b"\n" + body
+            )
+            self.written += 1
+        except OSError as error:
+            if not self._refused:
+                print_log(
+                    f"{KEY}: an embedding cannot be written ({error}); training goes on, and the "
+                    "teacher runs for the images that are not kept",
+                    "root", logging.WARNING,
+                )  # fmt: skip
+            self._refused = True
+        return kept.to(embedding.device).float()
+
+    def _write(self, path: Path, content: bytes) -> None:
+        """Without fsync, which takes longer than a small teacher: what is torn has another sum."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # not by the process's number, which another machine's may have, too
+        temp = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            temp.write_bytes(content)
             os.replace(temp, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temp.unlink()
             raise
-        self.written += 1
-        return kept.to(embedding.device).float()
 
 
 def name_of(meta: Mapping[str, Any]) -> str:
@@ -199,66 +242,12 @@ def name_of(meta: Mapping[str, Any]) -> str:
     return str(meta.get("ori_filename") or meta["filename"])
 
 
-def _size(meta: Mapping[str, Any]) -> Optional[int]:
-    """Bytes of the image's file: one that was replaced is most likely of another size."""
+def _sum(meta: Mapping[str, Any]) -> Optional[int]:
+    """A checksum of the image's file, which may have been replaced by another of its name.
+
+    The loader has just read the file, so that this costs no access to the disk.
+    """
     try:
-        return os.path.getsize(meta["filename"])
+        return zlib.crc32(Path(meta["filename"]).read_bytes())
     except OSError:  # of another store than the disk
         return None
-
-
-# --------------------------------------------------------------------------- the data
-def _levels(dataset: Any) -> Iterator[Any]:
-    """A data set and those that it wraps."""
-    yield dataset
-    for part in getattr(dataset, "datasets", ()):
-        yield from _levels(part)
-    if hasattr(dataset, "dataset"):
-        yield from _levels(dataset.dataset)
-
-
-def _names(dataset: Any) -> Iterator[str]:
-    for level in _levels(dataset):
-        for info in getattr(level, "data_infos", ()):
-            yield str(info.get("filename") or info)
-
-
-def fixed_steps(dataset: Any) -> List[List[str]]:
-    """What makes the images of a data set, step by step, in words.
-
-    Raises:
-        ValueError: a step may change an image from one time to the next; names it.
-    """
-    found = []
-    for level in _levels(dataset):
-        steps = getattr(level, "pipeline", None)
-        if steps is None:
-            continue
-        words = []
-        for step in getattr(steps, "transforms", steps):
-            kind = type(step).__name__
-            if kind in _OF_IMAGE and not _varies(step):
-                words.append(f"{kind}({', '.join(f'{k}={v}' for k, v in _plain(step))})")
-            elif kind not in _OF_OTHERS:
-                raise ValueError(
-                    f"data.train.pipeline: {kind} may change an image from one time to the next, "
-                    f"and {KEY} keeps one embedding of each. Expected only "
-                    f"{', '.join((*_OF_IMAGE, *_OF_OTHERS))}, and Resize to one size. Remove the "
-                    f"step, or set {KEY}=None"
-                )
-        found.append(words)
-    return found
-
-
-def _varies(step: Any) -> bool:
-    """Whether a Resize draws the size, or a Pad the value."""
-    scales = getattr(step, "img_scale", None)
-    many = isinstance(scales, (list, tuple)) and len(scales) > 1 and not isinstance(scales[0], int)
-    return many or getattr(step, "ratio_range", None) is not None
-
-
-def _plain(step: Any) -> Iterator[Tuple[str, Any]]:
-    for name, value in sorted(vars(step).items()):
-        value = value.tolist() if hasattr(value, "tolist") else value
-        if isinstance(value, (int, float, str, bool, list, tuple, dict, type(None))):
-            yield name, value

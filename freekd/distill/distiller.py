@@ -28,7 +28,7 @@ from mmrazor.models.distillers import SingleTeacherDistiller
 from torch import Tensor, nn
 
 from freekd import tasks
-from freekd.checks import check_choice
+from freekd.checks import FeatureError, check_choice
 from freekd.distill.annotations import check_annotations, left_out, missing
 from freekd.distill.cache import EmbeddingCache, read_options
 from freekd.distill.class_maps import CLASS_MAPS
@@ -399,8 +399,10 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
                 return self._cached_features(self.cache, data["img"], data["img_metas"])
             return self.teacher_run.features(data["img"], data.get("img_metas", ()))
 
-    def check_cache(self, dataset: Any) -> None:
+    def check_cache(self, dataset: Any, write: bool = True) -> None:
         """Whether the teacher's embeddings can be kept, and are those of the cache's folder.
+
+        Without ``write`` nothing is kept from here on, and nothing written.
 
         Raises:
             ValueError: more than one tap, a teacher that is run whole, or see
@@ -416,26 +418,25 @@ class FreeKDDistiller(HoldsFrozen, SingleTeacherDistiller):
         said = dict(
             fingerprint=fingerprint(self.teacher),
             module=next(iter(self.teacher_outputs)),
-            autocast=self.teacher_autocast,
         )
-        self.cache.prepare(said, dataset)
+        self.cache.prepare(said, dataset, write)
 
     def _cached_features(self, cache: EmbeddingCache, img: Tensor, metas: Sequence[Any]) -> None:
         """As if the teacher had run: its tap's output, one image after the other."""
         assert self.teacher_run is not None
         (outputs,) = self.teacher_outputs.values()
-        found = []
+        found, precision = [], self.teacher_run.precision
         for i, meta in enumerate(metas):
-            embedding = cache.load(meta, img.device)
+            embedding = cache.load(meta, img.device, precision)
             if embedding is None:
                 self.teacher_run.features(img[i : i + 1], [meta])
                 given = outputs.pop()[0]
                 if not torch.is_tensor(given) or given.dim() != 4:
-                    raise ValueError(
+                    raise FeatureError(
                         "pair.cache_embeddings: expected a tapped module that gives one map "
                         f"(N, C, H, W), got {type(given).__name__}. Remove the key"
                     )
-                embedding = cache.keep(meta, given[0])
+                embedding = cache.keep(meta, given[0], precision)
             found.append(embedding)
         outputs.append((torch.stack(found), None))
 

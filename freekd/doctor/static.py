@@ -216,6 +216,7 @@ def ready(subject: Any, report: Report, batch: Dict[str, Any]) -> bool:
     model, given = subject.model, list(batch)
     image = tuple(batch["img"].shape[1:])
     distiller = getattr(model, "distiller", None)
+    soft: List[Any] = []  # a step can be made all the same
     if subject.student is None:
         checks_made = [partial(model.check_ready, image, given)]
     else:
@@ -225,17 +226,17 @@ def ready(subject: Any, report: Report, batch: Dict[str, Any]) -> bool:
             partial(distiller.check_annotations, given),
             lambda: report.notes.extend(distiller.check_class_names(subject.student)),
             partial(distiller.check_shapes, subject.student, image),
-            partial(
-                distiller.check_ready
-            ),  # of the prompts' teacher: a step can be made all the same
         ]
+        soft.append(partial(distiller.check_ready))  # of the prompts' teacher
+    if hasattr(model, "check_dataset"):
+        soft.append(partial(model.check_dataset, subject.dataset, write=False))
     able = True
-    for check in checks_made:
+    for check in (*checks_made, *soft):
         try:
             check()
         except (ValueError, RuntimeError) as error:
             report.problem(str(error), "As the message says; training would stop there too.")
-            able = able and check is checks_made[-1] and len(checks_made) > 1
+            able = able and check in soft
     return able
 
 

@@ -88,7 +88,14 @@ def make_reference(cfg: Any, checkpoint: Optional[str], out: str, split: str = "
     mark = fingerprint(teacher)
     results = task.test(launch.wrap_for_test(teacher.eval(), cfg.device), loader, False)
     print()
-    images = [{**result, "iou": [round(value, 5) for value in result["iou"]]} for result in results]
+    images = [
+        {
+            "masks": result["masks"],
+            "iou": [round(value, 5) for value in result["iou"]],
+            "prompts": dataset.prompts_of(index).round(3).tolist(),
+        }
+        for index, result in enumerate(results)
+    ]
     about = dict(fingerprint=mark, checkpoint=os.path.basename(str(checkpoint)))
     write_reference(out, dataset.file_names, steps[0].prompt, images, about)
     count = sum(len(image["masks"]) for image in images)

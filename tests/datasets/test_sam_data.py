@@ -161,6 +161,42 @@ def test_a_reference_of_something_else_is_refused(change, words, tmp_path):
     assert all(word in str(error.value) for word in ["data.test.reference", *words])
 
 
+def test_a_reference_of_other_prompts_is_refused_at_the_start(folder, tmp_path):
+    """Before anything is trained: another click, or another number of masks."""
+    data = dataset(folder, test=True)
+    images = [
+        dict(
+            masks=[a["segmentation"] for a in data.annotations_of(i)],
+            prompts=data.prompts_of(i).tolist(),
+        )
+        for i in range(6)
+    ]
+    path = str(tmp_path / "reference.json")
+    write_reference(path, data.file_names, "point", images, {})
+    dataset(folder, test=True, reference=path)
+    for change in (dict(prompts=[[0.0, 0.0]] * len(images[2]["masks"])), dict(masks=[])):
+        changed = [*images[:2], {**images[2], **change}, *images[3:]]
+        write_reference(path, data.file_names, "point", changed, {})
+        with pytest.raises(ValueError, match=r"data\.test\.reference=.*sa_2\.jpg.*Make it again"):
+            dataset(folder, test=True, reference=path)
+
+
+@pytest.mark.parametrize("segmentation", [[[1.0, 2.0, 3.0]], [1.0, 2.0], dict(size=[1, 1]), {}])
+def test_masks_that_are_not_run_length_coded(segmentation, folder):
+    (folder / "sa_0.json").write_text(
+        json.dumps(dict(annotations=[dict(segmentation=segmentation)]))
+    )
+    with pytest.raises(ValueError, match="sa_0.json: expected a file in SA-1B's layout"):
+        dataset(folder).annotations_of(0)
+
+
+def test_images_alone_want_a_pipeline_for_them(folder):
+    for test, step in ((False, "LoadSamMasks"), (True, "SamTestPrompts")):
+        steps = evaluation_steps(SIDE) if test else training_steps(SIDE)
+        with pytest.raises(ValueError, match=f"masks=False: .*{step}"):
+            sam.SegmentAnythingDataset(str(folder), steps, masks=False, test_mode=test)
+
+
 # --------------------------------------------------------------------------- lists
 def test_lists_are_disjoint_now_and_later(tmp_path):
     write_images(tmp_path / "a", count=60)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from mmdet.datasets.pipelines import Compose
 
-from freekd.distill.cache import MANIFEST, EmbeddingCache, Options, fixed_steps, read_options
+from freekd.distill.cache import MANIFEST, EmbeddingCache, Options, read_options
+from freekd.distill.cache_data import fixed_steps
 
 TEACHER = dict(fingerprint="abc", module="image_encoder", autocast=None)
 FIXED = [
@@ -52,13 +53,13 @@ def test_what_is_kept_is_read_again(dtype, tmp_path):
 
 @pytest.mark.parametrize("damage", ["cut", "bit", "empty", "image"])
 def test_what_is_damaged_is_made_again(damage, tmp_path, capsys):
-    """A file that was cut off or changed, and an image of another size than it was."""
+    """A file that was cut off or changed, and an image that was replaced by another."""
     cache, meta = cache_in(tmp_path / "kept"), meta_of(tmp_path)
     cache.keep(meta, torch.randn(8, 4, 4))
     (path,) = (tmp_path / "kept").rglob("*.embedding")
     content = path.read_bytes()
     if damage == "image":
-        (tmp_path / "a.jpg").write_bytes(b"other pixels")
+        (tmp_path / "a.jpg").write_bytes(b"PIXELS")  # of the same size
     else:
         changed = content[:-1] + bytes([content[-1] ^ 1])
         path.write_bytes(dict(cut=content[:-3], bit=changed, empty=b"")[damage])
@@ -79,6 +80,53 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         cache.keep(meta, torch.ones(8, 4, 4))
     assert cache.load(meta, torch.device("cpu")) is None
+    assert [path.name for path in (tmp_path / "kept").rglob("*") if path.is_file()] == [MANIFEST]
+
+
+def test_a_full_disk_ends_no_training(tmp_path, monkeypatch, caplog):
+    """The value is given as it would be read; one warning; what is written later is read."""
+    cache, meta = cache_in(tmp_path / "kept"), meta_of(tmp_path)
+    value = torch.randn(8, 4, 4)
+
+    def fails(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("freekd.distill.cache.os.replace", fails)
+        for _ in range(2):
+            assert torch.equal(cache.keep(meta, value), value.half().float())
+    assert caplog.text.count("No space left on device") == 1 and cache.written == 0
+    assert cache.load(meta, torch.device("cpu")) is None
+    assert [path.name for path in (tmp_path / "kept").rglob("*") if path.is_file()] == [MANIFEST]
+    cache.keep(meta, value)
+    assert cache.load(meta, torch.device("cpu")) is not None
+
+
+def test_a_teacher_in_another_precision_has_its_own(tmp_path):
+    """A run in bfloat16 does not read what one in float32 has kept."""
+    cache, meta = cache_in(tmp_path / "kept"), meta_of(tmp_path)
+    device = torch.device("cpu")
+    cache.keep(meta, torch.ones(8, 4, 4))
+    assert cache.load(meta, device, "bfloat16") is None
+    cache.keep(meta, torch.zeros(8, 4, 4), "bfloat16")
+    assert cache.load(meta, device).min() == 1 and cache.load(meta, device, "bfloat16").max() == 0
+
+
+@pytest.mark.parametrize("place", ["file", "below a file"])
+def test_a_folder_that_cannot_be_made(place, tmp_path):
+    (tmp_path / "there").write_text("")
+    folder = tmp_path / "there" / ("" if place == "file" else "kept")
+    with pytest.raises(ValueError, match="pair.cache_embeddings=.*can be made.*another folder"):
+        cache_in(folder)
+
+
+def test_a_comparison_writes_nothing(tmp_path):
+    cache = EmbeddingCache(Options(str(tmp_path / "kept")))
+    cache.prepare(TEACHER, Data(), write=False)
+    assert not (tmp_path / "kept").exists() and not cache.ready
+    cache_in(tmp_path / "kept")
+    with pytest.raises(ValueError, match="another images"):
+        cache.prepare(TEACHER, Data(names=("c.jpg",)), write=False)
 
 
 def test_values_that_do_not_fit(tmp_path):
@@ -127,6 +175,24 @@ def test_an_augmentation_is_refused(step):
     with pytest.raises(ValueError) as error:
         fixed_steps(Data([FIXED[0], step, *FIXED[2:]]))
     assert "data.train.pipeline" in str(error.value) and step["type"] in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("steps", "word"),
+    [
+        ([*FIXED[:3], dict(type="Pad", size_divisor=32)], "one size.*Give Pad a size"),
+        ([*FIXED, dict(type="Collect", keys=["img"], meta_keys=("img_shape",))], "'filename'"),
+    ],
+)
+def test_images_that_have_no_embedding_of_their_own(steps, word):
+    """Padded as the batch has it; or of no known file."""
+    with pytest.raises(ValueError, match=f"data.train.pipeline: .*{word}"):
+        fixed_steps(Data(steps))
+
+
+def test_images_resized_to_one_size_need_no_pad():
+    steps = [FIXED[0], dict(type="Resize", img_scale=(64, 64), keep_ratio=False)]
+    assert len(fixed_steps(Data(steps))[0]) == 2
 
 
 def test_wrapped_data_is_looked_into():

@@ -52,6 +52,11 @@ class TeacherRun:
             )
         compat.run_ops_in_float32()
 
+    @property
+    def precision(self) -> str:
+        """In which the teacher computes: ``float32``, or what the run or its key says."""
+        return self.autocast or compat.precision_of(self.teacher)
+
     @contextmanager
     def context(self, device: torch.device) -> Iterator[None]:
         """No gradient, and the precision asked for.

@@ -43,6 +43,7 @@ def weights_of(variant):
     return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
 
 
+@pytest.mark.slow
 def test_the_variants_have_the_released_sizes():
     """Millions of parameters, of the package's own builders; vit_tiny's by the specification."""
     from segment_anything import sam_model_registry
@@ -285,6 +286,7 @@ def test_an_exported_student_is_a_sam(tmp_path):
         assert [one["area"] for one in theirs[0]] == [one["area"] for one in theirs[1]]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_onnx_by_the_package_s_own_means(tmp_path):
     """As docs/sam.md does it; the decoder with another number of points than it was traced with."""
