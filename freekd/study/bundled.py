@@ -64,6 +64,7 @@ class BundledTask(NamedTuple):
         alone: further options of the student alone.
         judge: who students are compared with; None: the labels.
         bare: whether the exported student is a bare dict of tensors.
+        reader: the package that reads the exported student; empty: the task's.
     """
 
     name: str
@@ -88,6 +89,7 @@ class BundledTask(NamedTuple):
     alone: Mapping[str, str] = {}
     judge: Optional[Judge] = None
     bare: bool = False
+    reader: str = ""
 
     @property
     def task(self) -> str:
@@ -196,6 +198,7 @@ _TASKS = (
         alone={"model.decoder_checkpoint": "{teacher}/latest.pth"},
         judge=Judge("tools/sam_reference.py", ("data.val.reference", "data.test.reference"), 1.0),
         bare=True,
+        reader="segment_anything",
     ),
 )
 TASKS: Dict[str, BundledTask] = {task.name: task for task in _TASKS}

@@ -226,7 +226,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     print(f"\nnumbers {quickstart.work}/summary.json{drawn},")
     if page.is_file():
         print(f"all of it on one page: {page}")
+    host = TASKS[args.task].reader or tasks.get(TASKS[args.task].task).package
     for entry in summary["students"].values():
-        host = tasks.get(TASKS[args.task].task).package
         print(f"for stock {host}: {entry['checkpoint']} ({entry['label']})")
     return 0

@@ -119,6 +119,7 @@ WRONG = dict(
     teacher=3, student=[STUDENT], teacher_checkpoint=True, losses=[dict(loss_weight=1)],
     module=["neck"], inherit="neck", channels=2.5, student_channels=[256, "256"], num_levels=0,
     resize=1, levels=dict(teacher=[2, 1]), min_share=1.5, teacher_autocast=16, class_map=1,
+    cache_embeddings=7,
 )  # fmt: skip
 WRONG_PROMPT = dict(
     teacher={}, teacher_checkpoint="", module=dict(student="a", teacher="b"), num_prompts=2.0,
