@@ -137,7 +137,8 @@ def test_a_whole_run(task, methods, images, tmp_path):
     assert ("prompted_teacher" in summary) == (bundle.prompt is not None)
     assert (
         bundle.heading in done.stdout
-        and f"for stock {dict(cls='mmcls', seg='mmseg', sam='segment_anything')[task]}" in (done.stdout)
+        and f"for stock {dict(cls='mmcls', seg='mmseg', sam='segment_anything')[task]}"
+        in (done.stdout)
     )
     assert (tmp_path / "work" / f"student_{methods[1]}.pth").is_file()
     drawn = [*(tmp_path / "work" / "pictures").glob("*.png")]
