@@ -39,12 +39,12 @@ pair = dict(
     losses=dict({losses}),
 )
 """
-CNN = str(ROOT / "configs" / "_base_" / "models" / "resnet18_digits_cls.py")  # 4 to 32 channels
+CNN = str(ROOT / "configs" / "_base_" / "models" / "resnet18_digits_cls.py")  # 8 to 64 channels
 
 
 @pytest.fixture
 def pair(tmp_path):
-    """A config of a ResNet of 32 channels at 4x4 places and a ViT of 16 at 4x4, 32 pixels."""
+    """A config of a ResNet of 64 channels at 4x4 places and a ViT of 16 at 4x4, 32 pixels."""
     vit = tmp_path / "vit.py"
     vit.write_text(VIT)
 
@@ -65,7 +65,7 @@ def losses_of(path):
 # --------------------------------------------------------------------------- one map of each
 def test_channels_and_grids_are_told(pair):
     (loss,) = losses_of(pair("ufdkd=dict(num_heads=2, upsample=2)"))
-    assert (loss.student_dims, loss.teacher_dims) == (32, 16)
+    assert (loss.student_dims, loss.teacher_dims) == (64, 16)
     assert (loss.query_hw, loss.pos_hw) == ((4, 4), (8, 8))
 
 
@@ -97,7 +97,7 @@ def test_images_of_no_known_size(pair):
 
 
 def test_an_output_that_is_not_there(pair):
-    with pytest.raises(ConfigError, match=r"pair\.losses\.ufdkd\.student_index=2: .* gives 1 out"):
+    with pytest.raises(ConfigError, match=r"pair\.losses\.ufdkd\.student_index: .* output 2: .* 1,"):
         load_config(pair("ufdkd=dict(student_index=2)"))
 
 
@@ -113,16 +113,16 @@ def test_stages_are_told(pair):
     """Maps at strides 1 to 8; D_t is the teacher's, from its head."""
     (loss,) = losses_of(pair("ofakd=dict()"))
     assert loss.stage_shapes == dict(
-        stage1=(4, 32, 32), stage2=(8, 16, 16), stage3=(16, 8, 8), stage4=(32, 4, 4)
+        stage1=(8, 32, 32), stage2=(16, 16, 16), stage3=(32, 8, 8), stage4=(64, 4, 4)
     )
-    assert (loss.student_dim, loss.teacher_dim, loss.num_classes) == (32, 16, 10)
+    assert (loss.student_dim, loss.teacher_dim, loss.num_classes) == (64, 16, 10)
 
 
 def test_stages_of_tokens_are_told(pair):
     """16 patches and a class token after each of four blocks."""
     (loss,) = losses_of(pair("ofakd=dict()", student=pair.vit, teacher=CNN))
     assert loss.stage_shapes == dict.fromkeys(("stage1", "stage2", "stage3", "stage4"), (17, 16))
-    assert (loss.student_dim, loss.teacher_dim) == (16, 32)
+    assert (loss.student_dim, loss.teacher_dim) == (16, 64)
 
 
 def test_a_step_of_both_and_their_parts_in_the_log(pair):

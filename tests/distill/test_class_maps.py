@@ -140,7 +140,7 @@ def test_names_that_the_teacher_does_not_have(module, caplog):
         assert "indexed by class" not in caplog.text
     else:
         assert told in caplog.text and "taken to be in the data's order" in caplog.text
-    subject = SimpleNamespace(model=algorithm, student=student)
+    subject = SimpleNamespace(model=algorithm, student=student, dataset=None)
     assert static.ready(subject, report, tiny.batch(size=64))
     assert [told in note for note in report.notes] == [True] * (module != "neck")
     algorithm.distiller.class_map = "by_index"

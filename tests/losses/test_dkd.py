@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from steps import step_of
+from loss_steps import step_of
 from torch.nn import functional as F
 
 from freekd.checks import FeatureError

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from steps import step_of_boxes
+from loss_steps import step_of_boxes
 
 from freekd.checks import FeatureError
 from freekd.losses import cards

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from steps import step_of
+from loss_steps import step_of
 from torch.nn import functional as F
 
 from freekd.checks import FeatureError

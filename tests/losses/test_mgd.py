@@ -124,7 +124,7 @@ def test_what_a_classifier_gets_by_default():
     loss = load_config(CONFIG, {"pair.losses.mgd": {"_delete_": True}}).algorithm.distiller
     component = loss.components[0]
     assert component.student_module == component.teacher_module == "backbone"
-    told = dict(student_channels=32, teacher_channels=128, num_levels=1)
+    told = dict(student_channels=64, teacher_channels=128, num_levels=1)
     options = dict(mask="channel", mask_share=0.15, loss_weight=7e-5)
     assert dict(component.losses[0]) == dict(type="MGDLoss", name="loss_mgd", **told, **options)
     options = {"pair.losses.mgd": dict(mask="spatial", mask_share=0.5, loss_weight=1.0)}

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from steps import step_of
+from loss_steps import step_of
 from torch import nn
 from torch.nn import functional as F
 

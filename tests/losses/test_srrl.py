@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from steps import step_of
+from loss_steps import step_of
 
 from freekd import compat, tasks
 from freekd.checks import FeatureError

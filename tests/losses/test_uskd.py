@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from steps import step_of
+from loss_steps import step_of
 
 from freekd.checks import FeatureError
 from freekd.losses.uskd import USKDLoss, target_weights, targets_of, zipf_labels

@@ -26,6 +26,9 @@ REASONS = {
     "losses": "a method's card says for which tasks it is made, and whose loss it is",
     "distill/run/leave_out.py": "it lists the branches of mmdet's own heads",
     "engine/sampler.py": "the order of images is that of mmdet's samplers, in every task",
+    "models": "networks over a host's own, which it builds and reads",
+    "datasets/sam": "Segment Anything's data is a data set of mmdet's registry",
+    "engine/sam_reference.py": "Segment Anything runs in the task of detection",
     "study": "the quickstart of the bundled detection task, and the versions that it prints",
 }
 
