@@ -97,7 +97,9 @@ def test_images_of_no_known_size(pair):
 
 
 def test_an_output_that_is_not_there(pair):
-    with pytest.raises(ConfigError, match=r"pair\.losses\.ufdkd\.student_index: .* output 2: .* 1,"):
+    with pytest.raises(
+        ConfigError, match=r"pair\.losses\.ufdkd\.student_index: .* output 2: .* 1,"
+    ):
         load_config(pair("ufdkd=dict(student_index=2)"))
 
 
