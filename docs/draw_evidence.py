@@ -1,6 +1,6 @@
 """What docs/evidence.md shows beside its table: where rows look, and what they leave unlearned.
 
-    python docs/draw_evidence.py [--study configs/studies/scenes_prompts.py] [--batches 8]
+    python docs/draw_evidence.py [--batches 8] [--seed 1]
 
 The study must have run (its folder has study.json, the prompts and the students). Prints the AUC
 and the spread of each row's weights beside its gain, and how far one seed's students are from the
@@ -25,12 +25,14 @@ import torch  # noqa: E402
 from mmcv import Config  # noqa: E402
 
 from freekd.config.load import load_config  # noqa: E402
+from freekd.distill.weights import load_teacher_weights  # noqa: E402
 from freekd.doctor import examine, prepare  # noqa: E402
 from freekd.doctor.measure import on_device  # noqa: E402
 from freekd.losses.align import standardize  # noqa: E402
 from freekd.losses.places import box_map  # noqa: E402
 from freekd.study.definition import load_study  # noqa: E402
 
+STUDY = str(ROOT / "configs/studies/scenes_prompts.py")
 KEY = "pair.losses.freekd."
 DRAWN = ("boxes_50", "energy", "prompts", "prompts_energy", "prompts_bias", "prompts_noise")
 TOLD = ("alone", "uniform", "boxes_50", "energy", "prompts_noise")  # of one seed
@@ -83,11 +85,7 @@ def distances(study, seed, batches=19):
             ann_file="data/scenes/annotations/val.json", img_prefix="data/scenes/val/"
         )
         subject = prepare(cfg)
-        state = torch.load(folder / "latest.pth", weights_only=True, map_location="cpu")
-        state = state["state_dict"]
-        own = {k.split("architecture.model.", 1)[-1]: v for k, v in state.items()}
-        names = set(subject.student.state_dict())
-        subject.student.load_state_dict({k: v for k, v in own.items() if k in names})
+        load_teacher_weights(subject.student, str(folder / "latest.pth"), "the student")
         levels = {}
         with torch.no_grad():
             for index, batch in enumerate(subject.loader):
@@ -159,11 +157,10 @@ def draw_gain(points, path):
 def main():
     """All of it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--study", default="configs/studies/scenes_prompts.py")
     parser.add_argument("--batches", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1, help="whose students are looked into")
     args = parser.parse_args()
-    study = load_study(args.study)
+    study = load_study(STUDY)
     of_row = {
         row["row"]: row for row in json.loads((study.work_dir / "study.json").read_text())["rows"]
     }
