@@ -6,7 +6,7 @@ as mmseg's ``CustomDataset`` reads them.
 """
 
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from freekd.datasets.dataset_folder import is_complete, new_folder
 from freekd.datasets.digit_scenes import PastedDigit, draw_scene
 from freekd.datasets.digits import (
     DIGIT_CLASSES,
-    check_parameters,
+    checked_parameters,
     load_sources,
     split_digits,
 )
@@ -66,17 +66,9 @@ def make_digit_maps(
     """
     counts = {"train": int(num_train), "val": int(num_val)}
     low, high = (int(side) for side in digit_sizes)
-    parameters: Dict[str, Any] = {
-        "task": "segmentation",
-        "generator_version": GENERATOR_VERSION,
-        "num_train": counts["train"],
-        "num_val": counts["val"],
-        "size": int(size),
-        "seed": int(seed),
-        "digit_sizes": [low, high],
-        "max_digits": int(max_digits),
-    }
-    check_parameters(parameters)
+    parameters = checked_parameters(
+        GENERATOR_VERSION, num_train, num_val, size, seed, (low, high), max_digits, "segmentation"
+    )
     out = Path(out_dir)
     files = {f"{kind}/{s}/*.png": count for kind in ("img", "ann") for s, count in counts.items()}
     if is_complete(out, parameters, files, force):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from freekd.datasets.dataset_folder import is_complete, new_folder
 from freekd.datasets.digit_scenes import draw_scene, tight_box
-from freekd.datasets.digits import check_parameters, load_sources, split_digits
+from freekd.datasets.digits import checked_parameters, load_sources, split_digits
 
 GENERATOR_VERSION = 1
 """Raised whenever the same parameters would give other pictures."""
@@ -63,17 +63,16 @@ def make_digit_masks(
     """
     counts = {"train": int(num_train), "val": int(num_val)}
     low, high = (int(side) for side in digit_sizes)
-    parameters: Dict[str, Any] = {
-        "task": "segment anything",
-        "generator_version": GENERATOR_VERSION,
-        "num_train": counts["train"],
-        "num_val": counts["val"],
-        "size": int(size),
-        "seed": int(seed),
-        "digit_sizes": [low, high],
-        "max_digits": int(max_digits),
-    }
-    check_parameters(parameters)
+    parameters = checked_parameters(
+        GENERATOR_VERSION,
+        num_train,
+        num_val,
+        size,
+        seed,
+        (low, high),
+        max_digits,
+        "segment anything",
+    )
     out = Path(out_dir)
     files = {f"{s}/*.{kind}": count for kind in ("jpg", "json") for s, count in counts.items()}
     files["*.txt"] = len(counts)

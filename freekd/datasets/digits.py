@@ -93,16 +93,9 @@ def make_digits(
     """
     counts = {"train": int(num_train), "val": int(num_val)}
     low, high = (int(side) for side in digit_sizes)
-    parameters: Dict[str, Any] = {
-        "generator_version": GENERATOR_VERSION,
-        "num_train": counts["train"],
-        "num_val": counts["val"],
-        "size": int(size),
-        "seed": int(seed),
-        "digit_sizes": [low, high],
-        "max_digits": int(max_digits),
-    }
-    check_parameters(parameters)
+    parameters = checked_parameters(
+        GENERATOR_VERSION, num_train, num_val, size, seed, (low, high), max_digits
+    )
     out = Path(out_dir)
     files = {f"{split}/*.png": count for split, count in counts.items()}
     files["annotations/*.json"] = len(counts)
@@ -153,6 +146,40 @@ def split_digits(labels: NDArray[Any], seed: int) -> Dict[str, NDArray[Any]]:
         train.append(members[:cut])
         val.append(members[cut:])
     return {"train": np.sort(np.concatenate(train)), "val": np.sort(np.concatenate(val))}
+
+
+def checked_parameters(
+    version: int,
+    num_train: int,
+    num_val: int,
+    size: int,
+    seed: int,
+    digit_sizes: Tuple[int, int],
+    max_digits: int,
+    task: Optional[str] = None,
+) -> Dict[str, Any]:
+    """What ``dataset.json`` says of a set whose pictures are drawn by :func:`draw_scene`.
+
+    Args:
+        version: of the generator.
+        num_train, num_val, size, seed, digit_sizes, max_digits: as in :func:`make_digits`.
+        task: whose set it is; None: detection, whose files do not say so.
+
+    Raises:
+        ValueError: with the number and the range for whatever cannot be drawn.
+    """
+    parameters: Dict[str, Any] = {} if task is None else {"task": task}
+    parameters.update(
+        generator_version=version,
+        num_train=int(num_train),
+        num_val=int(num_val),
+        size=int(size),
+        seed=int(seed),
+        digit_sizes=list(digit_sizes),
+        max_digits=int(max_digits),
+    )
+    check_parameters(parameters)
+    return parameters
 
 
 def check_parameters(parameters: Dict[str, Any]) -> None:
