@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from freekd.checks import check_align_module
 from freekd.config import fields
@@ -128,8 +128,7 @@ def read_entry(label: str, options: Any, key: str, task: Optional[str]) -> Entry
             another kind, or a method that is not made for this task.
     """
     card = card_of_entry(label, options, key)
-    kind = card.type if card and options.get("type") not in card.also else options["type"]
-    taken = _registered(kind, key)
+    kind, taken = _class_of(card, options, key)
     parameters = inspect.signature(taken).parameters
     if card is not None and task is not None and task not in card.tasks:
         raise ConfigError(
@@ -208,6 +207,35 @@ def _check_arguments(own: Mapping[str, Any], taken: Any, kind: str, key: str) ->
         if option in parameters:
             check = fields.argument(parameters[option], divisors=not checks_itself)
             check(value, f"{key}.{option}")
+
+
+def check_methods(losses: Any) -> None:
+    """Check the entries that are methods of ours, before anything but their names is known.
+
+    Args:
+        losses: ``pair.losses`` of a config. A class of others is passed over: it may be registered
+            by a module that the training imports first.
+
+    Raises:
+        ConfigError: as :func:`read_entry`.
+    """
+    if losses is None:
+        return
+    fields.mapping(losses, "pair.losses")
+    for label, options in losses.items():
+        key = f"pair.losses.{label}"
+        if options is None:
+            continue
+        card = card_of_entry(label, options, key)
+        if card is not None and card.module is not None and options.get("type") not in card.also:
+            read_entry(label, options, key, None)
+
+
+def _class_of(card: Optional[Card], options: Mapping[str, Any], key: str) -> Tuple[str, Any]:
+    """The registered name and the class of an entry; a method's own class is known by its card."""
+    if card is None or options.get("type") in card.also:
+        return options["type"], _registered(options["type"], key)
+    return card.type, card.module or _registered(card.type, key)
 
 
 def _registered(kind: str, key: str) -> Any:

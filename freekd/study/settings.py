@@ -42,11 +42,15 @@ def read_settings(run: Run) -> Settings:
     """
     with compat.quiet_imports():
         from freekd.config.load import read
+        from freekd.config.losses import check_methods
     try:
         cfg, late = read(run.config, dict(run.options))
+        config = {**cfg._cfg_dict.to_dict(), **late}
+        pair = config.get("pair")
+        if isinstance(pair, Mapping) and not run.student_only:
+            check_methods(pair.get("losses"))
     except ConfigError as error:
         raise ConfigError(f"rows.{run.row}: {error}") from error
-    config = {**cfg._cfg_dict.to_dict(), **late}
     task = tasks.of_package(run.config.partition("::")[0]) or task_of(config)  # a stock config
     validated = (config.get("data") or {}).get("val") if config.get("evaluation") else None
     data = _data_of(validated, task) if isinstance(validated, Mapping) else None

@@ -226,6 +226,21 @@ def test_a_key_goes_by_what_files_hold(tmp_path, monkeypatch):
     assert one != key(tmp_path / "one")
 
 
+@pytest.mark.parametrize(
+    "option, said",
+    [
+        ("pair.losses.freekd.loss_wieght", "FreeKDLoss has unknown keys.*loss_wieght"),
+        ("pair.losses.freekd.levels", "pair.losses.freekd.levels: expected"),
+        ("pair.losses.frekd.loss_weight", "there is no method 'frekd'; nearest: freekd"),
+    ],
+)
+def test_an_option_that_a_loss_has_not_is_refused_before_anything_runs(option, said):
+    rows = dict(a=dict(config=PAIR, student_only=True), b=dict(config=PAIR, options={option: 0.5}))
+    study = make_study(dict(name="x", baseline="a", rows=rows))
+    with pytest.raises(ConfigError, match=f"rows.b: .*{said}"):
+        settings.check_study(plan.make_runs(study), None)
+
+
 def test_a_student_alone_does_not_go_by_the_teacher(tmp_path):
     def keys(text):
         (tmp_path / "teacher.pth").write_text(text)
