@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from freekd.checks import FeatureError, check_named_taps, check_weight
 from freekd.widen import wide_dtype
 
-from .card import Card, Case, Outcome, Published
+from .card import Bundled, Card, Case, Outcome, Published
 from .stage import Stage, view_loss
 from .stage_options import NOTHING, TAPS, VIEWS, StageOptions, check_shapes, read_stages
 from .step import Step
@@ -407,6 +407,13 @@ CARD = Card(
         Published("BEiT-L/14 -> ResNet-50", _TOP1, 78.64, 82.34, _PAPER),
         Published("BEiT-L/14 -> Mixer-B/14", _TOP1, 76.62, 82.89, _PAPER),
         Published("BEiT-L/14 -> ViT-B/14", _TOP1, 82.02, 86.43, _PAPER),
+    ),
+    bundled=dict(
+        cls=dict(
+            scalekd=Bundled(
+                "configs/scalekd/resnet34_resnet18_digits_cls.py", "ScaleKD", "ScaleKD"
+            )
+        )
     ),
     golden=golden,
 )

@@ -60,8 +60,13 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         "--images", type=int, nargs=2, metavar=("TRAIN", "VAL"),
         help="size of the data set (default: det 400 100, seg 800 200, cls 2876 718, sam 400 100)",
     )
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="trainings side by side (default: 1)",
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default=None)
     args = parser.parse_args(argv)
+    if args.jobs < 1:
+        parser.error(f"--jobs: expected 1 or more, got {args.jobs}")
     known = list(rows(args.task))
     for name in args.methods or ():
         if name not in known:
@@ -95,7 +100,8 @@ class Quickstart(Products):
             "export": 15.0 * len(methods),
             "pictures": 15.0,
         }
-        steps = Steps(work, guesses)
+        self.jobs = args.jobs
+        steps = Steps(work, guesses, self.jobs)
         super().__init__(work, args.data, args.device, methods, seeds, steps, task)
 
     def study(self) -> Study:
@@ -185,7 +191,7 @@ class Quickstart(Products):
             RuntimeError: runs failed.
         """
         launch = Launch(device=self.device)
-        runner = Runner(self.study(), launch, steps=self.steps, only=only)
+        runner = Runner(self.study(), launch, self.jobs, steps=self.steps, only=only)
         if not runner.execute():
             failed = {n: o.error for n, o in runner.outcomes.items() if o.status == FAILED}
             raise RuntimeError("\n".join(failed.values()))  # type: ignore[arg-type]

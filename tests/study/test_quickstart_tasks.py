@@ -70,6 +70,20 @@ def test_a_method_of_another_task_is_named(capsys):
     assert "of the task cls, ['baseline'" in error and "got 'freekd'" in error
 
 
+def test_trainings_side_by_side(monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(
+        "freekd.study.quickstart.Runner.__init__",
+        lambda self, study, launch, jobs, **rest: seen.append((jobs, rest["steps"].jobs)),
+    )
+    monkeypatch.setattr("freekd.study.quickstart.Runner.execute", lambda self: True)
+    planned("--task", "seg", "--jobs", "3")[0]._execute()
+    assert seen == [(3, 3)]
+    with pytest.raises(SystemExit):
+        parse_args(["--jobs", "0"])
+    assert "--jobs: expected 1 or more, got 0" in capsys.readouterr().err
+
+
 # --------------------------------------------------------------------------- what it says
 def summary_of(task, score):
     """A summary of two seeds, as the quickstart writes it."""
