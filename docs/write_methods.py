@@ -3,9 +3,10 @@
 python docs/write_methods.py            # write
 python docs/write_methods.py --check    # fail where a file is not as it would be written
 
-The figures of the tables of the bundled tasks are in docs/measured/, with the text above each:
-digits.json, digits_seg.json and digits_cls.json are the ``summary.json`` of a quickstart of that
-task, cost.json what ``benchmarks/loss.py --methods --json`` wrote.
+The figures of the tables of the bundled tasks are in docs/measured/: digits.json, digits_seg.json
+and digits_cls.json are the ``summary.json`` of a quickstart of that task, with the text above the
+table in digits.md and so on, and how the weights were chosen in digits_weights.md and so on;
+cost.json is what ``benchmarks/loss.py --methods --json`` wrote.
 """
 
 import argparse
@@ -82,7 +83,6 @@ def table(found: Dict[str, Card], links: str) -> List[str]:
 def measured(found: Dict[str, Card]) -> List[str]:
     """What each method did on the bundled tasks: docs/measured/."""
     folder = ROOT / "docs" / "measured"
-    weights = (folder / "weights.md").read_text(encoding="utf-8").splitlines()
     lines = ["## What each did here"]
     for task in BUNDLED.values():
         name = Path(task.data).name
@@ -91,7 +91,8 @@ def measured(found: Dict[str, Card]) -> List[str]:
             title = TASKS.get(task.name, "Segment Anything")
             lines += [] if task.name == "det" else [f"### {title.capitalize()}"]
             lines += bundled(found, task, *(path.read_text(encoding="utf-8") for path in files))
-        lines += [*weights, ""] if task.name == "det" else []
+        weights = folder / f"{name}_weights.md"
+        lines += [*weights.read_text("utf-8").splitlines(), ""] if weights.is_file() else []
     return lines
 
 
