@@ -1,6 +1,7 @@
 """A detection set of a few 64x64 images and a RetinaNet-R18 small enough for tests."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -274,6 +275,14 @@ def gpus_as_before():
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     if before is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = before
+
+
+@pytest.fixture(autouse=True)
+def logger_as_new():
+    """A training in this process keeps what the logger says from pytest: not for the next test."""
+    logger = logging.getLogger("freekd")
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
 
 
 @pytest.fixture(autouse=True)

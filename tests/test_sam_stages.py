@@ -2,7 +2,6 @@
 
 import copy
 import json
-import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -203,10 +202,7 @@ def test_bfloat16_is_near_float32(files, tmp_path, from_root):
 
 
 # --------------------------------------------------------------------------- what is said
-def test_a_loss_that_leaves_the_embedding_free_is_warned_of(
-    files, tmp_path, from_root, caplog, monkeypatch
-):
-    monkeypatch.setattr(logging.getLogger("freekd"), "propagate", True)  # a command sets it False
+def test_a_loss_that_leaves_the_embedding_free_is_warned_of(files, tmp_path, from_root, caplog):
     options = {**files[FREEKD], "runner.max_epochs": 1}
     changes = dict(align="conv1x1", normalize="channel", bands="high")
     run(FREEKD, options, tmp_path / "right")
