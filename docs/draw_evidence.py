@@ -4,7 +4,8 @@
 
 The study must have run (its folder has study.json, the prompts and the students). Prints the AUC
 and the spread of each row's weights beside its gain, and how far one seed's students are from the
-teacher's maps, by region; writes docs/images/evidence_places.png and evidence_gain.png.
+teacher's maps, by region; writes docs/images/evidence_places.png, evidence_gain.png and
+evidence_curves.png.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from freekd.study.definition import load_study  # noqa: E402
 STUDY = str(ROOT / "configs/studies/scenes_prompts.py")
 KEY = "pair.losses.freekd."
 DRAWN = ("boxes_50", "energy", "prompts", "prompts_energy", "prompts_bias", "prompts_noise")
+CURVES = ("alone", "uniform", "boxes_50", "energy", "prompts", "prompts_noise", "pkd")
 TOLD = ("alone", "uniform", "boxes_50", "energy", "prompts_noise")  # of one seed
 DIGITS = 10  # the classes before are digits, the others letters
 
@@ -154,6 +156,37 @@ def draw_gain(points, path):
     save_figure(figure, path)
 
 
+def draw_curves(study, path):
+    """The student's own loss in training, mean over the seeds that left a log, each ten steps."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from freekd.analysis.logs import read_runs
+    from freekd.visualization.canvas import save_figure
+
+    figure = Figure(figsize=(7.5, 4.0), dpi=120, facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.1, 0.14, 0.86, 0.8))
+    for name in CURVES:
+        found = sorted(Path(study.work_dir).glob(f"seed*/{name}"))
+        curves = []
+        for run in read_runs([str(folder) for folder in found if [*folder.glob("*.log.json")]]):
+            whose = "" if study.rows[name].student_only else "student."
+            parts = [run.curve(f"{whose}loss_{part}") for part in ("cls", "bbox")]
+            curves.append({step: sum(part[step] for part in parts) for step in parts[0]})
+        if curves:
+            mean = {s: sum(c[s] for c in curves) / len(curves) for s in curves[0]}
+            label = f"{study.rows[name].label} ({len(curves)} seeds)"
+            axes.plot(list(mean), list(mean.values()), label=label, linewidth=1.4)
+    axes.set_xlabel("iteration", fontsize=9)
+    axes.set_ylabel("the student's task loss in training", fontsize=9)
+    axes.set_ylim(0.6, 3.0)
+    axes.legend(fontsize=8, frameon=False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    save_figure(figure, path)
+
+
 def main():
     """All of it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -184,6 +217,7 @@ def main():
             points[name] = (seen["auc"], gain, *ends)
     if points:
         draw_gain(points, images / "evidence_gain.png")
+    draw_curves(study, images / "evidence_curves.png")
     far, share, energy = distances(study, args.seed)
     print(f"\n| seed {args.seed}'s student | digits | letters | elsewhere |\n|---|---|---|---|")
     print("| (share of places) | " + " | ".join(f"{x:.2f}" for x in share) + " |")
