@@ -410,9 +410,7 @@ CARD = Card(
     ),
     bundled=dict(
         cls=dict(
-            scalekd=Bundled(
-                "configs/scalekd/resnet34_resnet18_digits_cls.py", "ScaleKD", "ScaleKD"
-            )
+            scalekd=Bundled("configs/scalekd/resnet34_resnet18_digits_cls.py", "ScaleKD", "ScaleKD")
         )
     ),
     golden=golden,
