@@ -274,8 +274,8 @@ def test_shipped_studies(path, monkeypatch):
     runs = plan.make_runs(study)
     rows = settings.check_study(runs, study.metric)
     assert study.name == path.stem
-    score = dict(digits_cls_weights="accuracy_top-1", digits_seg_weights="mIoU")
-    main = score.get(path.stem, "bbox_mAP")
+    score = dict(cls="accuracy_top-1", seg="mIoU")
+    main = score.get(path.stem.split("_")[1], "bbox_mAP")
     assert {row: found.scores[0] for row, found in rows.items()} == dict.fromkeys(rows, main)
     for row, found in rows.items():  # no run ends with an option that its loss has not
         for name, options in found.config.get("pair", {}).get("losses", {}).items():
@@ -283,11 +283,11 @@ def test_shipped_studies(path, monkeypatch):
                 read_entry(name, options, f"{row}, {name}", found.config.get("task"))
     if "teacher" not in study.rows:  # a file beside the study
         return
-    alone = ("teacher", study.baseline)
-    students = [run for run in runs.values() if run.row not in alone and "uskd" not in run.row]
+    untaught = [run for run in runs.values() if run.row in ("teacher", "alone", "baseline")]
+    students = [run for run in runs.values() if run not in untaught and "uskd" not in run.row]
     assert len(study.seeds) == (1 if "weights" in path.stem else 3)
     assert students and all("teacher" in run.needs for run in students)
-    assert not any(runs[f"{study.baseline}, seed {seed}"].needs for seed in study.seeds)
+    assert len(untaught) == 1 + len(study.seeds) and not any(run.needs for run in untaught)
 
 
 def test_the_study_of_the_page():
