@@ -86,13 +86,12 @@ def measured(found: Dict[str, Card]) -> List[str]:
     lines = ["## What each did here"]
     for task in BUNDLED.values():
         name = Path(task.data).name
-        files = [folder / f"{name}.{kind}" for kind in ("md", "json")]
+        files = [folder / f"{name}{end}" for end in (".md", ".json", "_weights.md")]
         if all(path.is_file() for path in files):
+            text, summary, weights = (path.read_text(encoding="utf-8") for path in files)
             title = TASKS.get(task.name, "Segment Anything")
             lines += [] if task.name == "det" else [f"### {title.capitalize()}"]
-            lines += bundled(found, task, *(path.read_text(encoding="utf-8") for path in files))
-        weights = folder / f"{name}_weights.md"
-        lines += [*weights.read_text("utf-8").splitlines(), ""] if weights.is_file() else []
+            lines += [*bundled(found, task, text, summary), *weights.splitlines(), ""]
     return lines
 
 
