@@ -5,7 +5,7 @@ pair = dict(losses=dict(
     scalekd=dict(
         tail=["backbone.layer4"],
         tail_maps=True,
-        loss_weight=3.0,
+        loss_weight=1.0,
         module=dict(s3="backbone.layer3", s4="backbone.layer4"),
     ),
 ))  # fmt: skip
