@@ -129,7 +129,7 @@ def bundled(found: Dict[str, Card], task: BundledTask, text: str, summary: str) 
             time, copies = price.get("over_squared_difference"), price.get("copies")
             paid = " - | - |" if time is None else f" {time:.1f} | {copies:.1f} |"
             lines.append(
-                f"| [{row.label}](#{anchor(card)}) | {_source(card)} | `{said}` | `{tap}` | "
+                f"| [{row.label}](#{anchor(card)}) | {_source(card)} | `{said}` | {tap} | "
                 f"{_score(entry, task)} | {_seeds(entry, task)} | {_gain(gain, task)} |"
                 + (paid if prices else "")
             )
@@ -165,16 +165,23 @@ def _source(card: Card) -> str:
 
 
 def _entry(config: str, card: Card, task: str) -> Tuple[str, str]:
-    """The losses of a config with what it inherits, without paths of files, and their taps."""
+    """The losses of a config with what it inherits, without paths of files; the student's taps."""
     pair = Config.fromfile(str(ROOT / config)).pair
     said, taps = [], []
     for label, options in pair.losses.items():
         chosen = {k: v for k, v in (options or {}).items() if k not in ("prompts", "module")}
         said.append(f"{label}=dict({', '.join(f'{k}={v!r}' for k, v in chosen.items())})")
         own = options.get("module") or pair.get("module") or cards()[label].taps.get(task)
-        taps.append(str(own))
+        taps += _places(own)
     inherit = f"; inherit={list(pair.inherit)}" if pair.get("inherit") else ""
     return ", ".join(said) + inherit, ", ".join(dict.fromkeys(taps))
+
+
+def _places(tap: Any) -> List[str]:
+    """The modules of the student that a tap names."""
+    if isinstance(tap, str):
+        return [f"`{tap}`"]
+    return [place for one in dict(tap).get("student", tap).values() for place in _places(one)]
 
 
 def anchor(card: Card) -> str:
