@@ -36,7 +36,7 @@ from freekd.study.definition import load_study  # noqa: E402
 STUDY = str(ROOT / "configs/studies/scenes_prompts.py")
 KEY = "pair.losses.freekd."
 DRAWN = ("boxes_50", "energy", "prompts", "prompts_energy", "prompts_bias", "prompts_noise")
-CURVES = ("alone", "uniform", "boxes_50", "energy", "prompts", "prompts_noise", "pkd")
+CURVES = ("alone", "uniform", "boxes_50", "energy", "prompts", "prompts_noise")
 TOLD = ("alone", "uniform", "boxes_50", "energy", "prompts_noise")  # of one seed
 DIGITS = 10  # the classes before are digits, the others letters
 
@@ -156,7 +156,7 @@ def draw_gain(points, path):
     save_figure(figure, path)
 
 
-def draw_curves(study, path):
+def draw_curves(study, names, path):
     """The student's own loss in training, mean over the seeds that left a log, each ten steps."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -167,7 +167,7 @@ def draw_curves(study, path):
     figure = Figure(figsize=(7.5, 4.0), dpi=120, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.1, 0.14, 0.86, 0.8))
-    for name in CURVES:
+    for name in names:
         found = sorted(Path(study.work_dir).glob(f"seed*/{name}"))
         curves = []
         for run in read_runs([str(folder) for folder in found if [*folder.glob("*.log.json")]]):
@@ -217,7 +217,10 @@ def main():
             points[name] = (seen["auc"], gain, *ends)
     if points:
         draw_gain(points, images / "evidence_gain.png")
-    draw_curves(study, images / "evidence_curves.png")
+    own = ("configs/freekd", "configs/prompt")
+    peers = [name for name, row in study.rows.items() if not row.config.startswith(own)]
+    best = max(peers, key=lambda name: of_row[name]["mean"] or 0)
+    draw_curves(study, (*CURVES, best), images / "evidence_curves.png")
     far, share, energy = distances(study, args.seed)
     print(f"\n| seed {args.seed}'s student | digits | letters | elsewhere |\n|---|---|---|---|")
     print("| (share of places) | " + " | ".join(f"{x:.2f}" for x in share) + " |")

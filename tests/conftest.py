@@ -1,7 +1,6 @@
 """A detection set of a few 64x64 images and a RetinaNet-R18 small enough for tests."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -277,12 +276,17 @@ def gpus_as_before():
         os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
-@pytest.fixture(autouse=True)
-def logger_as_new():
-    """A training in this process keeps what the logger says from pytest: not for the next test."""
-    logger = logging.getLogger("freekd")
-    logger.setLevel(logging.NOTSET)
-    logger.propagate = True
+@pytest.fixture
+def logged(monkeypatch):
+    """Lines that ``print_log`` of these modules was given, whatever ran before set a logger to."""
+    lines = []
+
+    def note(*modules: str):
+        for module in modules:
+            monkeypatch.setattr(f"{module}.print_log", lambda text, *_, **__: lines.append(text))
+        return lines
+
+    return note
 
 
 @pytest.fixture(autouse=True)

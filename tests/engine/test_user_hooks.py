@@ -302,7 +302,7 @@ def test_a_run_without_the_hook_says_what_it_leaves(stage, tmp_path, capsys):
     assert "begin anew from its weights" in capsys.readouterr().err
 
 
-def test_a_switch_of_one_epoch_is_made_again_after_it(caplog):
+def test_a_switch_of_one_epoch_is_made_again_after_it():
     """YOLOX turns to L1 in one epoch; a run that goes on after it turns, too (mmdet's does not)."""
     from freekd.engine.hook_state import HookState, NoteState
 
