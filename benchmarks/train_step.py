@@ -133,9 +133,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     from freekd import compat
 
     compat.apply()
+    args = parse_args(argv)
     logging.disable(logging.WARNING)  # of models without trained weights
     warnings.filterwarnings("ignore", message=".*Profiler clears events")
-    args = parse_args(argv)
     import pair
     from teacher import teacher_rows
 

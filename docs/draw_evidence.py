@@ -20,7 +20,6 @@ sys.path.insert(0, str(ROOT))
 from freekd import compat  # noqa: E402
 
 compat.apply()
-logging.disable(logging.INFO)  # of init_weights
 
 import torch  # noqa: E402
 from mmcv import Config  # noqa: E402
@@ -193,6 +192,7 @@ def main():
     parser.add_argument("--batches", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1, help="whose students are looked into")
     args = parser.parse_args()
+    logging.disable(logging.INFO)  # of init_weights
     study = load_study(STUDY)
     of_row = {
         row["row"]: row for row in json.loads((study.work_dir / "study.json").read_text())["rows"]
