@@ -3,37 +3,33 @@
 python tools/study.py configs/studies/digits_seg_places.py --jobs 2        (docs/evidence.md)
 """
 
+from freekd.study.shorthand import loss_row, prompt_row
+
 name = "digits_seg_places"
 work_dir = "work_dirs/studies/digits_seg_places"
 baseline = "uniform"
 seeds = [0, 1, 2]
 _pair = "configs/freekd/fpn_r34_r18_digits_seg.py"
-_teacher = {"pair.teacher_checkpoint": "{teacher}/latest.pth"}
-_key = "pair.losses.freekd."
+_teacher = "{teacher}/latest.pth"
 
 
 def _row(label, prompts=None, **options):
     """A row of FreeKD's loss: weights of mean 1 and no gate, so that the places alone differ."""
-    said = {"loss_weight": 1.0, "prompts": None}
+    said = dict(loss_weight=1.0, prompts=None)
     if prompts is not None:
         said.update(prompts=f"{{{prompts}}}/prompts.pth", gate=None, mask_norm="mean")
-    said.update(options)
-    return dict(
-        config=_pair, label=label, options={**_teacher, **{_key + k: v for k, v in said.items()}}
-    )
+    row = loss_row(_pair, "freekd", label, **{**said, **options})
+    row["options"]["pair.teacher_checkpoint"] = _teacher
+    return row
 
 
-def _stage1(**options):
-    """Prompts, learned once for all rows that use them."""
-    said = {f"prompt.{name}": value for name, value in options.items()}
-    said["prompt.teacher_checkpoint"] = "{teacher}/latest.pth"
-    return dict(config="configs/prompt/fpn_r34_digits_seg.py", seed=0, options=said)
-
-
+_stage1 = "configs/prompt/fpn_r34_digits_seg.py"
 rows = dict(
     teacher=dict(config="configs/teacher/fpn_r34_digits_seg.py", seed=0),
-    published=_stage1(),
-    bottleneck=_stage1(
+    published=prompt_row(_stage1, teacher_checkpoint=_teacher),
+    bottleneck=prompt_row(
+        _stage1,
+        teacher_checkpoint=_teacher,
         form="energy_bias",
         gate=None,
         dissimilarity_reduction="mean",

@@ -6,46 +6,32 @@ Standardised channels and the squared difference, as the scenes' other rows. The
 there: configs/teacher/retinanet_r18w32_scenes.py says how it is made.
 """
 
+from freekd.study.shorthand import loss_row, prompt_row
+
 name = "scenes_ablations"
 work_dir = "work_dirs/studies/scenes_ablations"
 baseline = "all"
 seeds = [0, 1, 2, 3, 4]
 _pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
-_key = "pair.losses.freekd."
 
 
 def _row(label, prompts=None, **options):
     """A row of FreeKD's loss; masks have the mean 1, so that no row is merely weaker."""
-    said = {"loss_weight": 1.0, "prompts": None}
+    said = dict(loss_weight=1.0, prompts=None)
     if prompts is not None:
         said.update(prompts=f"{{{prompts}}}/prompts.pth", mask_norm="mean")
-    said.update(options)
-    return dict(
-        config=_pair.format("freekd"),
-        label=label,
-        options={_key + k: v for k, v in said.items()},
-    )
+    return loss_row(_pair.format("freekd"), "freekd", label, **{**said, **options})
 
 
-def _stage1(**options):
-    """The published prompts, with another gate or transform."""
-    said = {f"prompt.{name}": value for name, value in options.items()}
-    return dict(config="configs/prompt/retinanet_r18w32_scenes.py", seed=0, options=said)
-
-
-def _peer(method, label):
-    """A method on the high bands."""
-    options = {f"pair.losses.{method}.domain": "frequency"}
-    return dict(config=_pair.format(method), label=label, options=options)
-
-
+_stage1 = "configs/prompt/retinanet_r18w32_scenes.py"  # the published prompts
+_bands = dict(domain="frequency")  # of a peer: on the high bands
 rows = dict(
-    position=_stage1(),
-    se=_stage1(gate="se"),
-    cbam=_stage1(gate="cbam"),
-    nonlocal_=_stage1(gate="nonlocal"),
-    dct=_stage1(transform="dct"),
-    dft=_stage1(transform="dft"),
+    position=prompt_row(_stage1),
+    se=prompt_row(_stage1, gate="se"),
+    cbam=prompt_row(_stage1, gate="cbam"),
+    nonlocal_=prompt_row(_stage1, gate="nonlocal"),
+    dct=prompt_row(_stage1, transform="dct"),
+    dft=prompt_row(_stage1, transform="dft"),
     all=_row("all bands"),
     low=_row("low band", bands="low"),
     high=_row("high bands", bands="high"),
@@ -59,7 +45,7 @@ rows = dict(
     all_dct=_row("DCT, prompts and gate", "dct"),
     all_dft=_row("DFT, prompts and gate", "dft"),
     cwd=dict(config=_pair.format("cwd"), label="CWD"),
-    cwd_bands=_peer("cwd", "CWD on the high bands"),
+    cwd_bands=loss_row(_pair.format("cwd"), "cwd", "CWD on the high bands", **_bands),
     pkd=dict(config=_pair.format("pkd"), label="PKD"),
-    pkd_bands=_peer("pkd", "PKD on the high bands"),
+    pkd_bands=loss_row(_pair.format("pkd"), "pkd", "PKD on the high bands", **_bands),
 )

@@ -5,6 +5,8 @@ python tools/study.py configs/studies/scenes_forms.py --jobs 2        (docs/evid
 After scenes_prompts.py, whose prompts it takes.
 """
 
+from freekd.study.shorthand import loss_row
+
 name = "scenes_forms"
 work_dir = "work_dirs/studies/scenes_forms"
 baseline = "uniform"
@@ -33,8 +35,9 @@ for _form, _of_form in _forms.items():
             continue
         if _form == "band" and _place in ("boxes_50", "energy", "prompts", "noise"):
             continue  # in scenes_prompts.py
-        rows[_place if _form == "band" else f"{_form}_{_place}"] = dict(
-            config="configs/freekd/retinanet_r18w32_r18w8_scenes.py",
-            label=_labels[_form] + _label,
-            options={f"pair.losses.freekd.{k}": v for k, v in {**_of_form, **_of_place}.items()},
+        rows[_place if _form == "band" else f"{_form}_{_place}"] = loss_row(
+            "configs/freekd/retinanet_r18w32_r18w8_scenes.py",
+            "freekd",
+            _labels[_form] + _label,
+            **{**_of_form, **_of_place},
         )

@@ -5,38 +5,33 @@ python tools/study.py configs/studies/scenes_prompts.py --jobs 2        (docs/ev
 The teacher must be there: configs/teacher/retinanet_r18w32_scenes.py says how it is made.
 """
 
+from freekd.study.shorthand import loss_row, prompt_row
+
 name = "scenes_prompts"
 work_dir = "work_dirs/studies/scenes_prompts"
 baseline = "uniform"
 seeds = [0, 1, 2, 3, 4]
 _pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
-_freekd, _key = _pair.format("freekd"), "pair.losses.freekd."
 
 
 def _row(label, prompts=None, **options):
     """A row of FreeKD's loss: weights of mean 1 and no gate, so that the places alone differ."""
-    said = {"loss_weight": 1.0, "prompts": None}
+    said = dict(loss_weight=1.0, prompts=None)
     if prompts is not None:
         said.update(prompts=f"{{{prompts}}}/prompts.pth", gate=None, mask_norm="mean")
-    said.update(options)
-    return dict(config=_freekd, label=label, options={_key + k: v for k, v in said.items()})
+    return loss_row(_pair.format("freekd"), "freekd", label, **{**said, **options})
 
 
-def _stage1(**options):
-    """Prompts, learned once for all rows that use them."""
-    said = {f"prompt.{name}": value for name, value in options.items()}
-    return dict(config="configs/prompt/retinanet_r18w32_scenes.py", seed=0, options=said)
-
-
+_stage1 = "configs/prompt/retinanet_r18w32_scenes.py"
 _energy = dict(form="energy", gate=None, dissimilarity_reduction="mean")
 _bias = dict(form="energy_bias", gate=None, dissimilarity_reduction="mean")
 rows = dict(
-    published=_stage1(),
-    mean_dis=_stage1(dissimilarity_reduction="mean"),
-    energy_form=_stage1(**_energy, sparsity=0.2),
-    bias_form=_stage1(**_bias, sparsity=0.5),
-    bottleneck=_stage1(**_bias, sparsity=1.0, fill="noise"),
-    alone=dict(config=_freekd, student_only=True, label="student alone"),
+    published=prompt_row(_stage1),
+    mean_dis=prompt_row(_stage1, dissimilarity_reduction="mean"),
+    energy_form=prompt_row(_stage1, **_energy, sparsity=0.2),
+    bias_form=prompt_row(_stage1, **_bias, sparsity=0.5),
+    bottleneck=prompt_row(_stage1, **_bias, sparsity=1.0, fill="noise"),
+    alone=dict(config=_pair.format("freekd"), student_only=True, label="student alone"),
     uniform=_row("all places alike"),
     boxes_50=_row("oracle: boxes get half of the weight", where="boxes", box_share=0.5),
     energy=_row("(e) the teacher's energy, unlearned", where="energy"),
