@@ -40,8 +40,8 @@ rows = dict(
     prompts_energy=_row("(a, b, c) on energy, a price", "energy_form"),
     prompts_bias=_row("(a, b, c) on energy with a bias, a price", "bias_form"),
     prompts_noise=_row("(c) noise for what is masked", "bottleneck"),
-    prompts_norm=_row("(d) the same, each mask by its own sum", "bottleneck", mask_norm="sum"),
-    refined=_row("(f) refined by the student's masks", "bottleneck", student_masks_from=126),
+    prompts_norm=_row("(d) noise, each mask by its own sum", "bottleneck", mask_norm="sum"),
+    refined=_row("(f) noise, refined by the student's masks", "bottleneck", student_masks_from=126),
 )
 for _method in ("cwd", "pkd", "mgd", "fgd"):
     rows[_method] = dict(config=_pair.format(_method), label=_method.upper())
