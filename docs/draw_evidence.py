@@ -1,10 +1,10 @@
 """What docs/evidence.md shows beside its table: where rows look, and what they leave unlearned.
 
-    python docs/draw_evidence.py [--batches 8] [--seed 1]
+    python docs/draw_evidence.py [--batches 8] [--seeds 1 2 3 4]
 
 The study must have run (its folder has study.json, the prompts and the students). Prints the AUC
-and the spread of each row's weights beside its gain, and how far one seed's students are from the
-teacher's maps, by region; writes docs/images/evidence_places.png, evidence_gain.png and
+and the spread of each row's weights beside its gain, and how far the students of some seeds are
+from the teacher's maps, by region; writes docs/images/evidence_places.png, evidence_gain.png and
 evidence_curves.png.
 """
 
@@ -36,7 +36,7 @@ STUDY = str(ROOT / "configs/studies/scenes_prompts.py")
 KEY = "pair.losses.freekd."
 DRAWN = ("boxes_50", "energy", "prompts", "prompts_energy", "prompts_bias", "prompts_noise")
 CURVES = ("alone", "uniform", "boxes_50", "energy", "prompts", "prompts_noise")
-TOLD = ("alone", "uniform", "boxes_50", "energy", "prompts_noise")  # of one seed
+TOLD = ("alone", "uniform", "boxes_50", "energy", "prompts_noise")  # and the best peer
 DIGITS = 10  # the classes before are digits, the others letters
 
 
@@ -67,7 +67,7 @@ def looks(rows, study, batches, draw=None):
     return {name.replace("loss_", "", 1): found for name, found in record.items()}
 
 
-def distances(study, seed, batches=19):
+def distances(study, names, seed, batches=19):
     """Mean squared difference of standardised maps on the validation images, by region.
 
     Regions of each level's cells: in a digit's box, else in a letter's box, else neither. The
@@ -78,7 +78,7 @@ def distances(study, seed, batches=19):
 
     found = {}
     coco = COCO(str(ROOT / "data/scenes/annotations/val.json"))
-    for name in TOLD:
+    for name in names:
         folder = Path(study.work_dir) / f"seed{seed}" / name
         cfg = load_config(str(ROOT / study.rows["uniform"].config), {KEY + "prompts": None})
         cfg.work_dir, cfg.device, cfg.seed = str(folder), "cpu", 0
@@ -199,7 +199,7 @@ def main():
     """All of it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batches", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=1, help="whose students are looked into")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4], help="of students")
     args = parser.parse_args()
     logging.disable(logging.INFO)  # of init_weights
     study = load_study(STUDY)
@@ -232,11 +232,14 @@ def main():
         ends = peer["gain"], peer["gain_low"], peer["gain_high"]
         draw_gain([*points, (study.rows[best].label, None, *ends)], images / "evidence_gain.png")
     draw_curves(study, (*CURVES, best), images / "evidence_curves.png")
-    far, share, energy = distances(study, args.seed)
-    print(f"\n| seed {args.seed}'s student | digits | letters | elsewhere |\n|---|---|---|---|")
+    told = (*TOLD, best)
+    looked = [distances(study, told, seed) for seed in args.seeds]
+    _, share, energy = looked[0]  # the teacher's: the same for all
+    print(f"\n| students of seeds {args.seeds} | digits | letters | elsewhere |\n|---|---|---|---|")
     print("| (share of places) | " + " | ".join(f"{x:.2f}" for x in share) + " |")
     print("| (teacher's mean square) | " + " | ".join(f"{x:.2f}" for x in energy) + " |")
-    for name, values in far.items():
+    for name in told:
+        values = torch.tensor([far[name] for far, _, _ in looked]).mean(0).tolist()
         label = study.rows[name].label
         print(f"| {label} | " + " | ".join(f"{x:.3f}" for x in values) + " |")
     return 0
