@@ -9,7 +9,7 @@ FreeKDDistiller``, or ``custom_imports = dict(imports=['freekd.distill'])`` in a
 from importlib import import_module
 from typing import Any, List
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 _REGISTERED = {
     "FrequencyPromptTeacher": "freekd.distill.prompt_teacher",
