@@ -3,9 +3,9 @@
     python docs/draw_evidence.py [--batches 8] [--seeds 1 2 3 4]
 
 The study must have run (its folder has study.json, the prompts and the students). Prints the AUC
-and the spread of each row's weights beside its gain, and how far the students of some seeds are
-from the teacher's maps, by region; writes docs/images/evidence_places.png, evidence_gain.png and
-evidence_curves.png.
+and the spread of each row's weights beside its gain, how far the students of some seeds are from
+the teacher's maps, by region, and the other studies that have run. Writes evidence_places.png,
+evidence_gain.png and evidence_curves.png in docs/images/.
 """
 
 import argparse
@@ -31,12 +31,21 @@ from freekd.doctor.measure import on_device  # noqa: E402
 from freekd.losses.align import standardize  # noqa: E402
 from freekd.losses.places import box_map  # noqa: E402
 from freekd.study.definition import load_study  # noqa: E402
+from freekd.study.result import paired  # noqa: E402
 
 STUDY = str(ROOT / "configs/studies/scenes_prompts.py")
 KEY = "pair.losses.freekd."
 DRAWN = ("boxes_50", "energy", "prompts", "prompts_energy", "prompts_bias", "prompts_noise")
 CURVES = ("alone", "uniform", "boxes_50", "energy", "prompts", "prompts_noise")
 TOLD = ("alone", "uniform", "boxes_50", "energy", "prompts_noise")  # and the best peer
+OTHERS = (  # studies beside STUDY
+    "scenes_forms",
+    "scenes_long",
+    "scenes_wide",
+    "digits_places",
+    "digits_seg_places",
+    "scenes_ablations",
+)
 DIGITS = 10  # the classes before are digits, the others letters
 
 
@@ -195,6 +204,29 @@ def draw_curves(study, names, path):
     save_figure(figure, path)
 
 
+def compare_elsewhere():
+    """Print the rows of the other studies, with gains over their own form of the loss."""
+    for name in OTHERS:
+        file = ROOT / f"work_dirs/studies/{name}/study.json"
+        if not file.is_file():
+            continue
+        content, scores, labels = json.loads(file.read_text()), {}, {}
+        for run in content["runs"]:
+            if run["status"] == "done" and run["seed"] is not None:
+                scores.setdefault(run["row"], {})[run["seed"]] = run["metrics"][content["metric"]]
+                labels[run["row"]] = run["label"]
+        print(f"\n| {name} | {content['metric']} by seed | gain |\n|---|---|---|")
+        for row, of_row in scores.items():
+            if len(of_row) < 2:  # trained once: a teacher, prompts
+                continue
+            alike = f"{row.split('_')[0]}_uniform"
+            base = alike if alike in scores else content["baseline"]
+            gain = paired(of_row, scores[base]) if row != base else None
+            said = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain else ""
+            values = " ".join(f"{of_row[seed]:.3f}"[1:] for seed in sorted(of_row))
+            print(f"| {labels[row]} | {values} | {said} |")
+
+
 def main():
     """All of it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -242,6 +274,7 @@ def main():
         values = torch.tensor([far[name] for far, _, _ in looked]).mean(0).tolist()
         label = study.rows[name].label
         print(f"| {label} | " + " | ".join(f"{x:.3f}" for x in values) + " |")
+    compare_elsewhere()
     return 0
 
 
