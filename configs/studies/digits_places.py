@@ -16,6 +16,7 @@ rows = dict(
     bottleneck=_stage_1,
     alone=_ours,
     uniform=_ours,
+    dct_alike=_ours,
     energy=_ours,
     prompts=_ours,
     prompts_noise=_ours,

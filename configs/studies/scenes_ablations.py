@@ -42,6 +42,8 @@ rows = dict(
     gate_se=_row("prompts and gate: se", "se"),
     gate_cbam=_row("prompts and gate: cbam", "cbam"),
     gate_nonlocal=_row("prompts and gate: nonlocal", "nonlocal_"),
+    dct_alike=_row("DCT, all bands", transform="dct"),
+    dft_alike=_row("DFT, all bands", transform="dft"),
     all_dct=_row("DCT, prompts and gate", "dct"),
     all_dft=_row("DFT, prompts and gate", "dft"),
     cwd=dict(config=_pair.format("cwd"), label="CWD"),
