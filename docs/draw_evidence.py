@@ -22,6 +22,7 @@ from freekd import compat  # noqa: E402
 compat.apply()
 
 import torch  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 from mmcv import Config  # noqa: E402
 
 from freekd.config.load import load_config  # noqa: E402
@@ -32,6 +33,7 @@ from freekd.losses.align import standardize  # noqa: E402
 from freekd.losses.places import box_map  # noqa: E402
 from freekd.study.definition import load_study  # noqa: E402
 from freekd.study.result import paired  # noqa: E402
+from freekd.visualization.canvas import DPI, save_figure  # noqa: E402
 
 STUDY = str(ROOT / "configs/studies/scenes_prompts.py")
 KEY = "pair.losses.freekd."
@@ -142,6 +144,13 @@ def regions(coco, meta, image, size):
     return marks
 
 
+def axes_of(size, place):
+    """One pair of axes, open to the top and the right, on a figure of ``size`` inches."""
+    axes = Figure(figsize=size, dpi=DPI, facecolor="white").add_axes(place)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
 def draw_gain(points, path):
     """Each row's gain over uniform weights with its 95 % interval; the best AUC on top.
 
@@ -149,15 +158,8 @@ def draw_gain(points, path):
         points: (label, AUC or None, gain, low, high) of each row.
         path: of the picture.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from freekd.visualization.canvas import save_figure
-
     points = sorted(points, key=lambda point: point[1] or 0)
-    figure = Figure(figsize=(8.5, 0.8 + 0.34 * len(points)), dpi=120, facecolor="white")
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.46, 0.16, 0.51, 0.82))
+    axes = axes_of((8.5, 0.8 + 0.34 * len(points)), (0.46, 0.16, 0.51, 0.82))
     axes.axvline(0, color="#999999", linewidth=1)
     for height, (_, auc, gain, low, high) in enumerate(points):
         error = [[gain - low], [high - gain]]
@@ -168,22 +170,14 @@ def draw_gain(points, path):
         [label if auc is None else f"{label}   {auc:.2f}" for label, auc, *_ in points], fontsize=9
     )
     axes.set_xlabel("mAP over all places alike (95 % interval)", fontsize=9)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    save_figure(figure, path)
+    save_figure(axes.figure, path)
 
 
 def draw_curves(study, names, path):
     """The student's own loss in training, mean over the seeds that left a log, each ten steps."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     from freekd.analysis.logs import read_runs
-    from freekd.visualization.canvas import save_figure
 
-    figure = Figure(figsize=(7.5, 4.0), dpi=120, facecolor="white")
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.1, 0.14, 0.86, 0.8))
+    axes = axes_of((7.5, 4.0), (0.1, 0.14, 0.86, 0.8))
     for name in names:
         found = sorted(Path(study.work_dir).glob(f"seed*/{name}"))
         curves = []
@@ -199,9 +193,7 @@ def draw_curves(study, names, path):
     axes.set_ylabel("the student's task loss in training", fontsize=9)
     axes.set_ylim(1.3, 3.0)
     axes.legend(fontsize=8, frameon=False)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    save_figure(figure, path)
+    save_figure(axes.figure, path)
 
 
 def compare_elsewhere():

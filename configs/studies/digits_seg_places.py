@@ -3,7 +3,7 @@
 python tools/study.py configs/studies/digits_seg_places.py --jobs 2        (docs/evidence.md)
 """
 
-from freekd.study.shorthand import loss_row, prompt_row
+from freekd.study.shorthand import masked_row, prompt_row
 
 name = "digits_seg_places"
 work_dir = "work_dirs/studies/digits_seg_places"
@@ -15,10 +15,7 @@ _teacher = "{teacher}/latest.pth"
 
 def _row(label, prompts=None, **options):
     """A row of FreeKD's loss: weights of mean 1 and no gate, so that the places alone differ."""
-    said = dict(loss_weight=1.0, prompts=None)
-    if prompts is not None:
-        said.update(prompts=f"{{{prompts}}}/prompts.pth", gate=None, mask_norm="mean")
-    row = loss_row(_pair, "freekd", label, **{**said, **options})
+    row = masked_row(_pair, "freekd", label, prompts, loss_weight=1.0, **options)
     row["options"]["pair.teacher_checkpoint"] = _teacher
     return row
 

@@ -6,7 +6,7 @@ Standardised channels and the squared difference, as the scenes' other rows. The
 there: configs/teacher/retinanet_r18w32_scenes.py says how it is made.
 """
 
-from freekd.study.shorthand import loss_row, prompt_row
+from freekd.study.shorthand import loss_row, masked_row, prompt_row
 
 name = "scenes_ablations"
 work_dir = "work_dirs/studies/scenes_ablations"
@@ -17,10 +17,7 @@ _pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
 
 def _row(label, prompts=None, **options):
     """A row of FreeKD's loss; masks have the mean 1, so that no row is merely weaker."""
-    said = dict(loss_weight=1.0, prompts=None)
-    if prompts is not None:
-        said.update(prompts=f"{{{prompts}}}/prompts.pth", mask_norm="mean")
-    return loss_row(_pair.format("freekd"), "freekd", label, **{**said, **options})
+    return masked_row(_pair.format("freekd"), "freekd", label, prompts, loss_weight=1.0, **options)
 
 
 _stage1 = "configs/prompt/retinanet_r18w32_scenes.py"  # the published prompts
@@ -35,17 +32,17 @@ rows = dict(
     all=_row("all bands"),
     low=_row("low band", bands="low"),
     high=_row("high bands", bands="high"),
-    all_prompts=_row("all bands, prompts", "position", gate=None),
-    low_prompts=_row("low band, prompts", "position", gate=None, bands="low"),
-    high_prompts=_row("high bands, prompts", "position", gate=None, bands="high"),
-    gate_position=_row("prompts and gate: position", "position"),
-    gate_se=_row("prompts and gate: se", "se"),
-    gate_cbam=_row("prompts and gate: cbam", "cbam"),
-    gate_nonlocal=_row("prompts and gate: nonlocal", "nonlocal_"),
+    all_prompts=_row("all bands, prompts", "position"),
+    low_prompts=_row("low band, prompts", "position", bands="low"),
+    high_prompts=_row("high bands, prompts", "position", bands="high"),
+    gate_position=_row("prompts and gate: position", "position", gate="auto"),
+    gate_se=_row("prompts and gate: se", "se", gate="auto"),
+    gate_cbam=_row("prompts and gate: cbam", "cbam", gate="auto"),
+    gate_nonlocal=_row("prompts and gate: nonlocal", "nonlocal_", gate="auto"),
     dct_alike=_row("DCT, all bands", transform="dct"),
     dft_alike=_row("DFT, all bands", transform="dft"),
-    all_dct=_row("DCT, prompts and gate", "dct"),
-    all_dft=_row("DFT, prompts and gate", "dft"),
+    all_dct=_row("DCT, prompts and gate", "dct", gate="auto"),
+    all_dft=_row("DFT, prompts and gate", "dft", gate="auto"),
     cwd=dict(config=_pair.format("cwd"), label="CWD"),
     cwd_bands=loss_row(_pair.format("cwd"), "cwd", "CWD on the high bands", **_bands),
     pkd=dict(config=_pair.format("pkd"), label="PKD"),

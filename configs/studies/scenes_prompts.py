@@ -5,7 +5,7 @@ python tools/study.py configs/studies/scenes_prompts.py --jobs 2        (docs/ev
 The teacher must be there: configs/teacher/retinanet_r18w32_scenes.py says how it is made.
 """
 
-from freekd.study.shorthand import loss_row, prompt_row
+from freekd.study.shorthand import masked_row, prompt_row
 
 name = "scenes_prompts"
 work_dir = "work_dirs/studies/scenes_prompts"
@@ -16,10 +16,7 @@ _pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
 
 def _row(label, prompts=None, **options):
     """A row of FreeKD's loss: weights of mean 1 and no gate, so that the places alone differ."""
-    said = dict(loss_weight=1.0, prompts=None)
-    if prompts is not None:
-        said.update(prompts=f"{{{prompts}}}/prompts.pth", gate=None, mask_norm="mean")
-    return loss_row(_pair.format("freekd"), "freekd", label, **{**said, **options})
+    return masked_row(_pair.format("freekd"), "freekd", label, prompts, loss_weight=1.0, **options)
 
 
 _stage1 = "configs/prompt/retinanet_r18w32_scenes.py"
