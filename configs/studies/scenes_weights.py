@@ -3,6 +3,8 @@
 python tools/study.py configs/studies/scenes_weights.py        (docs/evidence.md)
 """
 
+from freekd.study.shorthand import loss_row
+
 name = "scenes_weights"
 work_dir = "work_dirs/studies/scenes_weights"
 baseline = "alone"
@@ -14,25 +16,35 @@ _grid = dict(
     freekd=(0.3, 1.0, 3.0),  # standardised channels, squared difference
     map=(10.0, 30.0, 100.0),  # the same, each coefficient alike
     dct=(0.3, 1.0, 3.0),  # the first, with the DCT of the whole map in place of Haar's wavelet
+    block=(0.3, 1.0, 3.0),  # with the DCT of blocks of 8 x 8
+    db4=(0.3, 1.0, 3.0),  # with longer wavelets
+    bior=(0.3, 1.0, 3.0),
     raw=(0.01, 0.03, 0.1),  # FreeKD on the maps as they are, L1: the paper's form
     cwd=(30.0, 100.0, 300.0),
     pkd=(20.0, 60.0, 200.0, 600.0),
+    pkd_bands=(60.0, 200.0, 600.0),  # on the high bands of Haar's wavelet
+    pkd_dct=(60.0, 200.0, 600.0),  # on the high bands of the DCT
     mgd=(1e-3, 2.6e-3, 8e-3),
     fgd=(7.0, 20.0),
 )
+_ours = dict(  # what a form of FreeKD's loss adds to all places alike
+    freekd={},
+    map=dict(average="map"),
+    dct=dict(transform="dct"),
+    block=dict(transform=dict(type="dct", block=8)),
+    db4=dict(transform=dict(type="dwt", wavelet="db4", mode="periodization")),
+    bior=dict(transform=dict(type="dwt", wavelet="bior4.4", mode="periodization")),
+    raw=dict(normalize=None, distance="l1"),
+)
+_peers = dict(
+    pkd_bands=dict(domain="frequency"),
+    pkd_dct=dict(domain="frequency", transform="dct"),
+)
 _pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
 rows = dict(alone=dict(config=_pair.format("pkd"), student_only=True, label="student alone"))
-for _method, _weights in _grid.items():
+for _form, _weights in _grid.items():
+    _loss = "freekd" if _form in _ours else _form.split("_")[0]
+    _said = dict(_ours[_form], prompts=None) if _form in _ours else _peers.get(_form, {})
     for _weight in _weights:
-        _name = "freekd" if _method in ("map", "dct", "raw") else _method
-        _options = {f"pair.losses.{_name}.loss_weight": _weight}
-        if _name == "freekd":
-            _options["pair.losses.freekd.prompts"] = None  # all places alike
-        if _method == "map":
-            _options["pair.losses.freekd.average"] = "map"
-        if _method == "dct":
-            _options["pair.losses.freekd.transform"] = "dct"
-        if _method == "raw":
-            _options["pair.losses.freekd.normalize"] = None
-            _options["pair.losses.freekd.distance"] = "l1"
-        rows[f"{_method}_{_weight:g}"] = dict(config=_pair.format(_name), options=_options)
+        _name = f"{_form}_{_weight:g}"
+        rows[_name] = loss_row(_pair.format(_loss), _loss, _name, loss_weight=_weight, **_said)

@@ -17,4 +17,5 @@ rows = dict(
     alone=dict(config=_pair, student_only=True, label="student alone"),
     uniform=loss_row(_pair, "freekd", "all places alike", **_said),
     boxes_50=loss_row(_pair, "freekd", "oracle: boxes get half of the weight", **_said, **_boxes),
+    dct_alike=loss_row(_pair, "freekd", "DCT, all places alike", transform="dct", **_said),
 )

@@ -1,6 +1,6 @@
 """Short forms of a row, for study files with many rows that vary one thing (docs/study.md)."""
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
 
 def loss_row(config: str, loss: str, label: str, **options: Any) -> Dict[str, Any]:
@@ -10,15 +10,17 @@ def loss_row(config: str, loss: str, label: str, **options: Any) -> Dict[str, An
         config: of the pair.
         loss: the name of its entry in ``pair.losses``.
         label: in the table.
-        options: of the loss.
+        options: of the loss; one with parts of its own as a dict.
 
     Returns:
         The row, for ``rows`` of a study.
 
     >>> loss_row("pair.py", "mine", "weaker", loss_weight=0.5)["options"]
     {'pair.losses.mine.loss_weight': 0.5}
+    >>> loss_row("pair.py", "mine", "blocks", transform=dict(type="dct", block=8))["options"]
+    {'pair.losses.mine.transform.type': 'dct', 'pair.losses.mine.transform.block': 8}
     """
-    keys = {f"pair.losses.{loss}.{name}": value for name, value in options.items()}
+    keys = dict(_keys(f"pair.losses.{loss}", options))
     return dict(config=config, label=label, options=keys)
 
 
@@ -62,5 +64,14 @@ def prompt_row(config: str, seed: int = 0, **options: Any) -> Dict[str, Any]:
     >>> prompt_row("prompt.py", form="energy")["options"]
     {'prompt.form': 'energy'}
     """
-    keys = {f"prompt.{name}": value for name, value in options.items()}
-    return dict(config=config, seed=seed, options=keys)
+    return dict(config=config, seed=seed, options=dict(_keys("prompt", options)))
+
+
+def _keys(start: str, options: Mapping[str, Any]) -> Iterator[Tuple[str, Any]]:
+    """What a command line says of options, one key for each part of a dict."""
+    for name, value in options.items():
+        key = f"{start}.{name}"
+        if isinstance(value, Mapping):
+            yield from _keys(key, value)
+        else:
+            yield key, value

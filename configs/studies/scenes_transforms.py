@@ -1,0 +1,41 @@
+"""Which transform on the scenes, and why: all places alike in other bands, and PKD on such bands.
+
+python tools/study.py configs/studies/scenes_transforms.py --jobs 2        (docs/evidence.md)
+
+Haar's low band is a mean of 8 x 8 places, through which fine detail leaks; longer wavelets leak
+less, a cosine transform of the whole map does not. The teacher must be there:
+configs/teacher/retinanet_r18w32_scenes.py says how it is made.
+"""
+
+from freekd.study.shorthand import loss_row
+
+name = "scenes_transforms"
+work_dir = "work_dirs/studies/scenes_transforms"
+baseline = "haar"
+seeds = [0, 1, 2, 3, 4]
+_pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
+
+
+def _row(label, **options):
+    """A row of FreeKD's loss without prompts."""
+    config = _pair.format("freekd")
+    return loss_row(config, "freekd", label, prompts=None, loss_weight=1.0, **options)
+
+
+def _peer(label, **options):
+    """A row of PKD's."""
+    return loss_row(_pair.format("pkd"), "pkd", label, **options)
+
+
+_bands = dict(domain="frequency")
+rows = dict(
+    haar=_row("Haar"),
+    db4=_row("db4", transform=dict(type="dwt", wavelet="db4", mode="periodization")),
+    bior=_row("bior4.4", transform=dict(type="dwt", wavelet="bior4.4", mode="periodization")),
+    block=_row("DCT of blocks of 8 x 8", transform=dict(type="dct", block=8)),
+    dct=_row("DCT", transform="dct"),
+    dft=_row("DFT", transform="dft"),
+    pkd=_peer("PKD"),
+    pkd_bands=_peer("PKD on the high bands: Haar", **_bands),
+    pkd_dct=_peer("PKD on the high bands: DCT", transform="dct", loss_weight=600.0, **_bands),
+)
