@@ -35,16 +35,29 @@ def load_config(path: str, options: Optional[Dict[str, Any]] = None) -> Any:
             :func:`freekd.config.short.expand`.
     """
     cfg, late = read(path, options)
+    import_own(cfg, path)
+    short.expand(cfg)
+    _merge(cfg, late)
+    stock_hooks.take_along(cfg)
+    return cfg
+
+
+def import_own(cfg: Any, path: str) -> None:
+    """Import the modules of a config's ``custom_imports``, which register what it names.
+
+    Args:
+        cfg: what :func:`read` gives.
+        path: of its file, for an error's text.
+
+    Raises:
+        ConfigError: a module cannot be imported; names it.
+    """
     if cfg.get("custom_imports"):
         compat.apply()  # modules of the user's import the 2022-era stack
     try:
         import_modules(cfg.get("custom_imports"), path)
     except ConfigFileError as error:
         raise ConfigError(str(error)) from error
-    short.expand(cfg)
-    _merge(cfg, late)
-    stock_hooks.take_along(cfg)
-    return cfg
 
 
 def read(path: str, options: Optional[Dict[str, Any]] = None) -> Tuple[Any, Dict[str, Any]]:

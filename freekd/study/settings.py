@@ -1,7 +1,8 @@
 """What a run depends on, as a short key, and which data it is scored on; from its config's text.
 
 Files count by what is in them, not by where they lie, so that runs of several machines can come
-into one table. Nothing of the OpenMMLab packages but mmcv is imported.
+into one table. Nothing of the OpenMMLab packages but mmcv is imported, unless a config has
+``custom_imports``.
 """
 
 import hashlib
@@ -41,13 +42,14 @@ def read_settings(run: Run) -> Settings:
         ConfigError: it cannot be read, or an option does not fit; names the row.
     """
     with compat.quiet_imports():
-        from freekd.config.load import read
+        from freekd.config.load import import_own, read
         from freekd.config.losses import check_methods
     try:
         cfg, late = read(run.config, dict(run.options))
         config = {**cfg._cfg_dict.to_dict(), **late}
         pair = config.get("pair")
         if isinstance(pair, Mapping) and not run.student_only:
+            import_own(cfg, run.config)
             check_methods(pair.get("losses"))
     except ConfigError as error:
         raise ConfigError(f"rows.{run.row}: {error}") from error
