@@ -151,12 +151,13 @@ def axes_of(size, place):
     return axes
 
 
-def draw_gain(points, path):
-    """Each row's gain over uniform weights with its 95 % interval; the best AUC on top.
+def draw_gain(points, path, over="mAP over all places alike"):
+    """Each row's gain with its 95 % interval; the best AUC, or other figure, on top.
 
     Args:
-        points: (label, AUC or None, gain, low, high) of each row.
+        points: (label, AUC or another figure or None, gain, low, high) of each row.
         path: of the picture.
+        over: what the gain is of.
     """
     points = sorted(points, key=lambda point: point[1] or 0)
     axes = axes_of((8.5, 0.8 + 0.34 * len(points)), (0.46, 0.16, 0.51, 0.82))
@@ -169,7 +170,7 @@ def draw_gain(points, path):
     axes.set_yticklabels(
         [label if auc is None else f"{label}   {auc:.2f}" for label, auc, *_ in points], fontsize=9
     )
-    axes.set_xlabel("mAP over all places alike (95 % interval)", fontsize=9)
+    axes.set_xlabel(f"{over} (95 % interval)", fontsize=9)
     save_figure(axes.figure, path)
 
 

@@ -68,18 +68,20 @@ def split(coefficients: Tensor, rows: Cuts, columns: Cuts) -> WaveletBands:
         coefficients: (..., n_0, m_0).
         rows, columns: the cuts of both axes.
     """
-    bands = [
-        _filled(coefficients[..., y.start : y.stop, x.start : x.stop], height, width)
-        for (y, x), (height, width) in zip(
-            rectangles(rows, columns), rectangle_sizes(rows, columns)
-        )
-    ]
-    return WaveletBands.from_flat(bands)
+    low, details = coefficients, []
+    for (tall, top), (wide, left) in zip(zip(rows, rows[1:]), zip(columns, columns[1:])):
+        # by halves: a slice's gradient is a whole map of zeros for each band
+        upper, lower = low.split([top, tall - top], dim=-2)
+        low, hl = upper.split([left, wide - left], dim=-1)
+        lh, hh = lower.split([left, wide - left], dim=-1)
+        details += [lh, hl, hh]
+    sizes = rectangle_sizes(rows, columns)
+    return WaveletBands.from_flat([_filled(*one) for one in zip([low, *details], sizes)])
 
 
-def _filled(band: Tensor, height: int, width: int) -> Tensor:
+def _filled(band: Tensor, size: Tuple[int, int]) -> Tensor:
     """A band with zeros below and at its right, up to (height, width)."""
-    missing = (height - band.shape[-2], width - band.shape[-1])
+    missing = (size[0] - band.shape[-2], size[1] - band.shape[-1])
     return F.pad(band, (0, missing[1], 0, missing[0])) if any(missing) else band
 
 
