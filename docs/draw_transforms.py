@@ -70,9 +70,8 @@ def main():
         values = " ".join(f"{of_row[seed]:.3f}"[1:] for seed in sorted(of_row))
         mean = sum(of_row.values()) / len(of_row)
         said = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
-        print(
-            f"| {label} | {'' if part is None else f'{part:.2f}'} | {values} | {mean:.3f} | {said} |"
-        )
+        own = "" if part is None else f"{part:.2f}"
+        print(f"| {label} | {own} | {values} | {mean:.3f} | {said} |")
         if name != study.baseline:
             points.append((label, part, gain.mean, gain.low, gain.high))
     draw_gain(points, ROOT / "docs/images/evidence_transforms.png", "mAP over Haar's wavelet")
