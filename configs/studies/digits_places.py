@@ -17,6 +17,7 @@ rows = dict(
     alone=_ours,
     uniform=_ours,
     dct_alike=_ours,
+    shift=_ours,
     energy=_ours,
     prompts=_ours,
     prompts_noise=_ours,

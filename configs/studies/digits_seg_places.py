@@ -36,6 +36,7 @@ rows = dict(
     alone=dict(config=_pair, student_only=True, label="student alone"),
     uniform=_row("all places alike"),
     dct_alike=_row("DCT, all places alike", transform="dct"),
+    shift=_row("Haar, moved, all places alike", shift=True),
     energy=_row("(e) the teacher's energy, unlearned", where="energy"),
     prompts=_row("prompts as published", "published"),
     prompts_noise=_row("(c) noise for what is masked", "bottleneck"),

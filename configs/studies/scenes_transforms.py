@@ -2,8 +2,9 @@
 
 python tools/study.py configs/studies/scenes_transforms.py --jobs 2        (docs/evidence.md)
 
-Haar's low band is a mean of 8 x 8 places, through which fine detail leaks; longer wavelets leak
-less, a cosine transform of the whole map does not. The teacher must be there:
+Haar's bands leak: each holds much of others' frequencies. Longer wavelets leak less, a cosine or
+Fourier transform of the whole map hardly. And Haar's blocks, as those of a DCT of blocks, lie on a
+grid, which the rows "moved" take away. The teacher must be there:
 configs/teacher/retinanet_r18w32_scenes.py says how it is made.
 """
 
@@ -27,12 +28,15 @@ def _peer(label, **options):
     return loss_row(_pair.format("pkd"), "pkd", label, **options)
 
 
+_blocks = dict(type="dct", block=8)
 _bands = dict(domain="frequency")
 rows = dict(
     haar=_row("Haar"),
+    shift=_row("Haar, moved over its grid at each step", shift=True),
     db4=_row("db4", transform=dict(type="dwt", wavelet="db4", mode="periodization")),
     bior=_row("bior4.4", transform=dict(type="dwt", wavelet="bior4.4", mode="periodization")),
-    block=_row("DCT of blocks of 8 x 8", transform=dict(type="dct", block=8)),
+    block=_row("DCT of blocks of 8 x 8", transform=_blocks),
+    block_shift=_row("DCT of blocks, moved", transform=_blocks, shift=True),
     dct=_row("DCT", transform="dct"),
     dft=_row("DFT", transform="dft"),
     pkd=_peer("PKD"),

@@ -18,4 +18,5 @@ rows = dict(
     uniform=loss_row(_pair, "freekd", "all places alike", **_said),
     boxes_50=loss_row(_pair, "freekd", "oracle: boxes get half of the weight", **_said, **_boxes),
     dct_alike=loss_row(_pair, "freekd", "DCT, all places alike", transform="dct", **_said),
+    shift=loss_row(_pair, "freekd", "Haar, moved, all places alike", shift=True, **_said),
 )

@@ -81,7 +81,7 @@ class CosineTransform(Transform):
                     f"block={block} must be a multiple of 2^levels = {2**levels}, so that each "
                     "band has the same part of every block; None transforms the whole map"
                 )
-        self.levels, self.block = levels, block
+        self.levels, self.block, self.grid = levels, block, block
         self.names = tuple(band_names(levels))
 
     def to_dict(self) -> Dict[str, Any]:

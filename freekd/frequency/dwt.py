@@ -172,6 +172,7 @@ class WaveletTransform(Transform):
         check_choice("mode", mode, MODES)
         self.wavelet, self.levels, self.mode = wavelet, levels, mode
         self.names = tuple(band_names(levels))
+        self.grid = 2**levels
 
     def to_dict(self) -> Dict[str, Any]:
         """``type`` (the wavelet), ``levels``, ``mode``."""

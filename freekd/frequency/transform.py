@@ -50,6 +50,9 @@ class Transform(ABC):
     """xi, from maps (..., H, W) to named bands, and xi~ back. It has no parameters."""
 
     names: Tuple[str, ...]  # of the bands; a prompt's first axis follows them
+    grid: Optional[int] = (
+        None  # the side of the blocks that coefficients belong to; None: no blocks
+    )
 
     @abstractmethod
     def to_dict(self) -> Dict[str, Any]:

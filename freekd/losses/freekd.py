@@ -10,9 +10,10 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import torch
 from torch import Tensor
 
-from freekd.checks import check_choice, check_integer, check_share
+from freekd.checks import check_choice, check_flag, check_integer, check_share
 from freekd.frequency import HAAR, build_transform
 from freekd.frequency.groups import BAND_CHOICES, GRANULARITIES, selected_groups
+from freekd.frequency.shift import Offset, check_grid, moved, random_offset
 from freekd.frequency.transform import TransformLike, refuse_old, refuses_old
 from freekd.gates import GATES
 from freekd.held import HoldsFrozen
@@ -174,6 +175,10 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         student_masks_from: None (the paper), or a number of training steps after which the
             teacher's masks are multiplied by those that the same prompts make of the student's
             aligned maps; without gradient.
+        shift: False (the paper), or True: at each step the maps of each level are moved over the
+            transform's grid by a random offset, so that its borders are not always at the same
+            places, see :mod:`freekd.frequency.shift`. For transforms with blocks: wavelets, and a
+            DCT of blocks.
         loss_weight: mu.
 
     Raises:
@@ -198,7 +203,11 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
             if name in options:
                 check_choice(f"{key}.{name}", options[name], choices)
         if options.get("transform") is not None:
-            build_transform(options["transform"], f"{key}.transform")
+            transform = build_transform(options["transform"], f"{key}.transform")
+            if options.get("shift"):
+                check_grid(transform, f"{key}.shift")
+        if "shift" in options:
+            check_flag(f"{key}.shift", options["shift"])
         if "box_share" in options:
             check_share(f"{key}.box_share", options["box_share"], _BOX_SHARE)
         if options.get("student_masks_from") is not None:
@@ -233,6 +242,7 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         box_share: float = BOX_SHARE,
         mask_norm: Optional[str] = None,
         student_masks_from: Optional[int] = None,
+        shift: bool = False,
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__(student_channels, teacher_channels, num_levels, align, loss_weight)
@@ -244,6 +254,7 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         check_choice("where", where, WHERE)
         check_choice("mask_norm", mask_norm, MASK_NORMS)
         check_share("box_share", box_share, _BOX_SHARE)
+        check_flag("shift", shift)
         given = dict(prompts=prompts, where=where, mask_norm=mask_norm, box_share=box_share)
         _check_where({**given, "student_masks_from": student_masks_from}, "")
         self.where = where
@@ -259,6 +270,7 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         self.normalize = normalize
         self.distance = distance
         self.average = average
+        self.shift = shift
         asked = _asked(num_prompts, transform, granularity, gate)
         self.transform = asked.get("transform", HAAR)
         self.granularity = asked.get("granularity", "band")
@@ -271,6 +283,8 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
             self.granularity = self.prompts.spec.granularity
             self.hold("prompts")  # frozen, and of a file: not in checkpoints, nor seen by hooks
         selected_groups(self.transform.groups(self.granularity), bands)
+        if shift:
+            check_grid(self.transform, "shift")
         if where == "boxes" and not has_places(self.transform):
             raise ValueError(
                 f"where='boxes' needs coefficients that have a place in the map, and those of "
@@ -309,13 +323,18 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
 
     @torch.no_grad()
     def place_weights(
-        self, student: Sequence[Tensor], teacher: Sequence[Tensor], step: Optional[Step] = None
+        self,
+        student: Sequence[Tensor],
+        teacher: Sequence[Tensor],
+        step: Optional[Step] = None,
+        offsets: Optional[Sequence[Offset]] = None,
     ) -> List[Weights]:
         """How much each place counts: per level, per group of bands (N, h, w); None: all alike.
 
         Args:
             student, teacher: (N, C, H, W) of each level, aligned.
             step: of this training step, for ``where='boxes'``.
+            offsets: by how much the maps of each level were moved; None: not at all.
 
         Raises:
             FeatureError: ``where='boxes'``, and the batch has none.
@@ -324,8 +343,9 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
             boxes, image = batch_boxes(step, "freekd.where='boxes'")
             check_images(boxes, teacher[0], "freekd.where='boxes'")
             found: List[Weights] = []
-            for feat in teacher:
+            for feat, offset in zip(teacher, offsets or [(0, 0)] * len(teacher)):
                 inside = torch.stack([box_map(one, image, feat.shape[-2:]) for one in boxes])
+                inside = moved(inside, offset)
                 found.append(
                     box_weights(
                         inside.to(feat.device), self.box_share, self.transform, self.granularity
@@ -365,9 +385,15 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         """
         maps = self.check_feats(student_feats, teacher_feats)
         with torch.autocast(device_type=maps[1][0].device.type, enabled=False):
-            student, teacher = zip(*self.aligned(*maps))
+            student, teacher = (list(side) for side in zip(*self.aligned(*maps)))
             gates = self.relation_weights(student, teacher)
-            places = self.place_weights(student, teacher, step)
+            offsets = None
+            if self.shift:
+                offsets = [random_offset(self.transform) for _ in teacher]
+                student = [moved(x, offset) for x, offset in zip(student, offsets)]
+                teacher = [moved(x, offset) for x, offset in zip(teacher, offsets)]
+                gates = [g if g is None else moved(g, offset) for g, offset in zip(gates, offsets)]
+            places = self.place_weights(student, teacher, step, offsets)
             total = torch.zeros((), device=student[0].device)
             for s, t, weights, gate in zip(student, teacher, places, gates):
                 total = total + weighted_distance(
@@ -384,7 +410,8 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         return (
             f"{self.transform}, {self.granularity!r}, {made}, bands={self.bands!r}, "
             f"normalize={self.normalize!r}, distance={self.distance!r}, "
-            f"average={self.average!r}, where={self.where!r}, loss_weight={self.loss_weight}"
+            f"average={self.average!r}, where={self.where!r}, shift={self.shift}, "
+            f"loss_weight={self.loss_weight}"
         )
 
 
