@@ -3,7 +3,7 @@
 python tools/study.py configs/studies/digits_seg_places.py --jobs 2        (docs/evidence.md)
 """
 
-from freekd.study.shorthand import masked_row, prompt_row
+from freekd.study.shorthand import loss_row, masked_row, prompt_row
 
 name = "digits_seg_places"
 work_dir = "work_dirs/studies/digits_seg_places"
@@ -13,11 +13,21 @@ _pair = "configs/freekd/fpn_r34_r18_digits_seg.py"
 _teacher = "{teacher}/latest.pth"
 
 
-def _row(label, prompts=None, **options):
-    """A row of FreeKD's loss: weights of mean 1 and no gate, so that the places alone differ."""
-    row = masked_row(_pair, "freekd", label, prompts, loss_weight=1.0, **options)
+def _taught(row):
+    """The row, with the teacher of this study."""
     row["options"]["pair.teacher_checkpoint"] = _teacher
     return row
+
+
+def _row(label, prompts=None, **options):
+    """A row of FreeKD's loss: weights of mean 1 and no gate, so that the places alone differ."""
+    return _taught(masked_row(_pair, "freekd", label, prompts, loss_weight=1.0, **options))
+
+
+def _bundled(label, **options):
+    """The bundled config: prompts as published, and their gate."""
+    options["prompts"] = "{published}/prompts.pth"
+    return _taught(loss_row(_pair, "freekd", label, **options))
 
 
 _stage1 = "configs/prompt/fpn_r34_digits_seg.py"
@@ -40,4 +50,6 @@ rows = dict(
     energy=_row("(e) the teacher's energy, unlearned", where="energy"),
     prompts=_row("prompts as published", "published"),
     prompts_noise=_row("(c) noise for what is masked", "bottleneck"),
+    bundled=_bundled("the bundled config", shift=False),
+    bundled_shift=_bundled("the bundled config, moved", shift=True),
 )
