@@ -11,7 +11,7 @@ training step estimates it without bias, at the cost of one transform (Coifman a
 "Translation-invariant de-noising", 1995, average over d likewise).
 """
 
-from typing import Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -39,10 +39,44 @@ def random_offset(transform: Transform) -> Offset:
     return d_y, d_x
 
 
-def moved(x: Tensor, offset: Offset) -> Tensor:
+def moved(x: Tensor, offset: Optional[Offset]) -> Tensor:
     """R_d x: maps (..., H, W), rolled; a weight that has no places, (..., 1, 1), as it is.
+
+    Without an offset the map itself.
+
+    The same as ``torch.roll`` over both axes, which is several times slower on a CPU.
 
     >>> moved(torch.tensor([[1, 2, 3]]), (0, 1)).tolist()
     [[3, 1, 2]]
     """
-    return torch.roll(x, offset, dims=(-2, -1))
+    height, width = x.shape[-2:]
+    if offset is None or (height, width) == (1, 1):
+        return x
+    out: Tensor = _Rolled.apply(  # type: ignore[no-untyped-call]
+        x, offset[0] % height, offset[1] % width
+    )
+    return out
+
+
+class _Rolled(torch.autograd.Function):
+    """By 0 <= down < H, 0 <= across < W: four rectangles change places, each copied once."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, down: int, across: int) -> Tensor:
+        height, width = x.shape[-2:]
+        ctx.back = (height - down) % height, (width - across) % width
+        out = torch.empty_like(x)
+        for to, at in _halves(height, down):
+            for into, of in _halves(width, across):
+                out[..., to, into] = x[..., at, of]
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None, None]:
+        return _Rolled.apply(grad, *ctx.back), None, None  # type: ignore[no-untyped-call]
+
+
+def _halves(count: int, offset: int) -> Tuple[Tuple[slice, slice], Tuple[slice, slice]]:
+    """Of an axis: where each of its two parts goes, and where it was."""
+    rest = count - offset
+    return (slice(offset, None), slice(0, rest)), (slice(0, offset), slice(rest, None))

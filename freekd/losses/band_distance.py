@@ -14,6 +14,7 @@ from freekd.frequency import HAAR, build_transform
 from freekd.frequency.distance import weighted_sum
 from freekd.frequency.groups import BandGroup, selected_groups
 from freekd.frequency.haar_distance import can_fuse, haar_distance
+from freekd.frequency.shift import Offset, moved
 from freekd.frequency.transform import TransformLike
 from freekd.gates.gate import check_weight_shape
 from freekd.prompts.masks import DISTANCES, gate_weights
@@ -36,6 +37,7 @@ def weighted_distance(
     distance: str = "l1",
     normalize: Optional[str] = None,
     average: str = "band",
+    offset: Optional[Offset] = None,
 ) -> Tensor:
     """sum over groups of mean( omega w |a - b|^p ), w (N or 1, h, w) of a group, p = 1 or 2.
 
@@ -44,6 +46,9 @@ def weighted_distance(
 
     ``normalize='channel'`` compares the maps standardised, see
     :class:`~freekd.losses.freekd.FreeKDLoss`.
+
+    ``offset`` moves the maps and the gate's weight before they are transformed, see
+    :mod:`freekd.frequency.shift`; ``weights`` are of the bands of the moved maps.
 
     With Haar the value and its gradient come from one pass over the maps, see
     :mod:`freekd.frequency.haar_distance`; other transforms, odd sizes with other modes than
@@ -72,7 +77,7 @@ def weighted_distance(
         band_weights = _band_weights(weights, sizes, student, dtype, groups, average)
         if gate_weight is not None:
             check_weight_shape(gate_weight, student.shape)
-            gate_weight = gate_weight.to(dtype)
+            gate_weight = moved(gate_weight.to(dtype), offset)
             if gate_weight.shape[1] == 1 and gate_weight.shape[2:] != (1, 1):  # as the masks'
                 gates = gate_weights(gate_weight, transform)
                 band_weights = [w * gate[:, 0] for w, gate in zip(band_weights, gates)]
@@ -85,7 +90,7 @@ def weighted_distance(
         fused = levels > 0 and not placed and can_fuse(student, levels, teacher, *constants)
 
         def of_channels(part: slice, piece: Tensor) -> Tensor:
-            sides = [piece, teacher[:, part]]
+            sides = [moved(piece, offset), moved(teacher[:, part], offset)]
             if normalize == "channel":
                 sides = [standardize(side) for side in sides]
             gate = None if gate_weight is None else gate_weight[:, part]
@@ -97,7 +102,7 @@ def weighted_distance(
             return weighted_sum(difference, band_weights, gates, squared)
 
         learned = torch.is_grad_enabled() and any(weight.requires_grad for weight in constants)
-        if learned or (fused and normalize is None):  # the latter goes in parts by itself
+        if learned or (fused and normalize is None and offset is None):  # it has parts of its own
             return of_channels(slice(None), student)
         step = channels_at_a_time(student, 3 if fused else 6, least=2**15)
         return sum_over_parts(of_channels, student, 1, parts(student.shape[1], step))

@@ -327,23 +327,25 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         student: Sequence[Tensor],
         teacher: Sequence[Tensor],
         step: Optional[Step] = None,
-        offsets: Optional[Sequence[Offset]] = None,
+        offsets: Optional[Sequence[Optional[Offset]]] = None,
     ) -> List[Weights]:
         """How much each place counts: per level, per group of bands (N, h, w); None: all alike.
 
         Args:
             student, teacher: (N, C, H, W) of each level, aligned.
             step: of this training step, for ``where='boxes'``.
-            offsets: by how much the maps of each level were moved; None: not at all.
+            offsets: by how much the maps of each level are moved before they are transformed;
+                None: not at all.
 
         Raises:
             FeatureError: ``where='boxes'``, and the batch has none.
         """
+        offsets = offsets or [None] * len(teacher)
         if self.where == "boxes":
             boxes, image = batch_boxes(step, "freekd.where='boxes'")
             check_images(boxes, teacher[0], "freekd.where='boxes'")
             found: List[Weights] = []
-            for feat, offset in zip(teacher, offsets or [(0, 0)] * len(teacher)):
+            for feat, offset in zip(teacher, offsets):
                 inside = torch.stack([box_map(one, image, feat.shape[-2:]) for one in boxes])
                 inside = moved(inside, offset)
                 found.append(
@@ -352,10 +354,12 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
                     )
                 )
             return found
+        if self.where is None:
+            return [None] * len(teacher)
+        teacher = [moved(feat, offset) for feat, offset in zip(teacher, offsets)]
         if self.where == "energy":
             return [energy_weights(feat, self.transform, self.granularity) for feat in teacher]
-        if self.where is None or self.prompts is None:
-            return [None] * len(teacher)
+        assert self.prompts is not None
         refined = self.student_masks_from is not None and int(self.steps) >= self.student_masks_from
         if self.mask_norm is None and not refined:
             return list(self.prompts.weights(teacher, self.distance))
@@ -363,6 +367,7 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         if refined:
             if self.normalize is not None:  # prompts know the teacher's scale
                 student = [as_teacher_scaled(s, t) for s, t in zip(student, teacher)]
+            student = [moved(feat, offset) for feat, offset in zip(student, offsets)]
             theirs = self.prompts.masks(student)
             masks = [[a * b for a, b in zip(*level)] for level in zip(masks, theirs)]
         return [masked_weights(level, self.distance, self.mask_norm) for level in masks]
@@ -385,20 +390,15 @@ class FreeKDLoss(HoldsFrozen, LevelsLoss):
         """
         maps = self.check_feats(student_feats, teacher_feats)
         with torch.autocast(device_type=maps[1][0].device.type, enabled=False):
-            student, teacher = (list(side) for side in zip(*self.aligned(*maps)))
+            student, teacher = zip(*self.aligned(*maps))
             gates = self.relation_weights(student, teacher)
-            offsets = None
-            if self.shift:
-                offsets = [random_offset(self.transform) for _ in teacher]
-                student = [moved(x, offset) for x, offset in zip(student, offsets)]
-                teacher = [moved(x, offset) for x, offset in zip(teacher, offsets)]
-                gates = [g if g is None else moved(g, offset) for g, offset in zip(gates, offsets)]
+            offsets = [random_offset(self.transform) if self.shift else None for _ in teacher]
             places = self.place_weights(student, teacher, step, offsets)
             total = torch.zeros((), device=student[0].device)
-            for s, t, weights, gate in zip(student, teacher, places, gates):
+            for s, t, weights, gate, offset in zip(student, teacher, places, gates, offsets):
                 total = total + weighted_distance(
                     s, t, weights, gate, self.transform, self.granularity, self.bands,
-                    self.distance, self.normalize, self.average,
+                    self.distance, self.normalize, self.average, offset,
                 )  # fmt: skip
         if self.student_masks_from is not None and self.training:
             self.steps += 1

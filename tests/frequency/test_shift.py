@@ -54,3 +54,14 @@ def test_which_transforms_have_a_grid(transform, grid):
             check_grid(transform, "key.shift")
     else:
         check_grid(transform, "key.shift")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 4)])
+@pytest.mark.parametrize("offset", [(0, 0), (3, 5), (7, 4), (16, 1)])
+def test_moved_is_rolled(size, offset):
+    x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    assert torch.equal(moved(x, offset), torch.roll(x, offset, (-2, -1)))
+    half = x.detach()[:, :1].expand(-1, 3, -1, -1).permute(1, 0, 2, 3)  # of any strides
+    assert torch.equal(moved(half, offset), torch.roll(half, offset, (-2, -1)))
+    torch.autograd.gradcheck(lambda y: moved(y, offset), (x,))
+    torch.autograd.gradgradcheck(lambda y: moved(y, offset).square(), (x,))
