@@ -1,4 +1,4 @@
-"""FreeKD on the scenes: standardised channels, squared difference, prompts as published."""
+"""FreeKD on the scenes: standardised channels, squared difference, maps moved over the grid."""
 
 _base_ = ["../_base_/pairs/retinanet_r18w32_r18w8_scenes.py"]
 pair = dict(
@@ -8,6 +8,7 @@ pair = dict(
             align="conv1x1",
             normalize="channel",
             distance="l2",
+            shift=True,
             loss_weight=2.0,
         )
     )

@@ -17,7 +17,8 @@ _pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
 
 def _row(label, prompts=None, **options):
     """A row of FreeKD's loss; masks have the mean 1, so that no row is merely weaker."""
-    return masked_row(_pair.format("freekd"), "freekd", label, prompts, loss_weight=1.0, **options)
+    options = dict(dict(loss_weight=1.0, shift=False), **options)
+    return masked_row(_pair.format("freekd"), "freekd", label, prompts, **options)
 
 
 _stage1 = "configs/prompt/retinanet_r18w32_scenes.py"  # the published prompts

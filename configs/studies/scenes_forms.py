@@ -40,4 +40,5 @@ for _form, _of_form in _forms.items():
             "freekd",
             _labels[_form] + _label,
             **{**_of_form, **_of_place},
+            shift=False,
         )

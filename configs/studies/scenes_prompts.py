@@ -16,7 +16,8 @@ _pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
 
 def _row(label, prompts=None, **options):
     """A row of FreeKD's loss: weights of mean 1 and no gate, so that the places alone differ."""
-    return masked_row(_pair.format("freekd"), "freekd", label, prompts, loss_weight=1.0, **options)
+    options = dict(dict(loss_weight=1.0, shift=False), **options)
+    return masked_row(_pair.format("freekd"), "freekd", label, prompts, **options)
 
 
 _stage1 = "configs/prompt/retinanet_r18w32_scenes.py"

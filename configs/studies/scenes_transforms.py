@@ -19,8 +19,8 @@ _pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
 
 def _row(label, **options):
     """A row of FreeKD's loss without prompts."""
-    config = _pair.format("freekd")
-    return loss_row(config, "freekd", label, prompts=None, loss_weight=1.0, **options)
+    options = dict(dict(prompts=None, loss_weight=1.0, shift=False), **options)
+    return loss_row(_pair.format("freekd"), "freekd", label, **options)
 
 
 def _peer(label, **options):

@@ -15,6 +15,7 @@ data = dict(
 _grid = dict(
     freekd=(0.3, 1.0, 3.0),  # standardised channels, squared difference
     map=(10.0, 30.0, 100.0),  # the same, each coefficient alike
+    shift=(0.3, 1.0, 3.0),  # the first, with maps that are moved over the wavelet's grid
     dct=(0.3, 1.0, 3.0),  # the first, with the DCT of the whole map in place of Haar's wavelet
     block=(0.3, 1.0, 3.0),  # with the DCT of blocks of 8 x 8
     db4=(0.3, 1.0, 3.0),  # with longer wavelets
@@ -30,6 +31,7 @@ _grid = dict(
 _ours = dict(  # what a form of FreeKD's loss adds to all places alike
     freekd={},
     map=dict(average="map"),
+    shift=dict(shift=True),
     dct=dict(transform="dct"),
     block=dict(transform=dict(type="dct", block=8)),
     db4=dict(transform=dict(type="dwt", wavelet="db4", mode="periodization")),
@@ -44,7 +46,9 @@ _pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
 rows = dict(alone=dict(config=_pair.format("pkd"), student_only=True, label="student alone"))
 for _form, _weights in _grid.items():
     _loss = "freekd" if _form in _ours else _form.split("_")[0]
-    _said = dict(_ours[_form], prompts=None) if _form in _ours else _peers.get(_form, {})
+    _said = _peers.get(_form, {})
+    if _form in _ours:
+        _said = {**dict(prompts=None, shift=False), **_ours[_form]}
     for _weight in _weights:
         _name = f"{_form}_{_weight:g}"
         rows[_name] = loss_row(_pair.format(_loss), _loss, _name, loss_weight=_weight, **_said)
