@@ -37,6 +37,7 @@ rows = dict(
     low_prompts=_row("low band, prompts", "position", bands="low"),
     high_prompts=_row("high bands, prompts", "position", bands="high"),
     gate_position=_row("prompts and gate: position", "position", gate="auto"),
+    prompts_shift=_row("all bands, prompts, moved", "position", shift=True),
     gate_shift=_row("prompts and gate: position, moved", "position", gate="auto", shift=True),
     gate_se=_row("prompts and gate: se", "se", gate="auto"),
     gate_cbam=_row("prompts and gate: cbam", "cbam", gate="auto"),
