@@ -28,6 +28,7 @@ from bare import bare_rows
 from direct import direct_loss, transform
 from draw import draw_growth
 from measure import (
+    COCO,
     copy_bandwidth,
     describe,
     far_apart,
@@ -44,7 +45,6 @@ from freekd.prompts.file import save_prompts
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.spec import PromptSpec
 
-COCO = ((100, 168), (50, 84), (25, 42), (13, 21), (7, 11))  # RetinaNet's levels of 800 x 1344
 BUNDLED = ((16, 16), (8, 8), (4, 4))  # of the bundled task, and its options
 GROWTH = ((64, 64), (100, 168), (128, 224), (200, 336))
 PACKAGES = ("pytorch-wavelets", "ptwt", "triton")

@@ -8,24 +8,31 @@
 as stage 2 calls it. Both on the same maps and in turn. How to read it: docs/performance.md.
 """
 
-import argparse
 import os
 import sys
-import time
 from typing import Any, Dict, List, Optional
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # the profiler's complaints about a missing GPU
 
 import torch
-from measure import describe, far_apart, machine, peak_bytes, table, time_in_turn, write_json
+from measure import (
+    arguments_of_maps,
+    clock_of,
+    describe,
+    far_apart,
+    machine,
+    peak_bytes,
+    random_maps,
+    table,
+    time_in_turn,
+    write_json,
+)
 from torch import Tensor
 
 from freekd.prompts.forms import FORMS
 from freekd.prompts.masks import mask_weight, prompt_masks
 from freekd.prompts.prompts import FrequencyPrompts
 from freekd.prompts.spec import PromptSpec
-
-COCO = ((100, 168), (50, 84), (25, 42), (13, 21), (7, 11))  # RetinaNet's levels of 800 x 1344
 
 
 @torch.no_grad()
@@ -58,11 +65,10 @@ def steps_of(form: str, granularity: str, feats: List[Tensor], device: str) -> D
 
 def measured(feats: List[Tensor], args: Any) -> List[Dict[str, Any]]:
     """Seconds, bytes and difference of both ways for each form and granularity."""
-    clock = time.process_time if args.cpu_seconds else time.perf_counter
     cases = [(form, granularity) for form in FORMS for granularity in ("band", "level")]
     rows, steps = [], [steps_of(*case, feats, args.device) for case in cases]
     for case, both in zip(cases, steps):
-        taken = time_in_turn(both, args.rounds, args.device, clock=clock)
+        taken = time_in_turn(both, args.rounds, args.device, clock=clock_of(args))
         flat = [[x for level in step() for x in level] for step in both.values()]
         rows.append(
             dict(
@@ -78,23 +84,8 @@ def measured(feats: List[Tensor], args: Any) -> List[Dict[str, Any]]:
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--channels", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--sizes", nargs="+", help="of the levels' maps, as 100x168; default: COCO")
-    parser.add_argument(
-        "--cpu-seconds", action="store_true", help="the process's own CPU time, not the clock's"
-    )
-    parser.add_argument("--json", help="write the numbers there, too")
-    args = parser.parse_args(argv)
-    sizes = [tuple(map(int, size.split("x"))) for size in args.sizes or ()] or COCO
-    gen = torch.Generator().manual_seed(0)
-    feats = [
-        torch.randn(args.batch, args.channels, *size, generator=gen).to(args.device)
-        for size in sizes
-    ]
+    args = arguments_of_maps((__doc__ or "").splitlines()[0]).parse_args(argv)
+    feats = random_maps(args, torch.Generator().manual_seed(0))
     found = machine(args.device, ("triton",))
     print(describe(found))
     rows = measured(feats, args)

@@ -1,5 +1,6 @@
 """Timing and memory for the benchmarks: variants in turn, medians, torch's own count of bytes."""
 
+import argparse
 import json
 import os
 import platform
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 Step = Callable[[], Any]
+COCO = ((100, 168), (50, 84), (25, 42), (13, 21), (7, 11))  # RetinaNet's levels of 800 x 1344
 
 
 class Timing(NamedTuple):
@@ -161,6 +163,35 @@ def _commit() -> Optional[str]:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+def arguments_of_maps(about: str) -> argparse.ArgumentParser:
+    """The options of a benchmark on maps alone; see :func:`random_maps` and :func:`clock_of`."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--channels", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--sizes", nargs="+", help="of the levels' maps, as 100x168; default: COCO")
+    parser.add_argument(
+        "--cpu-seconds", action="store_true", help="the process's own CPU time, not the clock's"
+    )
+    parser.add_argument("--json", help="write the numbers there, too")
+    return parser
+
+
+def random_maps(args: argparse.Namespace, generator: torch.Generator) -> List[Tensor]:
+    """(N, C, H, W) of each level, on the device."""
+    sizes = [tuple(map(int, size.split("x"))) for size in args.sizes or ()] or COCO
+    return [
+        torch.randn(args.batch, args.channels, *size, generator=generator).to(args.device)
+        for size in sizes
+    ]
+
+
+def clock_of(args: argparse.Namespace) -> Callable[[], float]:
+    """What seconds are counted by."""
+    return time.process_time if args.cpu_seconds else time.perf_counter
 
 
 def describe(found: Dict[str, Any]) -> str:

@@ -8,15 +8,21 @@ Forward and backward, standardised channels, the squared difference, no prompts;
 turn. *moved*: by a random offset at each step. How to read it: docs/performance.md.
 """
 
-import argparse
 import sys
-import time
 from functools import partial
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import torch
-from masks import COCO
-from measure import describe, machine, table, time_in_turn, write_json
+from measure import (
+    arguments_of_maps,
+    clock_of,
+    describe,
+    machine,
+    random_maps,
+    table,
+    time_in_turn,
+    write_json,
+)
 from torch import Tensor
 
 from freekd.frequency import build_transform
@@ -56,30 +62,15 @@ def step(row: Row, students: List[Tensor], teachers: List[Tensor]) -> None:
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--channels", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--sizes", nargs="+", help="of the levels' maps, as 100x168; default: COCO")
-    parser.add_argument(
-        "--cpu-seconds", action="store_true", help="the process's own CPU time, not the clock's"
-    )
-    parser.add_argument("--json", help="write the numbers there, too")
-    args = parser.parse_args(argv)
-    sizes = [tuple(map(int, size.split("x"))) for size in args.sizes or ()] or COCO
-    shapes = [(args.batch, args.channels, *size) for size in sizes]
-    gen = torch.Generator().manual_seed(0)
-    students, teachers = (
-        [torch.randn(shape, generator=gen).to(args.device) for shape in shapes] for _ in range(2)
-    )
+    args = arguments_of_maps((__doc__ or "").splitlines()[0]).parse_args(argv)
+    generator = torch.Generator().manual_seed(0)
+    students, teachers = random_maps(args, generator), random_maps(args, generator)
     for student in students:
         student.requires_grad_()
     found = machine(args.device, ("triton",))
     print(describe(found))
-    clock = time.process_time if args.cpu_seconds else time.perf_counter
     steps = {row.label: partial(step, row, students, teachers) for row in ROWS}
-    taken = time_in_turn(steps, args.rounds, args.device, clock=clock)
+    taken = time_in_turn(steps, args.rounds, args.device, clock=clock_of(args))
     first = taken[ROWS[0].label].median
     rows: List[Dict[str, Any]] = [
         dict(label=label, seconds=timing.median, ratio=timing.median / first)

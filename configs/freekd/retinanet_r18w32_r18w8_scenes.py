@@ -1,4 +1,4 @@
-"""FreeKD on the scenes: standardised channels, squared difference, maps moved over the grid."""
+"""FreeKD on the scenes: prompts as published, standardised maps, moved over Haar's grid."""
 
 _base_ = ["../_base_/pairs/retinanet_r18w32_r18w8_scenes.py"]
 pair = dict(

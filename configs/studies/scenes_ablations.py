@@ -15,9 +15,9 @@ seeds = [0, 1, 2, 3, 4]
 _pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
 
 
-def _row(label, prompts=None, **options):
+def _row(label, prompts=None, shift=False, **options):
     """A row of FreeKD's loss; masks have the mean 1, so that no row is merely weaker."""
-    options = dict(dict(loss_weight=1.0, shift=False), **options)
+    options.update(loss_weight=1.0, shift=shift)
     return masked_row(_pair.format("freekd"), "freekd", label, prompts, **options)
 
 

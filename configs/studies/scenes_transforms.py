@@ -17,9 +17,9 @@ seeds = [0, 1, 2, 3, 4]
 _pair = "configs/{}/retinanet_r18w32_r18w8_scenes.py"
 
 
-def _row(label, **options):
+def _row(label, shift=False, **options):
     """A row of FreeKD's loss without prompts."""
-    options = dict(dict(prompts=None, loss_weight=1.0, shift=False), **options)
+    options.update(prompts=None, loss_weight=1.0, shift=shift)
     return loss_row(_pair.format("freekd"), "freekd", label, **options)
 
 

@@ -11,6 +11,7 @@ from freekd import cli
 from freekd.config.errors import ConfigError
 from freekd.config.losses import read_entry
 from freekd.frequency.transform import TRANSFORMS
+from freekd.gates import GATES
 from freekd.study import plan, settings
 from freekd.study.definition import load_study, make_study
 from freekd.study.plan import Launch
@@ -242,15 +243,18 @@ def test_an_option_that_a_loss_has_not_is_refused_before_anything_runs(option, s
         settings.check_study(plan.make_runs(study), None)
 
 
-def test_a_row_may_have_a_transform_of_ones_own(tmp_path, monkeypatch):
-    (tmp_path / "own_transform.py").write_text(
+def test_a_row_may_have_a_transform_and_a_gate_of_ones_own(tmp_path, monkeypatch):
+    (tmp_path / "own_parts.py").write_text(
         "from freekd.frequency.dct import CosineTransform\n"
+        "from freekd.gates import GATES, Gate\n"
         "from freekd.frequency.transform import TRANSFORMS\n\n\n"
-        "@TRANSFORMS.register('of_mine')\nclass Own(CosineTransform):\n    pass\n"
+        "@TRANSFORMS.register('of_mine')\nclass Own(CosineTransform):\n    pass\n\n\n"
+        "@GATES.register('of_mine')\nclass OwnGate(Gate):\n"
+        "    def __init__(self, channels):\n        super().__init__()\n"
     )
     (tmp_path / "pair.py").write_text(
         f"_base_ = [{str(ROOT / 'configs/freekd/retinanet_r34_r18_digits.py')!r}]\n"
-        "custom_imports = dict(imports=['own_transform'], allow_failed_imports=False)\n"
+        "custom_imports = dict(imports=['own_parts'], allow_failed_imports=False)\n"
         "pair = dict(losses=dict(freekd=dict(prompts=None, transform='of_mine')))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -263,11 +267,16 @@ def test_a_row_may_have_a_transform_of_ones_own(tmp_path, monkeypatch):
 
     try:
         check()
+        named = {"pair.losses.freekd.prompts": "a.pth", "pair.losses.freekd.gate": "of_mine"}
+        check(**named)
+        with pytest.raises(ConfigError, match="rows.a: .*gate.*'of_mime'"):
+            check(**{**named, "pair.losses.freekd.gate": "of_mime"})
         with pytest.raises(ConfigError, match="rows.a: .*'of_mime'.*of_mine"):
             check(**{"pair.losses.freekd.transform": "of_mime"})
     finally:
         TRANSFORMS.classes.pop("of_mine", None)
-        sys.modules.pop("own_transform", None)
+        GATES.classes.pop("of_mine", None)
+        sys.modules.pop("own_parts", None)
 
 
 def test_a_student_alone_does_not_go_by_the_teacher(tmp_path):
