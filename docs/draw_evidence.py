@@ -43,6 +43,7 @@ TOLD = ("alone", "uniform", "boxes_50", "energy", "prompts_noise")  # and the be
 OTHERS = (  # studies beside STUDY
     "scenes_forms",
     "scenes_long",
+    "scenes_moved",
     "scenes_wide",
     "digits_places",
     "digits_seg_places",

@@ -1,6 +1,6 @@
 """Does it matter where a student looks? The scenes' question on the bundled detection task.
 
-python tools/study.py configs/studies/digits_places.py --jobs 2        (docs/evidence.md)
+python tools/study.py configs/studies/digits_places.py --jobs 2        (docs/evidence_more.md)
 
 The rows of digits_seg_places.py with this task's configs, and the oracle of the boxes.
 """

@@ -1,6 +1,6 @@
 """Does it matter where a student looks? The scenes' question on the bundled segmentation task.
 
-python tools/study.py configs/studies/digits_seg_places.py --jobs 2        (docs/evidence.md)
+python tools/study.py configs/studies/digits_seg_places.py --jobs 2        (docs/evidence_more.md)
 """
 
 from freekd.study.shorthand import loss_row, masked_row, prompt_row

@@ -1,6 +1,6 @@
 """The FreeKD paper's ablations on the scenes: bands, prompts, gates, transforms, peers on bands.
 
-python tools/study.py configs/studies/scenes_ablations.py --jobs 2        (docs/evidence.md)
+python tools/study.py configs/studies/scenes_ablations.py --jobs 2        (docs/evidence_more.md)
 
 Standardised channels and the squared difference, as the scenes' other rows. The teacher must be
 there: configs/teacher/retinanet_r18w32_scenes.py says how it is made.

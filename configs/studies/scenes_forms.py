@@ -1,6 +1,6 @@
 """The scenes' study in other forms of the loss: each coefficient alike; the paper's raw L1.
 
-python tools/study.py configs/studies/scenes_forms.py --jobs 2        (docs/evidence.md)
+python tools/study.py configs/studies/scenes_forms.py --jobs 2        (docs/evidence_more.md)
 
 After scenes_prompts.py, whose prompts it takes.
 """

@@ -1,6 +1,6 @@
 """Does it matter where a student looks in a longer training? The narrow student, 24 epochs for 6.
 
-python tools/study.py configs/studies/scenes_long.py --jobs 2        (docs/evidence.md)
+python tools/study.py configs/studies/scenes_long.py --jobs 2        (docs/evidence_more.md)
 """
 
 _base_ = ["scenes_wide.py"]

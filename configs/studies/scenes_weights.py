@@ -1,6 +1,6 @@
 """The loss weights of the scenes' study: for each method, on another seed and split.
 
-python tools/study.py configs/studies/scenes_weights.py        (docs/evidence.md)
+python tools/study.py configs/studies/scenes_weights.py        (docs/evidence_more.md)
 """
 
 from freekd.study.shorthand import loss_row

@@ -1,6 +1,6 @@
 """Does it matter where a student looks if it has the capacity? A student as wide as the teacher.
 
-python tools/study.py configs/studies/scenes_wide.py --jobs 2        (docs/evidence.md)
+python tools/study.py configs/studies/scenes_wide.py --jobs 2        (docs/evidence_more.md)
 """
 
 from freekd.study.shorthand import loss_row
