@@ -8,6 +8,7 @@ that of the map.
 """
 
 import math
+from functools import lru_cache
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from freekd.checks import check_integer
 from freekd.frequency.bands import WaveletBands, band_names
+from freekd.frequency.distance import is_a_factor, of_one_count, weighted_whole
 from freekd.frequency.dwt import MOST_LEVELS
 from freekd.frequency.groups import BandGroup
 from freekd.frequency.maps import float_map, map_size
@@ -37,8 +39,6 @@ def dct_matrix(
 ) -> Tensor:
     """The orthonormal DCT-II of ``count`` samples, (count, count): row k is coefficient k.
 
-    It is made anew each time: that costs little beside its product with the channels of a map.
-
     >>> dct_matrix(2).mul(2**0.5).round().tolist()  # Haar's filters
     [[1.0, 1.0], [1.0, -1.0]]
     """
@@ -47,6 +47,13 @@ def dct_matrix(
     matrix: Tensor = torch.cos(angles) * (2 / count) ** 0.5
     matrix[0] = (1 / count) ** 0.5
     return matrix.to(dtype)
+
+
+@lru_cache(maxsize=64)
+def _matrix(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The same, kept: on a GPU it takes more launches to make than all else of a distance."""
+    with torch.inference_mode(False):  # else a later step could not be differentiated
+        return dct_matrix(count, dtype, device)
 
 
 @TRANSFORMS.register("dct")
@@ -115,15 +122,46 @@ class CosineTransform(Transform):
             ValueError: no real map of at least 1x1.
         """
         x = float_map(x, "the DCT")
+        cuts = self._cuts(self._grid(x.shape)[1])
+        bands = split(self._coefficients(x), *cuts)
+        merged = [band.transpose(-3, -2).flatten(-2).flatten(-3, -2) for band in bands.flat()]
+        return WaveletBands.from_flat(merged)
+
+    def _coefficients(self, x: Tensor) -> Tensor:
+        """Those of each block, (..., down, across, height, width), of maps (..., H, W)."""
         (down, across), (height, width) = self._grid(x.shape)
         x = F.pad(x, (0, across * width - x.shape[-1], 0, down * height - x.shape[-2]))
         blocks = x.unflatten(-1, (across, width)).unflatten(-3, (down, height)).transpose(-3, -2)
         with torch.autocast(device_type=x.device.type, enabled=False):
-            left = dct_matrix(height, x.dtype, x.device)
-            right = dct_matrix(width, x.dtype, x.device)
-            bands = split(left @ blocks @ right.T, *self._cuts((height, width)))
-        merged = [band.transpose(-3, -2).flatten(-2).flatten(-3, -2) for band in bands.flat()]
-        return WaveletBands.from_flat(merged)
+            left = _matrix(height, x.dtype, x.device)
+            right = _matrix(width, x.dtype, x.device)
+            found: Tensor = left @ blocks @ right.T
+        return found
+
+    def _joined(self, flat: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Bands as :meth:`analyse` gives them, put together as :meth:`_coefficients` are."""
+        (down, across), block = self._grid(size)
+        cuts = self._cuts(block)
+        parts = [
+            band.unflatten(-1, (across, w)).unflatten(-3, (down, h)).transpose(-3, -2)
+            for band, (h, w) in zip(flat, rectangle_sizes(*cuts))
+        ]
+        return join(WaveletBands.from_flat(parts), *cuts)
+
+    def distance(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        weights: Sequence[Tensor],
+        gates: Optional[Sequence[Tensor]] = None,
+        squared: bool = False,
+    ) -> Tensor:
+        """As :meth:`.Transform.distance`: weights are put together, bands are never cut out."""
+        if type(self) is not CosineTransform or not is_a_factor(gates):
+            return super().distance(student, teacher, weights, gates, squared)
+        whole = self._coefficients(float_map(student - teacher, "the DCT"))
+        weight = self._joined(of_one_count(weights), student.shape)
+        return weighted_whole(whole, weight, gates, squared)
 
     def bands(self, flat: Sequence[Tensor]) -> WaveletBands:
         """The inverse of :meth:`freekd.frequency.WaveletBands.flat`."""
@@ -145,20 +183,15 @@ class CosineTransform(Transform):
                 raise ValueError("the inverse of a DCT of the whole map needs size=(H, W)")
             down, across = (2**self.levels * side for side in flat[0].shape[-2:])
             size = (down, across)
-        (down, across), (height, width) = self._grid(size)
-        cuts = self._cuts((height, width))
+        (height, width) = self._grid(size)[1]
         want = self.sizes(size)
         if [tuple(band.shape[-2:]) for band in flat] != want:
             came = [tuple(band.shape[-2:]) for band in flat]
             raise ValueError(f"a map of {tuple(size)} has bands of {want}, got {came}")
-        parts = [
-            band.unflatten(-1, (across, w)).unflatten(-3, (down, h)).transpose(-3, -2)
-            for band, (h, w) in zip(flat, rectangle_sizes(*cuts))
-        ]
         with torch.autocast(device_type=flat[0].device.type, enabled=False):
-            left = dct_matrix(height, flat[0].dtype, flat[0].device)
-            right = dct_matrix(width, flat[0].dtype, flat[0].device)
-            blocks = left.T @ join(WaveletBands.from_flat(parts), *cuts) @ right
+            left = _matrix(height, flat[0].dtype, flat[0].device)
+            right = _matrix(width, flat[0].dtype, flat[0].device)
+            blocks = left.T @ self._joined(flat, size) @ right
         x = blocks.transpose(-3, -2).flatten(-2).flatten(-3, -2)
         return x[..., : size[0], : size[1]]
 

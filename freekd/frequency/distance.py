@@ -28,11 +28,41 @@ def weighted_sum(
     """
     total = bands[0].new_zeros(())
     for k, (band, weight) in enumerate(zip(bands, weights)):
-        error = (band.square() if squared else magnitude(band)) * weight.unsqueeze(1)
+        error = powers(band, squared) * weight.unsqueeze(1)
         if gates is not None:
             error = error * gates[k]
         total = total + error.sum()
     return total
+
+
+def weighted_whole(
+    coefficients: Tensor, weight: Tensor, gates: Optional[Sequence[Tensor]], squared: bool
+) -> Tensor:
+    """:func:`weighted_sum` of bands that lie in one tensor: a few steps instead of some per band.
+
+    Args:
+        coefficients: b (N, C, ...), of all bands.
+        weight: w (N or 1, ...), of each coefficient.
+        gates, squared: as of :func:`weighted_sum`; of the gates :func:`is_a_factor` is true.
+    """
+    sums = (powers(coefficients, squared) * weight.unsqueeze(1)).flatten(2).sum(-1)
+    return (sums if gates is None else sums * gates[0].flatten(1)).sum()
+
+
+def of_one_count(weights: Weights) -> Weights:
+    """Weights (N or 1, h, w) with one first axis, as what puts bands together wants them; views."""
+    count = max(len(weight) for weight in weights)
+    return [weight.expand(count, -1, -1) for weight in weights]
+
+
+def is_a_factor(gates: Optional[Sequence[Tensor]]) -> bool:
+    """Whether all bands share one gate that has no places, or there is none."""
+    return gates is None or all(g is gates[0] and g.shape[2:] == (1, 1) for g in gates)
+
+
+def powers(x: Tensor, squared: bool) -> Tensor:
+    """|x|^2, or |x| as :func:`magnitude` has it."""
+    return x.square() if squared else magnitude(x)
 
 
 def magnitude(x: Tensor) -> Tensor:

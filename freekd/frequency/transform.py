@@ -30,6 +30,7 @@ from typing import (
 from torch import Tensor
 from torch.nn import functional as F
 
+from freekd.frequency.distance import weighted_sum
 from freekd.frequency.groups import BandGroup
 from freekd.registry import Registry, written
 
@@ -110,6 +111,22 @@ class Transform(ABC):
         One transform does where xi is linear; where it is not (amplitude and phase), override this.
         """
         return self.analyse(student - teacher).flat()
+
+    def distance(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        weights: Sequence[Tensor],
+        gates: Optional[Sequence[Tensor]] = None,
+        squared: bool = False,
+    ) -> Tensor:
+        """The weighted distance between the bands of two maps (N, C, H, W).
+
+        Args:
+            student, teacher: the maps, in one floating type.
+            weights, gates, squared: as of :func:`freekd.frequency.distance.weighted_sum`.
+        """
+        return weighted_sum(self.difference(student, teacher), weights, gates, squared)
 
     def averaged(self, weight: Tensor) -> List[Tensor]:
         """A weight with positions (N, c, H, W) as one for each band's coefficients (N, c, h, w).

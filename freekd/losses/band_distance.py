@@ -11,7 +11,6 @@ from torch import Tensor
 
 from freekd.checks import check_choice
 from freekd.frequency import HAAR, build_transform
-from freekd.frequency.distance import weighted_sum
 from freekd.frequency.groups import BandGroup, selected_groups
 from freekd.frequency.haar_distance import can_fuse, haar_distance
 from freekd.frequency.shift import Offset, moved
@@ -97,9 +96,9 @@ def weighted_distance(
             if fused:
                 omega = None if gate is None else gate[..., 0, 0].expand(len(piece), -1)
                 return haar_distance(sides[0], sides[1], band_weights, omega, squared)
-            difference = transform.difference(sides[0].to(dtype), sides[1].to(dtype))
             gates = None if gate is None else gate_weights(gate, transform)
-            return weighted_sum(difference, band_weights, gates, squared)
+            left, right = (side.to(dtype) for side in sides)
+            return transform.distance(left, right, band_weights, gates, squared)
 
         learned = torch.is_grad_enabled() and any(weight.requires_grad for weight in constants)
         if learned or (fused and normalize is None and offset is None):  # it has parts of its own

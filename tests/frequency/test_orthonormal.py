@@ -13,6 +13,7 @@ from freekd.frequency import (
     build_transform,
 )
 from freekd.frequency.groups import selected_groups
+from freekd.frequency.transform import Transform
 
 NEW = [
     CosineTransform(),
@@ -190,3 +191,62 @@ def test_averages():
                 top, left = y // side * 4, x // side * 4
                 own = weight[..., top : top + 4, left : left + 4]  # within the map alone
                 torch.testing.assert_close(band[..., y, x], own.mean(dim=(2, 3)))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    size=SIZES,
+    transform=st.sampled_from(NEW),
+    squared=st.booleans(),
+    gate=st.sampled_from([None, "channels", "bands", "places"]),
+    mixed=st.booleans(),  # weights of each image, and of all: bands left out have the latter
+)
+def test_the_distance_in_one_piece_is_that_of_the_bands(size, transform, squared, gate, mixed):
+    """Value and gradients, of the weights and the gate, too, against the sum over bands."""
+    s, t = random_map(size).requires_grad_(), random_map(size, 1)
+    gen = torch.Generator().manual_seed(2)
+
+    def positive(*shape):
+        found = torch.rand(shape, generator=gen, dtype=torch.float64)
+        return found.requires_grad_()
+
+    sizes = transform.sizes(size)
+    weights = [positive(1 + (not mixed or k % 2), *one) for k, one in enumerate(sizes)]
+    leaves, gates = [s, *weights], None
+    if gate == "channels":
+        gates = [positive(2, 3, 1, 1)] * len(weights)
+    elif gate is not None:
+        gates = [positive(2, 3, *(x.shape[1:] if gate == "places" else (1, 1))) for x in weights]
+    if gates:
+        leaves += gates[:1] if gate == "channels" else gates
+    value = transform.distance(s, t, weights, gates, squared)
+    want = Transform.distance(transform, s, t, weights, gates, squared)
+    torch.testing.assert_close(value, want)
+    found, wanted = (torch.autograd.grad(x, leaves) for x in (value, want))
+    for one, other in zip(found, wanted):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("base", [CosineTransform, FourierTransform])
+def test_a_transform_that_extends_another_is_asked_for_its_own_bands(base):
+    class Halved(base):
+        def analyse(self, x):
+            return super().analyse(x / 2)
+
+    s, t = random_map((9, 8)), random_map((9, 8), 1)
+    weights = [torch.ones(1, *one, dtype=s.dtype) for one in base().sizes((9, 8))]
+    whole, halved = (of.distance(s, t, weights, squared=True) for of in (base(), Halved()))
+    torch.testing.assert_close(halved, whole / 4)
+    torch.testing.assert_close(whole, (s - t).square().sum())  # orthonormal
+
+
+@pytest.mark.parametrize("transform", NEW, ids=repr)
+def test_what_is_not_finite_is_seen(transform):
+    s, t = random_map((9, 8)), random_map((9, 8), 1)
+    s[0, 0, 0, 0] = float("nan")
+    s.requires_grad_()
+    weights = [torch.ones(1, *one, dtype=s.dtype) for one in transform.sizes((9, 8))]
+    for squared in (False, True):
+        value = transform.distance(s, t, weights, squared=squared)
+        (grad,) = torch.autograd.grad(value, s)
+        assert value.isnan() and grad[0, 0, 0, 0].isnan() and grad[1:].isfinite().all()
