@@ -239,11 +239,11 @@ def test_mlflow_is_told_what_the_log_has(number, stage, tmp_path, monkeypatch):
 def test_a_missing_package_is_named_before_anything_is_built(
     kind, missing, package, stage, tmp_path, monkeypatch, capsys
 ):
+    config = stage(2, f"without_{kind}", LOG.format(f"dict(type='{kind}')"))  # may build a teacher
     for name in missing[1:]:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, missing[0], None)  # as if it was not installed
     monkeypatch.setattr(build, "build_model", lambda *_: pytest.fail("a model was built"))
-    config = stage(2, f"without_{kind}", LOG.format(f"dict(type='{kind}')"))
     assert run(config, tmp_path / "work") == 1
     said = capsys.readouterr().err
     assert f"log_config.hooks.1.type='{kind}': expected the Python package {package}" in said
