@@ -8,7 +8,7 @@ from freekd.study.shorthand import loss_row, masked_row, prompt_row
 name = "digits_seg_places"
 work_dir = "work_dirs/studies/digits_seg_places"
 baseline = "uniform"
-seeds = [0, 1, 2]
+seeds = [0, 1, 2, 3, 4]
 _pair = "configs/freekd/fpn_r34_r18_digits_seg.py"
 _teacher = "{teacher}/latest.pth"
 
