@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from freekd.checks import check_integer
 from freekd.frequency.bands import WaveletBands, band_names
-from freekd.frequency.distance import is_a_factor, of_one_count, weighted_whole
 from freekd.frequency.dwt import MOST_LEVELS
 from freekd.frequency.groups import BandGroup
 from freekd.frequency.maps import float_map, map_size
@@ -51,7 +50,7 @@ def dct_matrix(
 
 @lru_cache(maxsize=64)
 def _matrix(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The same, kept: on a GPU it takes more launches to make than all else of a distance."""
+    """The same, kept: making it takes a dozen small steps, each a launch on a GPU."""
     with torch.inference_mode(False):  # else a later step could not be differentiated
         return dct_matrix(count, dtype, device)
 
@@ -148,20 +147,14 @@ class CosineTransform(Transform):
         ]
         return join(WaveletBands.from_flat(parts), *cuts)
 
-    def distance(
-        self,
-        student: Tensor,
-        teacher: Tensor,
-        weights: Sequence[Tensor],
-        gates: Optional[Sequence[Tensor]] = None,
-        squared: bool = False,
-    ) -> Tensor:
-        """As :meth:`.Transform.distance`: weights are put together, bands are never cut out."""
-        if type(self) is not CosineTransform or not is_a_factor(gates):
-            return super().distance(student, teacher, weights, gates, squared)
-        whole = self._coefficients(float_map(student - teacher, "the DCT"))
-        weight = self._joined(of_one_count(weights), student.shape)
-        return weighted_whole(whole, weight, gates, squared)
+    def whole(
+        self, student: Tensor, teacher: Tensor, weights: Sequence[Tensor], squared: bool
+    ) -> Optional[Tuple[Tensor, Tensor]]:
+        """As :meth:`.Transform.whole`: the coefficients of all blocks."""
+        if type(self) is not CosineTransform:  # it may have an `analyse` of its own
+            return None
+        coefficients = self._coefficients(float_map(student - teacher, "the DCT"))
+        return coefficients, self._joined(weights, student.shape)
 
     def bands(self, flat: Sequence[Tensor]) -> WaveletBands:
         """The inverse of :meth:`freekd.frequency.WaveletBands.flat`."""

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from freekd.checks import check_integer
 from freekd.frequency.bands import WaveletBands, band_names
-from freekd.frequency.distance import is_a_factor, of_one_count, weighted_whole
 from freekd.frequency.dwt import MOST_LEVELS
 from freekd.frequency.groups import BandGroup
 from freekd.frequency.maps import float_map, map_size
@@ -111,25 +110,19 @@ class FourierTransform(Transform):
         ordered = spectrum.index_select(-2, _by_frequency(x.shape[-2], x))
         return SpectrumBands(split(ordered.real, *cuts), split(ordered.imag, *cuts))
 
-    def distance(
-        self,
-        student: Tensor,
-        teacher: Tensor,
-        weights: Sequence[Tensor],
-        gates: Optional[Sequence[Tensor]] = None,
-        squared: bool = False,
-    ) -> Tensor:
-        """As :meth:`.Transform.distance`: weights are put together, bands are never cut out."""
-        if type(self) is not FourierTransform or not is_a_factor(gates):
-            return super().distance(student, teacher, weights, gates, squared)
+    def whole(
+        self, student: Tensor, teacher: Tensor, weights: Sequence[Tensor], squared: bool
+    ) -> Optional[Tuple[Tensor, Tensor]]:
+        """As :meth:`.Transform.whole`: the half spectrum, the weights in its order of rows."""
+        if type(self) is not FourierTransform:  # it may have an `analyse` of its own
+            return None
         (height, width), cuts = student.shape[-2:], self._cuts(student.shape)
-        parts = self.bands(of_one_count(weights))
-        weight = torch.stack([join(part, *cuts) for part in parts], dim=-1)
+        weight = torch.stack([join(part, *cuts) for part in self.bands(weights)], dim=-1)
         doubled = _doubled(width, weight)
         weight = weight * (doubled.square() if squared else doubled)[:, None]
         weight = weight.index_select(-3, torch.argsort(_by_frequency(height, weight)))
         spectrum = torch.fft.rfft2(float_map(student - teacher, "the DFT"), norm="ortho")
-        return weighted_whole(torch.view_as_real(spectrum), weight, gates, squared)
+        return torch.view_as_real(spectrum), weight
 
     def bands(self, flat: Sequence[Tensor]) -> SpectrumBands:
         """The inverse of :meth:`SpectrumBands.flat`."""
